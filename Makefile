@@ -1,0 +1,44 @@
+# Everything on a fresh machine with Python 3.11 or newer: `make quickstart`, `make test`. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+# Without bytecode each process would compile all that it imports again: 12 s instead of 5.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help install quickstart test test-slow lint format
+
+help:  ## List the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+
+install: $(STAMP)  ## Make .venv and install requirements.txt into it.
+
+quickstart: $(STAMP)  ## Train on generated images for about a minute.
+	$(RUN) training.py fit --config quickstart.yaml
+
+test: $(STAMP)  ## Run every test but the slow ones.
+	$(RUN) -m pytest
+
+test-slow: $(STAMP)  ## Run the slow tests.
+	$(RUN) -m pytest -m "slow and not network"
+
+lint: $(STAMP)  ## Check style and formatting.
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+
+format: $(STAMP)  ## Mend style and formatting where ruff can.
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+# The stamp is written last, so an installation that broke off is taken up again.
+$(STAMP): requirements.txt
+	@if command -v uv > /dev/null; then \
+		[ -x $(RUN) ] || uv venv --quiet --python $(PYTHON) $(VENV); \
+		uv pip install --quiet --python $(RUN) -r requirements.txt; \
+	else \
+		[ -x $(RUN) ] || $(PYTHON) -m venv $(VENV); \
+		$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt; \
+	fi
+	@touch $@

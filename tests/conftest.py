@@ -1,0 +1,71 @@
+"""Shared by the tests: a small generated data set, prepared once, and the command line run in this process."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_imagenet.data.synthetic import write_synthetic_archive
+
+from tiny_imagenet.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+# Set before anything reads it: deterministic sums on any number of cores.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory) -> Path:
+    """A zip in the official layout: 4 classes, 32 training and 12 validation images each, 10 unlabelled ones."""
+    path = tmp_path_factory.mktemp("archive") / "small.zip"
+    write_synthetic_archive(path, classes=4, train_per_class=32, val_per_class=12, test_images=10, seed=0)
+    return path
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory) -> Path:
+    """Where the small archive is extracted and packed by the first test that uses it."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def small(archive, data_root) -> list[str]:
+    """Options of a training that takes a second or two: two epochs of 7 steps on a narrow network."""
+    return [
+        f"--data.archive={archive}",
+        "--data.md5=null",
+        f"--data.root={data_root}",
+        "--data.image_size=32",
+        "--data.batch_size=16",
+        "--model.width=0.125",
+        "--model.stem=imagenet",
+        "--trainer.accelerator=cpu",
+        "--trainer.max_epochs=2",
+        "--trainer.log_every_n_steps=2",
+    ]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd):
+    """Run a command line as `training.py` would, in an empty working directory.
+
+    Returns its exit status and what it printed; runs then lie in `tmp_path / "runs"`.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv: str) -> tuple[int, str]:
+        # Lightning compares the two, and warns where a test's own command line is in argv.
+        monkeypatch.setattr(sys, "argv", ["training.py"])
+        status = 0
+        try:
+            main([str(argument) for argument in argv])
+        except SystemExit as leaving:
+            status = leaving.code or 0
+            if isinstance(status, str):
+                print(status, file=sys.stderr)
+                status = 1
+        out, err = capfd.readouterr()
+        return status, out + err
+
+    return run

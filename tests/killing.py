@@ -1,0 +1,39 @@
+"""A callback that ends a training without warning, as kill -9 would, but within the test's process."""
+
+import signal
+
+from lightning.pytorch.callbacks import Callback
+
+
+class Killed(BaseException):
+    """Not an Exception, so nothing that handles errors takes it for one."""
+
+
+class KillAt(Callback):
+    """Raise `Killed` at a point of the training.
+
+    Args:
+        hook: train_batch_start, validation_batch_start or train_epoch_start.
+        at: count of calls to that hook, from 0, at which to do it.
+    """
+
+    def __init__(self, hook: str, at: int) -> None:
+        self.at, self.calls = at, 0
+        setattr(self, f"on_{hook}", self._called)
+
+    def _called(self, *args, **kwargs) -> None:
+        self.calls += 1
+        if self.calls > self.at:
+            raise Killed
+
+
+class SignalAt(Callback):
+    """Send this process a signal in training batch `at`, counted from 0 over the epochs."""
+
+    def __init__(self, number: int, at: int) -> None:
+        self.number, self.at, self.calls = number, at, 0
+
+    def on_train_batch_start(self, *args, **kwargs) -> None:
+        if self.calls == self.at:
+            signal.raise_signal(self.number)
+        self.calls += 1

@@ -1,0 +1,96 @@
+"""What a command line means: config files by name, run folders, checkpoints."""
+
+import zipfile
+
+import pytest
+
+from tiny_imagenet.commands import CONFIGS, find_config, plan
+from tiny_imagenet.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def workdir(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def checkpoint(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", b"weights")
+    return path
+
+
+def test_a_bare_name_is_found_in_configs_from_any_directory(tmp_path):
+    assert find_config("resnet50_aug.yaml") == CONFIGS / "resnet50_aug.yaml"
+    assert find_config("resnet50_aug") == CONFIGS / "resnet50_aug.yaml"
+    (tmp_path / "resnet50_aug.yaml").write_text("model: {arch: resnet50}")
+    assert find_config("resnet50_aug.yaml").resolve() == tmp_path / "resnet50_aug.yaml", "one's own comes first"
+
+
+def test_a_wrong_name_lists_the_nearest():
+    with pytest.raises(UserError, match=r"resnet50_agu.*resnet50_aug\.yaml"):
+        find_config("resnet50_agu.yaml")
+
+
+def test_fit_keeps_the_order_of_configs_and_options():
+    target = plan(["fit", "--config", "resnet18_aug.yaml", "--model.width=0.5", "--config=published_aug.yaml"])
+    assert str(target.run) == "runs/resnet18_aug/version_0"
+    assert target.checkpoint is None
+    assert target.argv[:2] == ["fit", f"--config={CONFIGS / 'defaults.yaml'}"]
+    assert target.argv[-3:] == [
+        f"--config={CONFIGS / 'resnet18_aug.yaml'}",
+        "--model.width=0.5",
+        f"--config={CONFIGS / 'published_aug.yaml'}",
+    ]
+
+
+def test_versions_count_up_in_numbers_not_letters(tmp_path):
+    for version in (0, 2, 10):
+        (tmp_path / "runs" / "defaults" / f"version_{version}").mkdir(parents=True)
+    assert plan(["fit"]).run.name == "version_11"
+
+
+def test_last_goes_on_in_the_newest_run(tmp_path):
+    for version in (9, 10):
+        checkpoint(tmp_path / f"runs/defaults/version_{version}/checkpoints/last.ckpt")
+    target = plan(["fit", "--ckpt_path", "last"])
+    assert target.run.name == "version_10"
+    assert target.argv[-1] == "--ckpt_path=runs/defaults/version_10/checkpoints/last.ckpt"
+
+
+def test_a_run_s_last_checkpoint_goes_on_there_and_its_best_starts_a_run(tmp_path):
+    run = tmp_path / "runs/mine/version_3"
+    for name in ("last", "best"):
+        checkpoint(run / f"checkpoints/{name}.ckpt")
+    (run / "config.yaml").write_text("{}")
+    assert plan(["fit", "--ckpt_path", str(run / "checkpoints/last.ckpt")]).run == run
+    assert str(plan(["fit", "--ckpt_path", str(run / "checkpoints/best.ckpt")]).run) == "runs/defaults/version_0"
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_evaluation_takes_config_and_folder_from_the_checkpoint_s_run(tmp_path, command):
+    run = tmp_path / "elsewhere/version_0"
+    best = checkpoint(run / "checkpoints/best.ckpt")
+    (run / "config.yaml").write_text("{}")
+    target = plan([command, "--ckpt_path", str(best), "--data.batch_size=7"])
+    assert target.run == run
+    assert target.argv[-3:] == [f"--config={run / 'config.yaml'}", "--data.batch_size=7", f"--ckpt_path={best}"]
+
+
+def test_evaluation_without_what_it_needs(tmp_path):
+    with pytest.raises(UserError, match="needs a checkpoint"):
+        plan(["test"])
+    best = checkpoint(tmp_path / "best.ckpt")
+    with pytest.raises(UserError, match=r"config\.yaml.*is not there"):
+        plan(["test", "--ckpt_path", str(best)])
+    assert plan(["test", "--ckpt_path", str(best), "--config", "resnet18_aug.yaml"]).checkpoint == best
+
+
+def test_missing_and_damaged_checkpoints(tmp_path):
+    there = checkpoint(tmp_path / "runs/mine/version_0/checkpoints/best.ckpt")
+    with pytest.raises(UserError, match=r"no checkpoint.*runs/mine/version_0/checkpoints/best\.ckpt"):
+        plan(["test", "--ckpt_path", "runs/mine/version_0/checkpoints/beast.ckpt"])
+    there.write_bytes(there.read_bytes()[:20])
+    with pytest.raises(UserError, match="damaged"):
+        plan(["test", "--ckpt_path", str(there)])

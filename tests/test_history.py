@@ -1,0 +1,25 @@
+"""metrics.csv: columns in order, gaps empty, replaced as a whole."""
+
+from tiny_imagenet.history import History
+
+
+def test_rows_columns_and_gaps(tmp_path):
+    history = History()
+    history.append({"epoch": 0, "step": 5, "train/loss": 1.5, "seconds": 2.0})
+    history.append({"epoch": 1, "step": 10, "train/loss": 1.25, "val/top1": 0.5, "seconds": 2.5})
+    path = tmp_path / "runs" / "metrics.csv"
+    history.write(path)
+    assert path.read_text() == (
+        "epoch,step,train/loss,train/top1,val/loss,val/top1,val/top5,lr,seconds\n"
+        "0,5,1.5,,,,,,2.0\n"
+        "1,10,1.25,,,0.5,,,2.5\n"
+    )
+    assert [file.name for file in path.parent.iterdir()] == ["metrics.csv"], "nothing is left beside it"
+
+
+def test_a_file_that_ran_ahead_is_brought_back(tmp_path):
+    path = tmp_path / "metrics.csv"
+    ahead = History([{"epoch": epoch, "step": epoch} for epoch in range(3)])
+    ahead.write(path)
+    History(ahead.rows[:1]).write(path)
+    assert path.read_text().count("\n") == 2

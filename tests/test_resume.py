@@ -1,0 +1,182 @@
+"""A training that was stopped anywhere and resumed ends exactly as one that was not."""
+
+import csv
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from tests.killing import Killed
+from tiny_imagenet.resume import is_whole, resumable_checkpoint
+
+RUN_DEPENDENT = ("seconds", "images_per_s", "memory")  # columns that measure this machine
+SAVE_OFTEN = ["--checkpoint.every_n_steps=1"]
+
+ADAM = ["--model.optimizer=torch.optim.Adam", "--model.optimizer.lr=0.003"]
+LOOKAHEAD = [
+    "--model.optimizer=" + json.dumps({
+        "class_path": "tiny_imagenet.optim.Lookahead",
+        "init_args": {
+            "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05, "momentum": 0.9}},
+            "k": 3,
+        },
+    })
+]  # fmt: skip
+BY_EPOCH = [
+    "--model.scheduler=torch.optim.lr_scheduler.StepLR",
+    "--model.scheduler.step_size=1",
+    "--model.scheduler_interval=epoch",
+]
+EMA = ["--trainer.callbacks+=EMAWeightAveraging", "--trainer.callbacks.decay=0.9"]
+MIX = ["--data.mix.cutmix=1.0", "--data.mix.mixup=0.4", "--data.mix.epochs_without=1"]
+AUGMENT = ["--data.augment+=RandomHorizontalFlip", "--data.augment+=RandomCrop", "--data.augment.padding=4"]
+
+RECIPES = {
+    "sgd-step": AUGMENT,
+    "sgd-epoch-mix": [*BY_EPOCH, *MIX],
+    "adam-ema": [*ADAM, *EMA, *AUGMENT],
+    "lookahead-dropout": [*LOOKAHEAD, "--model.dropout=0.5"],
+    "accumulate-workers": ["--trainer.accumulate_grad_batches=3", "--data.num_workers=2", *AUGMENT],
+    "ema-mix-accumulate": [*EMA, *MIX, "--trainer.accumulate_grad_batches=2"],
+}
+# In the first epoch; in the second; in its validation; between two epochs.
+KILLS = [("train_batch_start", 4), ("train_batch_start", 11), ("validation_batch_start", 1), ("train_epoch_start", 1)]
+
+
+def contents(run):
+    """All of a run that must not depend on whether it was resumed."""
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    with open(run / "metrics.csv") as file:
+        rows = [{k: v for k, v in row.items() if k not in RUN_DEPENDENT} for row in csv.DictReader(file)]
+    states = {k: v for k, v in checkpoint.items() if "state" in k or k in ("optimizer_states", "lr_schedulers")}
+    return states, rows, checkpoint["global_step"]
+
+
+def assert_same(left, right, path=""):
+    """Equal to the last bit, through dicts and lists."""
+    assert type(left) is type(right), path
+    if isinstance(left, dict):
+        assert left.keys() == right.keys(), path
+        for key in left:
+            assert_same(left[key], right[key], f"{path}.{key}")
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right), path
+        for number, (one, other) in enumerate(zip(left, right, strict=True)):
+            assert_same(one, other, f"{path}[{number}]")
+    elif isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), path
+    else:
+        assert left == right, path
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_killed_and_resumed_equals_never_stopped(run, small, tmp_path, recipe):
+    fit = ["fit", "--config=defaults.yaml", *small, *SAVE_OFTEN, "--checkpoint.every_minutes=null", *RECIPES[recipe]]
+    status, output = run(*fit)
+    assert status == 0, output
+    runs = tmp_path / "runs" / "defaults"
+    expected = contents(runs / "version_0")
+    assert len(expected[1]) == 2
+    for version, (hook, at) in enumerate(KILLS, start=1):
+        kill = [
+            "--trainer.callbacks+=tests.killing.KillAt",
+            f"--trainer.callbacks.hook={hook}",
+            f"--trainer.callbacks.at={at}",
+        ]
+        with pytest.raises(Killed):
+            run(*fit, *kill)
+        status, output = run(*fit, "--ckpt_path=last")
+        assert status == 0, output
+        assert f"version_{version}" in output, "the run goes on where it was"
+        assert_same(contents(runs / f"version_{version}"), expected, f"{recipe} killed at {hook} {at}")
+
+
+def test_resuming_twice_is_as_good_as_once(run, small, tmp_path):
+    fit = ["fit", *small, *SAVE_OFTEN, *MIX]
+    assert run(*fit)[0] == 0
+    for at in (3, 4):  # the second one from where the first resumption had come to
+        kill = ["--trainer.callbacks+=tests.killing.KillAt", "--trainer.callbacks.hook=train_batch_start"]
+        resume = [] if at == 3 else ["--ckpt_path=last"]
+        with pytest.raises(Killed):
+            run(*fit, *kill, f"--trainer.callbacks.at={at}", *resume)
+    assert run(*fit, "--ckpt_path=last")[0] == 0
+    runs = tmp_path / "runs" / "defaults"
+    assert_same(contents(runs / "version_1"), contents(runs / "version_0"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_tells_how_to_go_on(run, small, tmp_path, number, status):
+    fit = ["fit", *small]
+    assert run(*fit)[0] == 0
+    send = [
+        "--trainer.callbacks+=tests.killing.SignalAt",
+        f"--trainer.callbacks.number={int(number)}",
+        "--trainer.callbacks.at=9",
+    ]
+    found, output = run(*fit, *send)
+    assert found == status
+    assert "--ckpt_path last" in output
+    runs = tmp_path / "runs" / "defaults"
+    saved = torch.load(runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 10, "saved at the end of the step in which the signal came"
+    assert run(*fit, "--ckpt_path=last")[0] == 0
+    assert_same(contents(runs / "version_1"), contents(runs / "version_0"))
+
+
+def test_a_damaged_last_checkpoint_is_named_and_the_previous_one_used(run, small, tmp_path):
+    fit = ["fit", *small, *SAVE_OFTEN]
+    assert run(*fit)[0] == 0
+    runs = tmp_path / "runs" / "defaults"
+    expected = contents(runs / "version_0")
+    last = runs / "version_0" / "checkpoints" / "last.ckpt"
+    os.truncate(last, last.stat().st_size // 2)
+    assert not is_whole(last)
+    assert resumable_checkpoint(runs / "version_0").name == "previous.ckpt"
+    status, output = run(*fit, "--ckpt_path=last")
+    assert status == 0, output
+    assert f"{last.relative_to(tmp_path)} is damaged" in output
+    assert_same(contents(runs / "version_0"), expected)
+
+
+def test_best_is_the_epoch_with_the_best_monitor(run, small, tmp_path):
+    assert run("fit", *small, "--trainer.max_epochs=4", "--model.optimizer.lr=0.02")[0] == 0
+    version = tmp_path / "runs" / "defaults" / "version_0"
+    with open(version / "metrics.csv") as file:
+        top1 = [float(row["val/top1"]) for row in csv.DictReader(file)]
+    best = torch.load(version / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == top1.index(max(top1))
+
+
+def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, tmp_path):
+    assert run("fit", *small)[0] == 0
+    status, output = run("fit", *small, "--ckpt_path=last", "--trainer.max_epochs=3", "--model.label_smoothing=0.1")
+    assert status == 0, output
+    assert "trainer.max_epochs: 2 -> 3" in output
+    assert "model.label_smoothing: 0.0 -> 0.1" in output
+    status, output = run("fit", *small, "--ckpt_path=last", "--model.arch=resnet34")
+    assert status == 1
+    assert "model.arch: resnet18 -> resnet34" in output
+    status, output = run("fit", *small, "--ckpt_path=last", "--data.batch_size=8")
+    assert status == 1
+    assert "batches" in output
+    status, output = run("fit", *small, "--ckpt_path=last", "--data.classes=2")
+    assert status == 1
+    assert "4 classes" in output
+
+
+def test_last_without_anything_to_resume_starts_afresh_and_says_so(run, small, tmp_path):
+    status, output = run("fit", *small, "--trainer.max_epochs=1", "--ckpt_path=last")
+    assert status == 0
+    assert "starting afresh" in output
+    assert (tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):
+    status, output = run("fit", *small, *SAVE_OFTEN, "--model.optimizer.lr=1e30", "--model.scheduler=null")
+    assert status == 1
+    assert "NaN or infinite at step" in output
+    for path in (tmp_path / "runs" / "defaults" / "version_0").glob("checkpoints/*.ckpt"):
+        for weights in torch.load(path, weights_only=True)["state_dict"].values():
+            assert weights.isfinite().all(), path

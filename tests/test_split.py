@@ -1,0 +1,49 @@
+"""The holdout: stratified, seeded, exact; and the choice of classes."""
+
+import numpy as np
+import pytest
+from tiny_imagenet.data.layout import Classes
+
+from tiny_imagenet.data.split import choose_classes, split_holdout
+from tiny_imagenet.errors import UserError
+
+CLASSES = Classes(("n1", "n2", "n3"), ("ant", "bee", "cat"))
+
+
+@pytest.mark.parametrize(("holdout", "expected"), [(100, 100), (0.1, 100), (7, 7), (0.25, 250)])
+def test_holdout_is_stratified_and_disjoint(holdout, expected):
+    labels = np.repeat(np.arange(20), 50)
+    train, held_out = split_holdout(labels, holdout)
+    assert len(held_out) == expected
+    assert sorted(np.concatenate([train, held_out])) == list(range(1000))
+    counts = np.bincount(labels[held_out], minlength=20)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_holdout_in_proportion_to_unequal_classes():
+    labels = np.repeat([0, 1, 2], [100, 200, 700])
+    assert np.bincount(labels[split_holdout(labels, 50)[1]]).tolist() == [5, 10, 35]
+
+
+def test_holdout_is_the_same_each_time_and_not_the_first_images():
+    labels = np.repeat(np.arange(4), 100)
+    np.testing.assert_array_equal(split_holdout(labels, 40)[1], split_holdout(labels, 40)[1])
+    assert split_holdout(labels, 40)[1][:10].tolist() != list(range(10))
+
+
+@pytest.mark.parametrize("holdout", [1000, 5000, 0.0001, -1])
+def test_holdout_of_all_or_nothing_is_refused(holdout):
+    with pytest.raises(UserError, match=f"holdout {holdout}"):
+        split_holdout(np.repeat(np.arange(20), 50), holdout)
+
+
+def test_choosing_classes():
+    assert choose_classes(CLASSES, None) == CLASSES
+    assert choose_classes(CLASSES, 2) == Classes(("n1", "n2"), ("ant", "bee"))
+    assert choose_classes(CLASSES, ["n3", "n1"]) == Classes(("n1", "n3"), ("ant", "cat")), "sorted, whatever the order"
+
+
+@pytest.mark.parametrize("chosen", [1, 4, ["n1"], ["n1", "n1"], ["n1", "nothing"]])
+def test_classes_that_cannot_be_chosen(chosen):
+    with pytest.raises(UserError, match="classes"):
+        choose_classes(CLASSES, chosen)

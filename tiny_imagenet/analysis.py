@@ -1,0 +1,57 @@
+"""Which classes go well and which are taken for which: numbers in, tables out."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+Row = dict[str, str | int | float]
+
+
+def confusion_counts(targets: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """How often each class (row) was taken for each (column): int64 [classes, classes], from labels [N] and [N]."""
+    return np.bincount(targets * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+
+
+def per_class(targets: np.ndarray, answers: np.ndarray, ids: Sequence[str], names: Sequence[str]) -> Iterator[Row]:
+    """One row a class, in the order of the labels.
+
+    Args:
+        targets: labels, int64 [N].
+        answers: each image's best answers, best first, int64 [N, K].
+        ids, names: of the classes, [C].
+
+    Yields:
+        class_id, name, images, correct, top1 and top5 (shares of the class's images; top5 of the first 5 answers), and
+        precision (share of the images so called that are of the class); shares of nothing are left empty.
+    """
+    counts = confusion_counts(targets, answers[:, 0], len(ids))
+    images = counts.sum(axis=1)
+    among_five = np.bincount(targets[(answers[:, :5] == targets[:, None]).any(axis=1)], minlength=len(ids))
+    for label, (class_id, name) in enumerate(zip(ids, names, strict=True)):
+        correct = int(counts[label, label])
+        yield {
+            "class_id": class_id,
+            "name": name,
+            "images": int(images[label]),
+            "correct": correct,
+            "top1": _share(correct, images[label]),
+            "top5": _share(among_five[label], images[label]),
+            "precision": _share(correct, counts[:, label].sum()),
+        }
+
+
+def confusion_cells(counts: np.ndarray, ids: Sequence[str], names: Sequence[str]) -> Iterator[Row]:
+    """The cells of a confusion matrix [C, C] that are not zero, the diagonal included, the largest first."""
+    cells = np.argwhere(counts)
+    for target, predicted in cells[np.argsort(-counts[tuple(cells.T)], kind="stable")]:
+        yield {
+            "target_id": ids[target],
+            "target": names[target],
+            "predicted_id": ids[predicted],
+            "predicted": names[predicted],
+            "count": int(counts[target, predicted]),
+        }
+
+
+def _share(part: int, whole: int) -> float | str:
+    return round(float(part / whole), 6) if whole else ""

@@ -1,0 +1,74 @@
+"""What testing leaves in the run's folder: test_metrics.json, per_class.csv, confusion.csv and examples.png."""
+
+import json
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from tiny_imagenet.analysis import confusion_cells, confusion_counts, per_class
+from tiny_imagenet.callbacks.gather import gathered_rows
+from tiny_imagenet.data.sampler import batch_rows
+from tiny_imagenet.files import replace_csv, replace_text
+
+PER_CLASS_COLUMNS = ["class_id", "name", "images", "correct", "top1", "top5", "precision"]
+CONFUSION_COLUMNS = ["target_id", "target", "predicted_id", "predicted", "count"]
+
+
+class TestResults(Callback):
+    """Writes the results of a test beside the checkpoint's run, over all ranks, each image counted once."""
+
+    __test__ = False  # not a test of pytest's, whatever it is called
+
+    def __init__(self) -> None:
+        self._answers: list[Tensor] = []
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._answers = []
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Tensor,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        best = outputs.topk(min(5, outputs.shape[1]), dim=1).indices
+        self._answers.append(torch.cat([batch[1][:, None], best], dim=1))  # kept on the device, not to wait for it
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data = trainer.datamodule
+        ranks = trainer.global_rank, trainer.world_size
+        parts = [batch_rows(len(data.sets["test"]), data.batch_size, k, *ranks) for k in range(len(self._answers))]
+        rows = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        answers = gathered_rows(rows, torch.cat(self._answers).cpu().numpy())
+        if trainer.is_global_zero:
+            metrics = {name: trainer.callback_metrics[f"test/{name}"].item() for name in ("top1", "top5", "loss")}
+            self._write(trainer, pl_module, metrics, answers[:, 0], answers[:, 1:])
+
+    def _write(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        metrics: dict,
+        targets: np.ndarray,
+        answers: np.ndarray,
+    ) -> None:
+        # Imported here, since matplotlib takes half a second that no other command needs.
+        from tiny_imagenet.callbacks.pictures import confusion_figure, examples_figure
+
+        folder, ids, names = Path(trainer.default_root_dir), pl_module.info.class_ids, pl_module.info.class_names
+        replace_text(folder / "test_metrics.json", json.dumps({**metrics, "images": len(targets)}, indent=2) + "\n")
+        replace_csv(folder / "per_class.csv", PER_CLASS_COLUMNS, per_class(targets, answers, ids, names))
+        counts = confusion_counts(targets, answers[:, 0], len(ids))
+        replace_csv(folder / "confusion.csv", CONFUSION_COLUMNS, confusion_cells(counts, ids, names))
+        figure = examples_figure(trainer.datamodule.sets["test"], targets, answers[:, 0], names)
+        figure.savefig(folder / "examples.png", dpi=100)
+        if isinstance(trainer.logger, pl.loggers.TensorBoardLogger):
+            trainer.logger.experiment.add_figure("test/confusion", confusion_figure(counts, names), trainer.global_step)
+            trainer.logger.experiment.add_figure("test/examples", figure, trainer.global_step)

@@ -1,0 +1,60 @@
+"""Pictures of a test: images of the best and worst classes, and the confusion matrix. Needs matplotlib: import late."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tiny_imagenet.data.loader import IndexedImages
+
+
+def examples_figure(
+    images: IndexedImages,
+    targets: np.ndarray,
+    predictions: np.ndarray,
+    names: Sequence[str],
+    classes: int = 5,
+    examples: int = 8,
+) -> Figure:
+    """Test images of the best and the worst classes, a class a row, each image under what it was taken for.
+
+    Args:
+        images: read by row numbers [n] as uint8 [n, 3, H, W] and labels.
+        targets, predictions: labels [N], in the order of the rows.
+        classes: number of best and of worst classes.
+        examples: images of each.
+    """
+    images_of = np.bincount(targets, minlength=len(names))
+    share = np.bincount(targets[targets == predictions], minlength=len(names)) / np.maximum(images_of, 1)
+    ranked = [label for label in np.argsort(-share, kind="stable") if images_of[label]]
+    classes = min(classes, len(ranked) // 2)
+    chosen = ranked[:classes] + ranked[-classes:]
+    figure = Figure(figsize=(1.5 * examples, 1.75 * len(chosen)), layout="constrained")
+    axes = figure.subplots(len(chosen), examples, squeeze=False)
+    for row_of_axes, label in zip(axes, chosen, strict=True):
+        rows = np.flatnonzero(targets == label)[:examples]
+        pixels = images[rows][0].permute(0, 2, 3, 1).numpy()
+        for axis in row_of_axes:
+            axis.set_axis_off()
+        row_of_axes[0].set_title(
+            f"{names[label][:40]}: {100 * share[label]:.0f} %", loc="left", fontsize=9, weight="bold"
+        )
+        for axis, image, predicted in zip(row_of_axes, pixels, predictions[rows], strict=False):
+            right = predicted == label
+            axis.imshow(image)
+            axis.text(0, 1.0, "" if right else names[predicted][:16], fontsize=7, color="firebrick", va="top",
+                      transform=axis.transAxes, backgroundcolor=(1, 1, 1, 0.7) if not right else "none")  # fmt: skip
+    return figure
+
+
+def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
+    """A confusion matrix [C, C], each row as shares of its class; names are shown for 30 classes or fewer."""
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    axis = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure.colorbar(axis.imshow(shares, cmap="viridis", vmin=0, vmax=1), label="share of the class's images")
+    axis.set(xlabel="predicted class", ylabel="true class")
+    if len(names) <= 30:
+        axis.set_xticks(range(len(names)), [name[:20] for name in names], rotation=90, fontsize=7)
+        axis.set_yticks(range(len(names)), [name[:20] for name in names], fontsize=7)
+    return figure

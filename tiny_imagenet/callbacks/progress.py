@@ -1,0 +1,118 @@
+"""How a run shows its progress: figures of each epoch, and a line for each where there is no terminal."""
+
+import resource
+import sys
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, ProgressBar
+
+
+class EpochStatistics(Callback):
+    """Logs, for each epoch, `seconds` (training and validation), `images_per_s` of training over all devices, the peak
+    `memory` in MiB (of the device, or of the process where there is none), and the learning rate `lr` at its end."""
+
+    def __init__(self) -> None:
+        self._seconds_before = 0.0  # of this epoch, before the run was resumed in it
+        self._start = self._validation = 0.0
+        self._images = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._images += len(batch[0])
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validation -= time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validation += time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        seconds = time.monotonic() - self._start
+        figures = {
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "seconds": self._seconds_before + seconds,
+            "images_per_s": self._images * trainer.world_size / (seconds - self._validation),
+            "memory": _peak_memory(pl_module.device),
+        }
+        # In double precision, so that a rate of 0.1 is not written as 0.10000000149.
+        doubles = {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}
+        pl_module.log_dict(doubles, rank_zero_only=True)
+        self._seconds_before = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._start, self._validation, self._images = time.monotonic(), 0.0, 0
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self._seconds_before + time.monotonic() - self._start}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self._seconds_before = state_dict["seconds"]
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Peak MiB allocated on a GPU, or resident in this process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+class EpochLines(ProgressBar):
+    """One line an epoch instead of a bar, for log files and pipes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._start, self._first_epoch = 0.0, 0
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start, self._first_epoch = time.monotonic(), trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._print_finished_epoch(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._print_finished_epoch(trainer)
+
+    def _print_finished_epoch(self, trainer: pl.Trainer) -> None:
+        # An epoch's row is complete only after the last hook of its end, so it is printed at the start of the next.
+        rows = trainer.checkpoint_callback.history.rows
+        if not self._enabled or trainer.current_epoch == self._first_epoch or not rows:
+            return
+        seconds_each = (time.monotonic() - self._start) / (trainer.current_epoch - self._first_epoch)
+        left = None if trainer.max_epochs in (None, -1) else (trainer.max_epochs - trainer.current_epoch) * seconds_each
+        print(epoch_line(rows[-1], trainer.max_epochs, left), flush=True)
+
+
+def epoch_line(row: dict[str, float], epochs: int | None, seconds_left: float | None) -> str:
+    """A row of metrics.csv in one line: losses, accuracies in percent, images/s, time left.
+
+    Args:
+        row: as in metrics.csv; what it lacks is left out.
+        epochs: of the whole training, or None or -1 where it has no end.
+    """
+    of = "" if epochs in (None, -1) else f"/{epochs}"
+    parts = [f"epoch {int(row['epoch']) + 1}{of}"]
+    for stage in ("train", "val"):
+        if f"{stage}/loss" in row:
+            top = [f"top-{k} {100 * row[f'{stage}/top{k}']:.2f} %" for k in (1, 5) if f"{stage}/top{k}" in row]
+            parts.append(f"{stage} loss {row[f'{stage}/loss']:.4f} {' '.join(top)}")
+    if "images_per_s" in row:
+        parts.append(f"{row['images_per_s']:,.0f} images/s")
+    if seconds_left is not None:
+        minutes = round(seconds_left / 60)
+        parts.append(f"{minutes // 60} h {minutes % 60:02} min left" if minutes >= 60 else f"{minutes} min left")
+    return " | ".join(parts)

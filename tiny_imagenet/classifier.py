@@ -1,0 +1,218 @@
+"""ImageClassifier, the LightningModule: one step for all stages, metrics, optimizers, and what a checkpoint carries."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from tiny_imagenet.data import DatasetInfo, require_same_classes
+from tiny_imagenet.errors import UserError
+from tiny_imagenet.models import build_resnet
+from tiny_imagenet.optim import build_scheduler, parameter_groups
+
+
+class ImageClassifier(pl.LightningModule):
+    """A torchvision ResNet that classifies small images.
+
+    Args:
+        arch: any ResNet of torchvision: resnet18 to resnet152, resnext*, wide_resnet*.
+        weights: where to start from: a name of torchvision's (IMAGENET1K_V2, DEFAULT), a file with a state dict, or a
+            checkpoint of this project; null starts from random weights.
+        stem: the layers before the residual blocks: imagenet (7×7 stride 2 and max-pooling), half (3×3 stride 2) or
+            small (3×3 stride 1).
+        width: factor on the number of channels.
+        blocks: residual blocks of each stage, such as [2, 1, 1, 1]; null takes those of `arch`.
+        dropout: share of the features that are dropped before the linear head, 0..1.
+        freeze: children of the network to keep as they are, such as [conv1, bn1, layer1].
+        max_parameters: refuse to build a larger network.
+        zero_init_residual: start each residual block as the identity (https://arxiv.org/abs/1706.02677).
+        label_smoothing: share of each training target that is spread over all classes, 0..1.
+        optimizer: makes the optimizer from parameter groups; norms and biases are exempt from weight decay.
+        scheduler: makes the learning-rate schedule from the optimizer; null keeps the rate.
+        scheduler_interval: whether the schedule advances every epoch or every step. Schedules with an argument
+            `total_steps` get the number of steps of the whole training.
+        compile: compile the network with torch.compile.
+    """
+
+    def __init__(
+        self,
+        arch: str = "resnet18",
+        weights: str | None = None,
+        stem: Literal["imagenet", "half", "small"] = "small",
+        width: float = 1.0,
+        blocks: Sequence[int] | None = None,
+        dropout: float = 0.0,
+        freeze: Sequence[str] = (),
+        max_parameters: int | None = None,
+        zero_init_residual: bool = False,
+        label_smoothing: float = 0.0,
+        optimizer: OptimizerCallable = lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True),
+        scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"label_smoothing is a share from 0 to below 1, not {label_smoothing}.")
+        # Plain types only, so that a checkpoint loads with weights_only.
+        self.save_hyperparameters(ignore=["optimizer", "scheduler"])
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.starting_weights = weights
+        self.network: nn.Module | None = None
+        self.info: DatasetInfo | None = None
+
+    def setup(self, stage: str) -> None:
+        if stage != "fit" and self.info is not None:
+            self.trainer.datamodule.adopt(self.info)
+
+    def configure_model(self) -> None:
+        """Build the network for the classes of the data module, once."""
+        if self.network is None and self.trainer.state.fn == "fit":
+            self._build(self.trainer.datamodule.info, weights=self.starting_weights)
+
+    def _build(self, info: DatasetInfo, weights: str | None) -> None:
+        options = self.hparams
+        self.info = info
+        classes = len(info.class_ids)
+        self.network = build_resnet(
+            options.arch,
+            classes,
+            stem=options.stem,
+            width=options.width,
+            blocks=options.blocks,
+            dropout=options.dropout,
+            weights=weights,
+            freeze=options.freeze,
+            max_parameters=options.max_parameters,
+            zero_init_residual=options.zero_init_residual,
+        ).to(memory_format=torch.channels_last)
+        if options.compile:
+            self.network.compile()
+        self.train_metrics = _metrics("train", classes, ks=[1])
+        self.val_metrics = _metrics("val", classes, ks=[1, 5])
+        self.test_metrics = _metrics("test", classes, ks=[1, 5])
+
+    # Steps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [B, 3, H, W] to logits [B, C]."""
+        return self.network(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss, _ = self._step(batch, self.train_metrics, self.hparams.label_smoothing)
+        self.log("train/loss_step", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._step(batch, self.val_metrics)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Returns the logits [B, C], for the callbacks that look closer."""
+        return self._step(batch, self.test_metrics)[1]
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Returns row numbers int64 [B] and class probabilities [B, C]."""
+        images, rows = batch
+        return rows, self(images).float().softmax(dim=1)
+
+    def _step(
+        self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        images, targets = batch
+        logits = self(images)
+        loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        # A mixed image counts as the one that most of it comes from.
+        labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        metrics.update(preds=logits.detach(), target=labels, value=loss.detach(), weight=len(labels))
+        return loss, logits
+
+    def on_train_epoch_end(self) -> None:
+        self._log(self.train_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log(self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        self._log(self.test_metrics)
+
+    def _log(self, metrics: MetricCollection) -> None:
+        # compute() adds up over all ranks, so every rank logs the same exact figure.
+        self.log_dict(metrics.compute(), prog_bar=True)
+        metrics.reset()
+
+    # Optimizers
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.optimizer(parameter_groups(self.network))
+        if self.scheduler is None:
+            return {"optimizer": optimizer}
+        interval = self.hparams.scheduler_interval
+        scheduler = build_scheduler(self.scheduler, optimizer, self._total_steps() if interval == "step" else None)
+        config = {"scheduler": scheduler, "interval": interval}
+        if hasattr(scheduler, "monitor"):
+            config["monitor"] = scheduler.monitor
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _total_steps(self) -> int:
+        """Optimizer steps of the whole training.
+
+        Not Trainer.estimated_stepping_batches: that builds the training loader, before a checkpoint has restored the
+        position that the loader is to start from.
+        """
+        trainer = self.trainer
+        if trainer.max_epochs == -1:
+            if trainer.max_steps == -1:
+                raise UserError("A schedule by step needs an end: set --trainer.max_epochs or --trainer.max_steps.")
+            return trainer.max_steps
+        steps = trainer.max_epochs * math.ceil(trainer.datamodule.steps_per_epoch / trainer.accumulate_grad_batches)
+        return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["dataset"] = asdict(self.info)
+        # The sums of an unfinished epoch, over all ranks: a resumed epoch's train/* are means over the whole of it.
+        with self.train_metrics["loss"].sync_context(), self.train_metrics["top1"].sync_context():
+            checkpoint["train_metrics"] = {
+                name: {state: value.clone() for state, value in metric.metric_state.items()}
+                for name, metric in self.train_metrics.items(keep_base=True)
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Build the network that the checkpoint holds, or refuse it where it does not fit what is there.
+
+        Raises:
+            UserError: the checkpoint is not of this project, or its classes are not those of the data.
+        """
+        if "dataset" not in checkpoint:
+            raise UserError("This checkpoint was not written by this project: it does not say which classes it knows.")
+        info = DatasetInfo(**checkpoint["dataset"])
+        if self.network is None:
+            self._build(info, weights=None)
+            if self._trainer is not None:
+                self.trainer.datamodule.adopt(info)
+        else:
+            require_same_classes(info, self.info.class_ids)
+        if self.global_rank == 0:
+            for name, metric in self.train_metrics.items(keep_base=True):
+                for state, value in checkpoint["train_metrics"][name].items():
+                    setattr(metric, state, value.clone())
+
+
+def _metrics(stage: str, classes: int, ks: list[int]) -> MetricCollection:
+    """Loss and top-k accuracies of a stage, summed on the device without making it wait."""
+    accuracies = {
+        # With fewer than k classes every answer is among the first k.
+        f"top{k}": MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
+        for k in ks
+    }
+    loss = MeanMetric(nan_strategy="disable")
+    return MetricCollection({"loss": loss, **accuracies}, prefix=f"{stage}/", compute_groups=False)

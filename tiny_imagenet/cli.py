@@ -1,0 +1,216 @@
+"""The command line: LightningCLI with this project's classes, run folders, and errors without tracebacks.
+
+This file alone knows jsonargparse; `commands.plan` has turned what the user typed into LightningCLI's own arguments.
+"""
+
+import logging
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from tiny_imagenet import hardware
+from tiny_imagenet.callbacks import EpochLines, EpochStatistics, Predictions, TestResults, TrainingImages
+from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.commands import Plan, plan
+from tiny_imagenet.data import ImageDataModule
+from tiny_imagenet.errors import UserError
+from tiny_imagenet.files import replace_text
+from tiny_imagenet.resume import Interrupted, RunCheckpoint
+
+log = logging.getLogger(__name__)
+
+# What config.yaml keeps: all that makes a run what it is, and not where it lies.
+SECTIONS = ("seed_everything", "trainer", "model", "data", "checkpoint")
+# With one of these changed, a checkpoint's weights or optimizer state do not fit any more.
+NOT_RESUMABLE = (
+    "model.arch",
+    "model.stem",
+    "model.width",
+    "model.blocks",
+    "model.optimizer.class_path",
+    "data.class_path",
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run `training.py`'s command line; `argv` defaults to that of the process.
+
+    Exits with 0; 1 for a mistake or misfortune of the user's, told in one message; 2 for arguments that are not
+    understood; 130 after Ctrl-C and 143 after SIGTERM.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    _show_log()
+    try:
+        _run(argv)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except torch.OutOfMemoryError as error:
+        sys.exit(f"error: out of memory: lower --data.batch_size, and keep the recipe's batch with "
+                 f"--trainer.accumulate_grad_batches. ({str(error).splitlines()[0]})")  # fmt: skip
+    except Interrupted as interruption:
+        _say(f"Stopped by {interruption}. To go on: {_command('fit', _resuming(argv))}")
+        sys.exit(128 + interruption.signum)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except SystemExit as leaving:
+        # Lightning turns a Ctrl-C outside training into an exit status of 1.
+        sys.exit(130 if isinstance(leaving.__context__, KeyboardInterrupt) else leaving.code)
+
+
+def _run(argv: list[str]) -> None:
+    target = plan(argv)
+    cli = Cli(target)
+    if target.command == "fit":
+        best = target.run / "checkpoints" / "best.ckpt"
+        tested = best if best.exists() else best.with_name("last.ckpt")
+        _say(f"This run lies in {target.run}. Next:\n  {_command('test', ['--ckpt_path', str(tested)])}\n"
+             f"  tensorboard --logdir {target.run.parent.parent}")  # fmt: skip
+    skipped = next(c.skipped for c in cli.trainer.callbacks if isinstance(c, Predictions))
+    if skipped:
+        raise UserError(f"{len(skipped)} image(s) could not be read and have no prediction:\n  " + "\n  ".join(skipped))
+
+
+class Cli(LightningCLI):
+    """LightningCLI for a planned command; it parses, instantiates and runs it."""
+
+    def __init__(self, target: Plan) -> None:
+        self.target = target
+        # A callback in a config is added to these, and cannot drop them.
+        standing = [
+            EpochStatistics(),
+            TrainingImages(),
+            TestResults(),
+            Predictions(),
+            TQDMProgressBar(refresh_rate=10, leave=True) if sys.stderr.isatty() else EpochLines(),
+        ]
+        super().__init__(
+            ImageClassifier,
+            ImageDataModule,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_callback=RunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=42,
+            trainer_defaults={"callbacks": standing},
+            args=target.argv,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: LightningCLI's own lets a checkpoint's hyperparameters beat the command line without a word."""
+
+    def before_instantiate_classes(self) -> None:
+        config, target = self.config[self.subcommand], self.target
+        config.trainer.precision = hardware.set_up(config.trainer.accelerator, config.trainer.precision)
+        if config.trainer.logger:
+            self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
+        if target.command == "fit" and target.checkpoint is None:
+            _claim(target.run)
+        elif target.command == "fit" and (target.run / "config.yaml").is_file():
+            before = yaml.safe_load((target.run / "config.yaml").read_text())
+            _compare(before, _sections(self._parser("fit"), config), target.run)
+
+    def after_instantiate_classes(self) -> None:
+        if self.target.checkpoint:
+            self.model.starting_weights = None  # the checkpoint's replace them
+
+
+class RunConfig(SaveConfigCallback):
+    """Writes `config.yaml` of a training into its folder."""
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            text = yaml.safe_dump(_sections(self.parser, self.config), sort_keys=False)
+            replace_text(Path(trainer.default_root_dir) / "config.yaml", text)
+
+
+@rank_zero_only
+def _claim(run: Path) -> None:
+    """Make a new run's folder, so that no other run can take it."""
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError:
+        raise UserError(f"{run} was just taken by another run of the same name; start this one again.") from None
+    except OSError as error:
+        raise UserError(f"The run's folder {run.resolve()} cannot be made: {error.strerror}.") from error
+
+
+def _sections(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
+    dumped = yaml.safe_load(parser.dump(config, skip_unset=False, format="yaml"))
+    for place in ("logger", "default_root_dir"):
+        dumped["trainer"].pop(place)
+    return {name: dumped[name] for name in SECTIONS}
+
+
+def _compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+    """Say what has changed in a run's config, and refuse what cannot be resumed."""
+    before, now = _flat(before), _flat(now)
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    told = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed]
+    refused = [line for key, line in zip(changed, told, strict=True) if key in NOT_RESUMABLE]
+    if refused:
+        raise UserError(
+            f"{run} cannot go on with a changed {'; '.join(refused)}. Start a new run without --ckpt_path, from its "
+            "weights if you like (--model.weights)."
+        )
+    if told:
+        log.warning(f"Going on in {run} with a changed config:\n  " + "\n  ".join(told))
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {
+        k: v for key, value in config.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else key).items()
+    }
+
+
+def _resuming(argv: list[str]) -> list[str]:
+    """The options of a `fit` so that it goes on in the newest run of its name."""
+    options = iter(argv[1:])
+    kept = []
+    for option in options:
+        if option == "--ckpt_path":
+            next(options)
+        elif not option.startswith("--ckpt_path="):
+            kept.append(option)
+    return [*kept, "--ckpt_path", "last"]
+
+
+def _command(command: str, options: list[str]) -> str:
+    return f"python training.py {command} {shlex.join(options)}"
+
+
+@rank_zero_only
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _show_log() -> None:
+    """The project's own log to stderr, of the first process only, and none of the libraries' notes that help nobody."""
+    # The arguments are the same command line, worked out; the launcher of further processes needs the original in sys.argv.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    # A batch is one indexed read of a memory map: worker processes would not make it faster.
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    # The sampler continues a resumed epoch where it was.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda note: "Tip:" not in note.getMessage())
+    package = logging.getLogger("tiny_imagenet")
+    if not package.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        package.addHandler(handler)
+    package.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)

@@ -1,0 +1,29 @@
+"""What a network must know about the data that it was trained on."""
+
+from dataclasses import dataclass
+
+from tiny_imagenet.errors import UserError
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Carried by every checkpoint, in plain types.
+
+    `mean` and `std` are those of pixels in 0..1, by which images are normalised; `image_size` is in pixels.
+    """
+
+    class_ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def require_same_classes(info: DatasetInfo, class_ids: tuple[str, ...]) -> None:
+    """Raise UserError where a network's classes are not those of the data, in the same order."""
+    if tuple(info.class_ids) != tuple(class_ids):
+        raise UserError(
+            f"The checkpoint knows {len(info.class_ids)} classes ({info.class_ids[0]} to {info.class_ids[-1]}), the data "
+            f"has {len(class_ids)} ({class_ids[0]} to {class_ids[-1]}). Choose the data and the --data.classes that it was "
+            "trained with, or start a new run from it with --model.weights."
+        )

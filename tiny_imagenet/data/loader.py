@@ -1,0 +1,49 @@
+"""From a sampler's requests to batches: the data set adapter and the standard DataLoader around it."""
+
+from collections.abc import Sized
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tiny_imagenet.data.sampler import BatchRequest
+
+
+class Batch(NamedTuple):
+    """What a loader yields.
+
+    images: uint8 [B, 3, H, W] in channels-last memory. targets: class labels, int64 [B] (row numbers in prediction,
+    where there are no labels). seed: of the step's randomness in training, -1 otherwise.
+    """
+
+    images: Tensor
+    targets: Tensor
+    seed: int
+
+
+class IndexedImages(Sized, Protocol):
+    """Images that are read many at a time: rows [B] to uint8 [B, 3, H, W] and int64 [B]."""
+
+    def __getitem__(self, rows: np.ndarray) -> tuple[Tensor, Tensor]: ...
+
+
+class _Batches(Dataset):
+    def __init__(self, images: IndexedImages) -> None:
+        self.images = images
+
+    def __getitem__(self, request: BatchRequest) -> Batch:
+        return Batch(*self.images[request.rows], request.seed)
+
+
+def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int) -> DataLoader:
+    """A DataLoader of whole batches: each is one indexed read, without collation."""
+    return DataLoader(
+        _Batches(images),
+        sampler=sampler,
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+    )

@@ -1,0 +1,6 @@
+"""The LightningDataModules, one kind of data set a file."""
+
+from tiny_imagenet.data.modules.base import ImageDataModule
+from tiny_imagenet.data.modules.tiny import TinyImageNetDataModule
+
+__all__ = ["ImageDataModule", "TinyImageNetDataModule"]

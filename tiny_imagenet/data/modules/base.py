@@ -1,0 +1,240 @@
+"""ImageDataModule: what every data set shares, from class folders to normalised batches on the device."""
+
+import logging
+import os
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from tiny_imagenet.data.augment import Augmentation
+from tiny_imagenet.data.info import DatasetInfo, require_same_classes
+from tiny_imagenet.data.layout import Classes
+from tiny_imagenet.data.loader import Batch, IndexedImages, batch_loader
+from tiny_imagenet.data.loose import LooseImages
+from tiny_imagenet.data.mix import Mix
+from tiny_imagenet.data.packed import PackedImages
+from tiny_imagenet.data.pipeline import BatchPipeline
+from tiny_imagenet.data.sampler import EvalBatches, TrainBatches, batches_per_epoch
+from tiny_imagenet.data.split import choose_classes, split_holdout
+from tiny_imagenet.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# Mean and standard deviation of ImageNet's training pixels, which all of torchvision's pretrained weights expect
+# (https://docs.pytorch.org/vision/stable/models.html).
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Images of one data set as batches on the device: packed once, read by index, augmented there.
+
+    Args:
+        root: folder that the data set is kept in or brought to.
+        archive: URL or local path of the archive; null where `root` already holds its files.
+        md5: checksum of the archive; null accepts any.
+        image_size: side of the square images that the network sees, in pixels.
+        batch_size: images per step and device.
+        holdout: training images to hold out for validation, as a number or a share; the official validation images are
+            then the test set. 0 trains on everything, and validates and tests on the official validation images.
+        classes: the first N classes, or those with the given ids, with labels 0..N-1; null uses all.
+        resize: resize to this side, then crop `image_size` from it: at random in training, the centre otherwise.
+        augment: augmentations of training batches, in this order.
+        mix: MixUp and CutMix of training batches; null mixes nothing.
+        normalize: with the statistics of the training pixels (dataset) or of ImageNet (imagenet, for pretrained weights).
+        num_workers: processes that read batches; 0 reads in the training process.
+        images: for `predict`: an image file, or a folder of them, instead of the data set's own unlabelled images.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        archive: str | None = None,
+        md5: str | None = None,
+        image_size: int = 64,
+        batch_size: int = 128,
+        holdout: int | float = 0.1,
+        classes: int | list[str] | None = None,
+        resize: int | None = None,
+        augment: list[Augmentation] | None = None,
+        mix: Mix | None = None,
+        normalize: Literal["dataset", "imagenet"] = "dataset",
+        num_workers: int = 0,
+        images: str | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or image_size < 1:
+            raise UserError(f"batch_size and image_size must be at least 1, not {batch_size} and {image_size}.")
+        if resize is not None and resize < image_size:
+            raise UserError(
+                f"resize {resize} is smaller than image_size {image_size}: nothing that size can be cropped."
+            )
+        self.root, self.archive, self.md5 = Path(root).expanduser(), archive, md5
+        self.batch_size, self.holdout, self.num_workers = batch_size, holdout, num_workers
+        self.chosen_classes, self.normalize, self.images = classes, normalize, images
+        self.pipeline = BatchPipeline(image_size, resize, list(augment or []), mix)
+        self.sets: dict[str, IndexedImages] = {}
+        self._mean_std: tuple[Tensor, Tensor] | None = None
+
+    # What each kind of data set supplies
+
+    @abstractmethod
+    def all_classes(self) -> Classes:
+        """The classes of the whole data set, in the order of their labels."""
+
+    @abstractmethod
+    def packed(self, split: str) -> PackedImages:
+        """The packed images of `train`, `val` or `test`, after downloading, extracting and packing what is missing."""
+
+    @property
+    def test_split(self) -> str:
+        """The split whose labelled images are the test set, and without a holdout the validation set too."""
+        return "test"
+
+    # What Lightning calls
+
+    def prepare_data(self) -> None:
+        """Download, extract and pack what is missing; Lightning has one process of each machine do it."""
+        self.setup(self._stage)
+
+    def setup(self, stage: str) -> None:
+        """Open the sets that a stage (`fit`, `validate`, `test`, `predict`) reads."""
+        if self.sets.keys() >= {"fit": {"train", "val"}, "validate": {"val"}}.get(stage, {stage}):
+            return
+        if stage == "test":
+            self.sets["test"] = self._selected(self.test_split)
+        elif stage == "predict":
+            size = self.pipeline.resize or self.pipeline.image_size
+            self.sets["predict"] = LooseImages(self.images, size) if self.images else self.packed("test")
+        elif self.holdout:
+            train = self._selected("train")
+            train_rows, val_rows = split_holdout(train.labels, self.holdout)
+            self.sets["train"], self.sets["val"] = train.select(train_rows), train.select(val_rows)
+        else:
+            self.sets["train"], self.sets["val"] = self._selected("train"), self._selected(self.test_split)
+            log.info(
+                f"holdout 0: training on all {len(self.sets['train']):,} training images; validation and test both use "
+                f"the {len(self.sets['val']):,} official validation images."
+            )
+
+    def train_dataloader(self) -> DataLoader:
+        images, rank, world_size = self.sets["train"], *self._ranks
+        share = len(images) // world_size
+        if self.batch_size > share:
+            raise UserError(
+                f"batch_size {self.batch_size} is larger than the {share:,} training images of each of {world_size} "
+                f"device(s). Choose --data.batch_size {share} or less, or more data."
+            )
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
+        sampler = TrainBatches(len(images), self.batch_size, seed, self._position, rank, world_size)
+        return batch_loader(images, sampler, self.num_workers)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        return self._evaluation_loader("predict")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """The batch as the network sees it, made on the device. See `BatchPipeline`."""
+        mean, std = self._statistics(batch.images.device)
+        if self.trainer.training:
+            return self.pipeline.train(batch, mean, std, len(self.info.class_ids), self._mixing)
+        return self.pipeline.evaluate(batch, mean, std)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"steps_per_epoch": self.steps_per_epoch, "images": len(self.sets["train"])}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Refuse to go on with other batches than before, where the position in an epoch would mean other images."""
+        if self._stage == "fit" and state_dict != self.state_dict():
+            before, now = (
+                "{images:,} images in {steps_per_epoch:,} batches".format(**d) for d in (state_dict, self.state_dict())
+            )
+            raise UserError(
+                f"This checkpoint was written in a training with {before} an epoch; now it would be {now}. Go on with the "
+                "same data, holdout, batch size and number of devices, or start a new run from it with --model.weights."
+            )
+
+    # What the network asks
+
+    @cached_property
+    def classes(self) -> Classes:
+        """The classes in use, in the order of their labels."""
+        return choose_classes(self.all_classes(), self.chosen_classes)
+
+    @cached_property
+    def info(self) -> DatasetInfo:
+        """What a network that is trained on this data must know about it."""
+        if self.normalize == "imagenet":
+            mean, std = IMAGENET_MEAN, IMAGENET_STD
+        else:
+            mean, std = self._selected("train").mean_std()
+        return DatasetInfo(self.classes.ids, self.classes.names, self.pipeline.image_size, mean, std)
+
+    def adopt(self, info: DatasetInfo) -> None:
+        """Normalise as a trained network expects it.
+
+        Raises:
+            UserError: the network knows other classes than this data has.
+        """
+        if self._stage != "predict":
+            require_same_classes(info, self.classes.ids)
+        self.info, self._mean_std = info, None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that each device trains on in an epoch, `limit_train_batches` included."""
+        batches = batches_per_epoch(len(self.sets["train"]), self.batch_size, self._ranks[1])
+        limit = self.trainer.limit_train_batches if self.trainer else 1.0
+        return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+    def _selected(self, split: str) -> PackedImages:
+        """A split without the classes that are not in use."""
+        packed, ids = self.packed(split), self.all_classes().ids
+        if self.classes.ids == ids:
+            return packed
+        label_of = torch.full((len(ids),), -1)
+        label_of[[ids.index(class_id) for class_id in self.classes.ids]] = torch.arange(len(self.classes.ids))
+        labels = label_of[torch.from_numpy(packed.labels)].numpy()
+        rows = (labels >= 0).nonzero()[0]
+        return packed.select(rows, labels[rows])
+
+    def _evaluation_loader(self, name: str) -> DataLoader:
+        images, (rank, world_size) = self.sets[name], self._ranks
+        return batch_loader(images, EvalBatches(len(images), self.batch_size, rank, world_size), self.num_workers)
+
+    def _position(self) -> tuple[int, int]:
+        """The epoch and the batch in it that training goes on with, from the progress that a checkpoint restores."""
+        if self.trainer is None:
+            return 0, 0
+        return divmod(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready, self.steps_per_epoch)
+
+    @property
+    def _ranks(self) -> tuple[int, int]:
+        """This process's rank and the number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    @property
+    def _stage(self) -> str:
+        return self.trainer.state.fn.value if self.trainer and self.trainer.state.fn else "fit"
+
+    @property
+    def _mixing(self) -> bool:
+        """Whether this epoch mixes: not among the last ones that `mix` leaves out."""
+        mix, last = self.pipeline.mix, self.trainer.max_epochs
+        return mix is not None and (last in (None, -1) or self.trainer.current_epoch < last - mix.epochs_without)
+
+    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """mean and std as tensors [3]; kept, since to copy them to a GPU at every step would make it wait."""
+        if self._mean_std is None or self._mean_std[0].device != device:
+            self._mean_std = torch.tensor(self.info.mean, device=device), torch.tensor(self.info.std, device=device)
+        return self._mean_std

@@ -1,0 +1,72 @@
+"""Which classes are used, and which training images are held out for validation: the same for every run."""
+
+import difflib
+
+import numpy as np
+
+from tiny_imagenet.data.layout import Classes
+from tiny_imagenet.errors import UserError
+
+SPLIT_SEED = 0  # Not the seed of the run: runs that differ in their seed must be judged by the same images.
+
+
+def choose_classes(classes: Classes, chosen: int | list[str] | None) -> Classes:
+    """The first `chosen` classes, or those with the ids `chosen`, sorted as in `classes`; null chooses all.
+
+    Raises:
+        UserError: there are fewer classes, or an id is unknown or given twice.
+    """
+    if chosen is None:
+        return classes
+    if isinstance(chosen, int):
+        if not 2 <= chosen <= len(classes.ids):
+            raise UserError(f"classes {chosen}: choose between 2 and the {len(classes.ids)} classes that there are.")
+        return Classes(classes.ids[:chosen], classes.names[:chosen])
+    for class_id in chosen:
+        if class_id not in classes.ids:
+            near = ", ".join(difflib.get_close_matches(class_id, classes.ids)) or ", ".join(classes.ids[:5]) + ", …"
+            raise UserError(f"classes: there is no class {class_id!r} among the {len(classes.ids)}; near it: {near}.")
+    if len(set(chosen)) < max(2, len(chosen)):
+        raise UserError(f"classes: give at least two different class ids, each once, not {chosen}.")
+    names = dict(zip(classes.ids, classes.names, strict=True))
+    ids = tuple(class_id for class_id in classes.ids if class_id in chosen)
+    return Classes(ids, tuple(names[class_id] for class_id in ids))
+
+
+def split_holdout(labels: np.ndarray, holdout: int | float) -> tuple[np.ndarray, np.ndarray]:
+    """Divide the rows of a labelled set into those to train on and those held out, with equal shares of each class.
+
+    Args:
+        labels: class of each row, int64 [N].
+        holdout: number of images (int) or share of them (float below 1) to hold out.
+
+    Returns:
+        (training rows, held-out rows), both sorted int64, disjoint, together 0..N-1. Classes of equal size give equal
+        numbers of held-out images, or numbers that differ by one where `holdout` does not divide evenly.
+
+    Raises:
+        UserError: nothing would be held out, or some class would have no training image left.
+    """
+    count = round(holdout * len(labels)) if isinstance(holdout, float) and holdout < 1 else int(holdout)
+    if not 0 < count < len(labels):
+        raise UserError(
+            f"holdout {holdout} would hold out {count:,} of {len(labels):,} training images. Give a number of images below "
+            f"{len(labels):,} or a share between 0 and 1 (--data.holdout 0.1), or 0 to validate on the validation images."
+        )
+    shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
+    by_class = [shuffled[labels[shuffled] == label] for label in np.unique(labels)]
+    shares = _largest_remainder(np.array([len(rows) for rows in by_class]), count)
+    if any(share == len(rows) for share, rows in zip(shares, by_class, strict=True)):
+        raise UserError(f"holdout {holdout} would leave a class without training images; hold out fewer.")
+    held_out = np.sort(np.concatenate([rows[:share] for rows, share in zip(by_class, shares, strict=True)]))
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def _largest_remainder(sizes: np.ndarray, count: int) -> np.ndarray:
+    """Divide `count` in proportion to `sizes`: integers that sum to `count`, none further than 1 from its share."""
+    exact = sizes * count / sizes.sum()
+    shares = np.floor(exact).astype(int)
+    # A stable sort, so that equal remainders go to the first classes on every machine.
+    most_owed = np.argsort(shares - exact, kind="stable")[: count - shares.sum()]
+    shares[most_owed] += 1
+    return shares

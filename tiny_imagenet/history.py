@@ -1,0 +1,26 @@
+"""metrics.csv: one row an epoch, always written whole."""
+
+from pathlib import Path
+
+from tiny_imagenet.files import replace_csv
+
+FIRST_COLUMNS = ["epoch", "step", "train/loss", "train/top1", "val/loss", "val/top1", "val/top5", "lr"]
+
+
+class History:
+    """The rows of a run's metrics.csv, which travel in its checkpoints.
+
+    The file is derived from the rows: it is replaced at each epoch, so it is never half a row, and a resumed run's file
+    has neither a gap nor a repeated row, whatever was written after the checkpoint, and even if the file was deleted.
+    """
+
+    def __init__(self, rows: list[dict[str, float]] | None = None) -> None:
+        self.rows = rows or []
+
+    def append(self, row: dict[str, float]) -> None:
+        self.rows.append(row)
+
+    def write(self, path: Path) -> None:
+        """Replace the file at `path`. A column that an epoch has no value for is left empty."""
+        others = {name: None for row in self.rows for name in row if name not in FIRST_COLUMNS}
+        replace_csv(path, [*FIRST_COLUMNS, *others], self.rows)

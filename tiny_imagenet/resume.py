@@ -1,0 +1,225 @@
+"""What is saved, when and under which name, so that a run that was stopped anywhere goes on as if it had not been.
+
+Bit-exact resumption rests on three rules. All randomness of a step follows from (seed, epoch, batch, rank), so no
+generator's state is saved. A checkpoint is written only where Lightning's progress can be taken up again: after an
+optimizer step that is not its epoch's last, and at the very end of an epoch. And what Lightning would lose, the sums
+behind an epoch's means and the rows of metrics.csv, travels in the checkpoint.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import time
+import zipfile
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+
+from tiny_imagenet.errors import UserError
+from tiny_imagenet.finite import FiniteCheck
+from tiny_imagenet.history import History
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM ended the training, after its state was saved."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class RunCheckpoint(Checkpoint):
+    """Keeps a run's state in `checkpoints/{last,previous,best}.ckpt` and its history in `metrics.csv`.
+
+    Saves at the end of every epoch and, within an epoch, every so many steps or minutes. `last.ckpt` is always whole:
+    it is written beside and renamed, and the one before it stays as `previous.ckpt`. `best.ckpt` is of the epoch with
+    the best `monitor`. Ctrl-C and SIGTERM save at the end of the step and raise `Interrupted`; a second Ctrl-C leaves at
+    once. A loss or weights that are not finite end the training and are never saved.
+
+    Args:
+        every_n_steps: save after so many optimizer steps, besides every epoch; null does not.
+        every_minutes: save after so many minutes, besides every epoch; null does not.
+        monitor: validation metric by which the best epoch is chosen.
+        mode: whether more of it is better (max) or less (min).
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int | None = None,
+        every_minutes: float | None = 10.0,
+        monitor: str = "val/top1",
+        mode: Literal["max", "min"] = "max",
+    ) -> None:
+        self.every_n_steps, self.every_minutes, self.monitor, self.mode = every_n_steps, every_minutes, monitor, mode
+        self.history = History()
+        self.best: float | None = None
+        self._finite = FiniteCheck()
+        self._signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+        self._validated = False
+        self._seen_step, self._saved_at = 0, 0.0
+
+    # When to save
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._seen_step, self._saved_at = trainer.global_step, time.monotonic()
+        if trainer.is_global_zero and self.history.rows:
+            self.history.write(Path(trainer.default_root_dir) / "metrics.csv")
+        self._handlers = {
+            number: signal.signal(number, self._note_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._finite.update(outputs["loss"].detach(), trainer.global_step)
+        if trainer.global_step == self._seen_step:
+            return  # Gradients are still accumulating.
+        self._seen_step = trainer.global_step
+        if self._seen_step % trainer.log_every_n_steps == 0:
+            self._finite.require(pl_module, trainer.global_step)
+        if trainer.is_last_batch:
+            return  # A checkpoint from here would skip this epoch's validation; on_train_epoch_end saves.
+        leaving = self._agreed(trainer, self._signal is not None)
+        if leaving or self._is_due(trainer):
+            self._save(trainer, pl_module)
+        if leaving:
+            raise Interrupted(self._signal or signal.SIGTERM)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning calls this hook of a Checkpoint last, so all metrics of the epoch are there.
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+        if not self._validated:
+            # Lightning keeps the figures of the last validation, which was not in this epoch.
+            metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
+        self._validated = False
+        self.history.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
+        self._save(trainer, pl_module, best=self._is_best(metrics))
+        if trainer.is_global_zero:
+            self.history.write(Path(trainer.default_root_dir) / "metrics.csv")
+        if trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False):
+            raise Interrupted(self._signal or signal.SIGTERM)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            return True
+        late = self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        return self._agreed(trainer, late)
+
+    def _agreed(self, trainer: pl.Trainer, asked: bool) -> bool:
+        """Whether any rank asks. Several ranks settle it only every `log_every_n_steps`, not to wait at every step."""
+        if trainer.world_size == 1:
+            return asked
+        if trainer.global_step % trainer.log_every_n_steps:
+            return False
+        return trainer.strategy.reduce_boolean_decision(asked, all=False)
+
+    def _is_best(self, metrics: dict[str, float]) -> bool:
+        value = metrics.get(self.monitor)
+        if value is None:
+            return False
+        if self.best is not None and not (value > self.best if self.mode == "max" else value < self.best):
+            return False
+        self.best = value
+        return True
+
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None and number == signal.SIGINT:
+            os._exit(128 + number)  # Nothing is half written: files are renamed into place.
+        self._signal = number
+        log.warning(f"{signal.Signals(number).name}: saving at the end of this step. Ctrl-C again leaves at once.")
+
+    # What is saved, and how
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.history.rows, "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history, self.best = History(state_dict["rows"]), state_dict["best"]
+
+    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, best: bool = False) -> None:
+        self._finite.require(pl_module, trainer.global_step)
+        folder = Path(trainer.default_root_dir) / "checkpoints"
+        beside = folder / ".saving.ckpt"
+        try:
+            trainer.save_checkpoint(beside, weights_only=False)  # on every rank: its hooks gather
+            if trainer.is_global_zero:
+                _sync(beside)
+                if best:  # Before `last`: a run killed in between repeats this epoch's end, and so does best.ckpt.
+                    _link(beside, folder / "best.ckpt")
+                if (folder / "last.ckpt").exists():
+                    _link(folder / "last.ckpt", folder / "previous.ckpt")
+                os.replace(beside, folder / "last.ckpt")
+                _sync(folder)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise UserError(
+                f"The checkpoint could not be written to {folder}: {error.strerror}. The ones before are whole: make room, "
+                "then resume with --ckpt_path last."
+            ) from error
+        self._saved_at = time.monotonic()
+
+
+def resumable_checkpoint(run: Path) -> Path | None:
+    """The checkpoint that a run goes on from: `last.ckpt`, or `previous.ckpt` where that is damaged; None for neither.
+
+    Raises:
+        UserError: there are checkpoints, and all are damaged.
+    """
+    damaged = []
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = run / "checkpoints" / name
+        if not path.exists():
+            continue
+        if is_whole(path):
+            if damaged:
+                log.warning(f"{damaged[0]} is damaged; going on from {path}.")
+            return path
+        damaged.append(path)
+    if damaged:
+        raise UserError(f"{' and '.join(map(str, damaged))} are damaged: start a new run without --ckpt_path.")
+    return None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint file is complete, by the checksums of all that it holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, replacing what has that name; on file systems without hard links, a copy."""
+    beside = target.with_name(f".{target.name}")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(source, beside)
+    except OSError:
+        shutil.copyfile(source, beside)
+        _sync(beside)
+    os.replace(beside, target)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
