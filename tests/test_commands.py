@@ -51,6 +51,12 @@ def test_versions_count_up_in_numbers_not_letters(tmp_path):
     assert plan(["fit"]).run.name == "version_11"
 
 
+def test_a_name_of_one_s_own():
+    target = plan(["fit", "--config", "resnet18_aug.yaml", "--name", "sweep/trial_3"])
+    assert str(target.run) == "runs/sweep/trial_3/version_0"
+    assert not any("--name" in argument for argument in target.argv)
+
+
 def test_last_goes_on_in_the_newest_run(tmp_path):
     for version in (9, 10):
         checkpoint(tmp_path / f"runs/defaults/version_{version}/checkpoints/last.ckpt")

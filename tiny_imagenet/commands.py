@@ -32,7 +32,8 @@ def plan(argv: list[str]) -> Plan:
     """Work out what a command line means. Reads the file system, changes nothing.
 
     `--config NAME` is a file, or one of `configs/` from any directory. `fit` runs in `runs/NAME/version_N`, NAME being
-    the stem of the first config and N the next free number; `--ckpt_path last` goes on in the newest version of NAME.
+    that of `--name` or else the stem of the first config, and N the next free number; `--ckpt_path last` goes on in the
+    newest version of NAME.
     The other commands take the config and the folder of the run that the checkpoint belongs to.
 
     Raises:
@@ -42,21 +43,21 @@ def plan(argv: list[str]) -> Plan:
         return Plan("", argv, RUNS, None)  # --help, and whatever LightningCLI has to say of the rest
     command, arguments = argv[0], _joined(argv[1:])
     configs = [find_config(_value(argument)) for argument in arguments if _is(argument, *CONFIG_OPTIONS)]
-    asked = next((_value(argument) for argument in reversed(arguments) if _is(argument, "--ckpt_path")), None)
+    asked, name = (_last_value(arguments, option) for option in ("--ckpt_path", "--name"))
     if command == "fit":
-        run, checkpoint = _fit_target(configs[0].stem if configs else "defaults", asked)
+        run, checkpoint = _fit_target(name or (configs[0].stem if configs else "defaults"), asked)
         before = []
     else:
         run, checkpoint = _evaluation_target(command, asked)
         before = [run / "config.yaml"] if (run / "config.yaml").is_file() else []
         if not before and not configs:
             raise UserError(
-                f"{run / 'config.yaml'}, which says how {checkpoint} was trained, is not there. Give the config yourself: "
+                f"{run / 'config.yaml'}, which says how {checkpoint} was trained, is not there. Give its config: "
                 f"python training.py {command} --config CONFIG --ckpt_path {checkpoint}"
             )
     found = iter(configs)
     rest = [f"--config={next(found)}" if _is(argument, *CONFIG_OPTIONS) else argument for argument in arguments]
-    rest = [argument for argument in rest if not _is(argument, "--ckpt_path")]
+    rest = [argument for argument in rest if not _is(argument, "--ckpt_path", "--name")]
     head = [f"--config={CONFIGS / 'defaults.yaml'}", *_folder_options(run), *(f"--config={path}" for path in before)]
     tail = [f"--ckpt_path={checkpoint}"] if checkpoint else []
     return Plan(command, [command, *head, *rest, *tail], run, checkpoint)
@@ -103,7 +104,8 @@ def _fit_target(name: str, asked: str | None) -> tuple[Path, Path | None]:
 def _evaluation_target(command: str, asked: str | None) -> tuple[Path, Path]:
     if asked is None:
         raise UserError(
-            f"{command} needs a checkpoint: python training.py {command} --ckpt_path runs/NAME/version_N/checkpoints/best.ckpt"
+            f"{command} needs a checkpoint: "
+            f"python training.py {command} --ckpt_path runs/NAME/version_N/checkpoints/best.ckpt"
         )
     checkpoint = _existing(asked)
     run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
@@ -131,10 +133,10 @@ def _folder_options(run: Path) -> list[str]:
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """Arguments with `--config X` and `--ckpt_path X` written as one, `--config=X`."""
+    """Arguments with `--config X` and others that `plan` reads written as one, `--config=X`."""
     joined, rest = [], iter(argv)
     for argument in rest:
-        value = next(rest, None) if argument in (*CONFIG_OPTIONS, "--ckpt_path") else None
+        value = next(rest, None) if argument in (*CONFIG_OPTIONS, "--ckpt_path", "--name") else None
         joined.append(argument if value is None else f"{argument}={value}")
     return joined
 
@@ -145,3 +147,7 @@ def _is(argument: str, *names: str) -> bool:
 
 def _value(argument: str) -> str:
     return argument.split("=", 1)[1]
+
+
+def _last_value(arguments: list[str], option: str) -> str | None:
+    return next((_value(argument) for argument in reversed(arguments) if _is(argument, option)), None)

@@ -1,0 +1,99 @@
+"""Every shipped config is parsed by the real command line, instantiated, and its network built."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tiny_imagenet.cli import Cli
+from tiny_imagenet.commands import CONFIGS, plan
+from tiny_imagenet.models import build_resnet
+
+OVERLAYS = {"published_baseline.yaml": "resnet50_baseline.yaml", "published_aug.yaml": "resnet50_aug.yaml"}
+CONFIG_FILES = sorted(
+    path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps"
+)
+
+
+@pytest.fixture
+def parsed(tmp_path, monkeypatch):
+    """Parse and instantiate a fit's command line without running it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["training.py"])
+    monkeypatch.setattr(Cli, "_run_subcommand", lambda self, subcommand: None)
+    return lambda *argv: Cli(plan(["fit", *argv]))
+
+
+@pytest.mark.parametrize("config", CONFIG_FILES, ids=str)
+def test_config(parsed, config):
+    before = [f"--config={OVERLAYS[config.name]}"] if config.name in OVERLAYS else []
+    cli = parsed(*before, f"--config={config}")
+    model, options = cli.model, cli.model.hparams
+    with torch.device("meta"):
+        network = build_resnet(
+            options.arch,
+            10,
+            stem=options.stem,
+            width=options.width,
+            blocks=options.blocks,
+            freeze=options.freeze,
+            max_parameters=options.max_parameters,
+        )
+    optimizer = model.optimizer([{"params": list(network.parameters())}])
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    assert cli.datamodule.batch_size > 0
+
+
+@pytest.mark.parametrize("config", [c for c in CONFIG_FILES if c.name != "defaults.yaml"], ids=str)
+def test_config_is_short_and_says_what_it_is(config):
+    text = (CONFIGS / config).read_text()
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    assert len(text.splitlines()) <= 25
+    assert any(f"training.py fit --config {config}" in line or f"--config {config}" in line for line in header)
+    assert any("easured" in line for line in header), "its header says what was measured, or that it was not run"
+
+
+def test_defaults_are_complete(parsed):
+    """Every option that all data sets share, and every option of the model, stands in defaults.yaml."""
+    text = (CONFIGS / "defaults.yaml").read_text()
+    defaults = yaml.safe_load(text)
+    cli = parsed()
+    own = {"root", "archive", "md5", "image_size", "holdout"}  # each data module has its own
+    options = cli.config.fit
+    assert defaults["data"]["init_args"].keys() == set(vars(options.data.init_args)) - own
+    assert defaults["model"].keys() == set(vars(options.model))
+    assert defaults["checkpoint"].keys() == set(vars(options.checkpoint))
+    for section in ("trainer", "model", "checkpoint"):
+        for key in defaults[section]:
+            assert f"  {key}:" in text
+
+
+def test_overlays_change_the_recipe_of_any_experiment(parsed):
+    cli = parsed("--config=resnet34_aug.yaml", "--config=published_aug.yaml")
+    assert cli.model.hparams.arch == "resnet34"
+    assert cli.model.hparams.stem == "imagenet"
+    assert cli.datamodule.batch_size == 64
+    assert cli.datamodule.pipeline.resize == 250
+    assert [type(augmentation).__name__ for augmentation in cli.datamodule.pipeline.augmentations] == [
+        "RandomHorizontalFlip",
+        "ColorJitter",
+    ]
+    assert cli.model.scheduler is None
+    optimizer = cli.model.optimizer([torch.nn.Parameter(torch.zeros(1))])
+    assert (optimizer.defaults["lr"], optimizer.defaults["momentum"], optimizer.defaults["nesterov"]) == (0.1, 0, False)
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_baseline_and_augmented_differ_in_augmentation_only(depth):
+    baseline, augmented = (
+        yaml.safe_load((CONFIGS / f"resnet{depth}_{kind}.yaml").read_text()) for kind in ("baseline", "aug")
+    )
+    assert baseline == {"model": {"arch": f"resnet{depth}"}}
+    assert augmented["model"] == baseline["model"]
+    assert augmented["data"]["init_args"].keys() == {"augment"}
+
+
+def test_configs_stand_beside_the_package():
+    assert CONFIGS == Path(__file__).parent.parent / "configs"

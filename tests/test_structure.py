@@ -1,0 +1,51 @@
+"""Imports run one way, and the report imports no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "tiny_imagenet"
+
+# Each part may import only parts of a lower level; parts of one level know nothing of each other.
+LEVELS = [
+    {"errors", "files"},
+    {"data", "models", "optim", "spectral", "analysis", "finite", "history", "hardware"},
+    {"classifier", "resume"},
+    {"callbacks", "commands"},
+    {"cli"},
+    {"sweep", "benchmark"},
+]
+LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts} | {"report": 1}
+
+
+def part_of(module: str) -> str:
+    return module.removeprefix("tiny_imagenet.").split(".")[0]
+
+
+def imports():
+    """All (importing part, imported part, file) within the package."""
+    for path in PACKAGE.rglob("*.py"):
+        importer = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tiny_imagenet."):
+                yield importer, part_of(node.module), path
+            elif isinstance(node, ast.ImportFrom) and node.module == "tiny_imagenet":
+                for alias in node.names:
+                    yield importer, alias.name, path
+
+
+def test_imports_run_one_way():
+    found = list(imports())
+    assert found
+    for importer, imported, path in found:
+        if importer != imported and importer != "__init__":
+            assert LEVEL[imported] < LEVEL[importer], f"{path} imports {imported}"
+
+
+@pytest.mark.parametrize("module", ["tiny_imagenet.report", "tiny_imagenet.report.__main__"])
+def test_the_report_imports_no_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
