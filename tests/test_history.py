@@ -1,6 +1,8 @@
 """metrics.csv: columns in order, gaps empty, replaced as a whole."""
 
-from tiny_imagenet.history import History
+import torch
+
+from tiny_imagenet.history import History, plain
 
 
 def test_rows_columns_and_gaps(tmp_path):
@@ -23,3 +25,11 @@ def test_a_file_that_ran_ahead_is_brought_back(tmp_path):
     ahead.write(path)
     History(ahead.rows[:1]).write(path)
     assert path.read_text().count("\n") == 2
+
+
+def test_plain_numbers():
+    assert plain(torch.tensor(0.1)) == 0.1
+    assert plain(torch.tensor(0.1, dtype=torch.float64)) == 0.1
+    third = torch.tensor(1 / 3)
+    assert torch.tensor(plain(third)) == third, "nothing is lost"
+    assert plain(torch.tensor(3)) == 3

@@ -200,7 +200,7 @@ def _say(text: str) -> None:
 
 def _show_log() -> None:
     """The project's own log to stderr, of the first process only, and none of the libraries' notes that help nobody."""
-    # The arguments are the same command line, worked out; the launcher of further processes needs the original in sys.argv.
+    # The arguments are the same command line, worked out; sys.argv keeps it for the launcher of further processes.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     # A batch is one indexed read of a memory map: worker processes would not make it faster.
     warnings.filterwarnings("ignore", message=".*does not have many workers")

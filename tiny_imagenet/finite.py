@@ -20,7 +20,7 @@ class FiniteCheck:
         self._first_bad = torch.where(unset_and_bad, step, self._first_bad)
 
     def require(self, network: nn.Module, step: int) -> None:
-        """Raise UserError if a loss since the start, or a weight now, after `step`, is not finite. Waits for the device."""
+        """Raise UserError if a loss so far, or a weight now, after `step`, is not finite. Waits for the device."""
         first_bad = -1 if self._first_bad is None else int(self._first_bad)
         if first_bad >= 0:
             what = f"The loss was NaN or infinite at step {first_bad}"
@@ -29,7 +29,7 @@ class FiniteCheck:
         else:
             return
         raise UserError(
-            f"{what}: training has diverged and was stopped; the checkpoints of the steps before are untouched. Lower the "
+            f"{what}: training has diverged and was stopped; earlier checkpoints are untouched. Lower the "
             "learning rate (--model.optimizer.init_args.lr), warm up for longer, or clip gradients "
             "(--trainer.gradient_clip_val 1)."
         )

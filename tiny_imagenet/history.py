@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from tiny_imagenet.files import replace_csv
 
 FIRST_COLUMNS = ["epoch", "step", "train/loss", "train/top1", "val/loss", "val/top1", "val/top5", "lr"]
@@ -24,3 +26,8 @@ class History:
         """Replace the file at `path`. A column that an epoch has no value for is left empty."""
         others = {name: None for row in self.rows for name in row if name not in FIRST_COLUMNS}
         replace_csv(path, [*FIRST_COLUMNS, *others], self.rows)
+
+
+def plain(value: Tensor) -> float:
+    """A scalar as the shortest number that means it: 0.1 where float32's nearest is 0.10000000149."""
+    return float(str(value.cpu().numpy()))

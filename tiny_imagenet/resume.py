@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.finite import FiniteCheck
-from tiny_imagenet.history import History
+from tiny_imagenet.history import History, plain
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class RunCheckpoint(Checkpoint):
 
     Saves at the end of every epoch and, within an epoch, every so many steps or minutes. `last.ckpt` is always whole:
     it is written beside and renamed, and the one before it stays as `previous.ckpt`. `best.ckpt` is of the epoch with
-    the best `monitor`. Ctrl-C and SIGTERM save at the end of the step and raise `Interrupted`; a second Ctrl-C leaves at
-    once. A loss or weights that are not finite end the training and are never saved.
+    the best `monitor`. Ctrl-C and SIGTERM save at the end of the step and raise `Interrupted`; a second Ctrl-C leaves
+    at once. A loss or weights that are not finite end the training and are never saved.
 
     Args:
         every_n_steps: save after so many optimizer steps, besides every epoch; null does not.
@@ -97,7 +97,7 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning calls this hook of a Checkpoint last, so all metrics of the epoch are there.
-        metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+        metrics = {name: plain(value) for name, value in trainer.callback_metrics.items() if _is_of_epoch(name)}
         if not self._validated:
             # Lightning keeps the figures of the last validation, which was not in this epoch.
             metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
@@ -168,7 +168,7 @@ class RunCheckpoint(Checkpoint):
         except OSError as error:
             beside.unlink(missing_ok=True)
             raise UserError(
-                f"The checkpoint could not be written to {folder}: {error.strerror}. The ones before are whole: make room, "
+                f"The checkpoint could not be saved in {folder}: {error.strerror}. Those before are whole: make room, "
                 "then resume with --ckpt_path last."
             ) from error
         self._saved_at = time.monotonic()
@@ -202,6 +202,11 @@ def is_whole(path: Path) -> bool:
             return archive.testzip() is None
     except (OSError, zipfile.BadZipFile):
         return False
+
+
+def _is_of_epoch(metric: str) -> bool:
+    """Whether a metric is of a whole epoch, and not of its last step, as Lightning's learning rates are."""
+    return not metric.endswith("_step") and not metric.startswith("lr-")
 
 
 def _link(source: Path, target: Path) -> None:

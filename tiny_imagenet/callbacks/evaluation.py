@@ -13,6 +13,7 @@ from tiny_imagenet.analysis import confusion_cells, confusion_counts, per_class
 from tiny_imagenet.callbacks.gather import gathered_rows
 from tiny_imagenet.data.sampler import batch_rows
 from tiny_imagenet.files import replace_csv, replace_text
+from tiny_imagenet.history import plain
 
 PER_CLASS_COLUMNS = ["class_id", "name", "images", "correct", "top1", "top5", "precision"]
 CONFUSION_COLUMNS = ["target_id", "target", "predicted_id", "predicted", "count"]
@@ -48,7 +49,7 @@ class TestResults(Callback):
         rows = np.concatenate([np.arange(part.start, part.stop) for part in parts])
         answers = gathered_rows(rows, torch.cat(self._answers).cpu().numpy())
         if trainer.is_global_zero:
-            metrics = {name: trainer.callback_metrics[f"test/{name}"].item() for name in ("top1", "top5", "loss")}
+            metrics = {name: plain(trainer.callback_metrics[f"test/{name}"]) for name in ("top1", "top5", "loss")}
             self._write(trainer, pl_module, metrics, answers[:, 0], answers[:, 1:])
 
     def _write(

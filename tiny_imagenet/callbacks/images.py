@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class TrainingImages(Callback):
-    """Shows the first batch of a run in TensorBoard as the network sees it: augmented, mixed, and made visible again."""
+    """Shows the first batch of a run in TensorBoard as the network sees it: augmented, mixed, made visible again."""
 
     IMAGES = 64
 

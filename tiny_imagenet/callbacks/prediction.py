@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Predictions(Callback):
-    """Writes `predictions.csv` into the run folder of the checkpoint: file, and the five best ids, names, probabilities.
+    """Writes `predictions.csv` into the run folder of the checkpoint: file, five best ids, names, probabilities.
 
     `skipped` then holds, for each image that could not be read, the reason.
     """

@@ -23,7 +23,7 @@ def require_same_classes(info: DatasetInfo, class_ids: tuple[str, ...]) -> None:
     """Raise UserError where a network's classes are not those of the data, in the same order."""
     if tuple(info.class_ids) != tuple(class_ids):
         raise UserError(
-            f"The checkpoint knows {len(info.class_ids)} classes ({info.class_ids[0]} to {info.class_ids[-1]}), the data "
-            f"has {len(class_ids)} ({class_ids[0]} to {class_ids[-1]}). Choose the data and the --data.classes that it was "
-            "trained with, or start a new run from it with --model.weights."
+            f"The checkpoint knows {len(info.class_ids)} classes ({info.class_ids[0]} to {info.class_ids[-1]}), "
+            f"the data has {len(class_ids)} ({class_ids[0]} to {class_ids[-1]}). Choose the data and the "
+            "--data.classes that it was trained with, or start a new run from it with --model.weights."
         )

@@ -17,7 +17,7 @@ class Mix:
 
     Args:
         mixup: alpha of MixUp's Beta(alpha, alpha) distribution; 0 leaves MixUp out.
-        cutmix: alpha of CutMix's Beta(alpha, alpha) distribution; 0 leaves CutMix out. With both, each is drawn half the time.
+        cutmix: alpha of CutMix's Beta(alpha, alpha) distribution; 0 leaves it out. With both, either is drawn.
         probability: share of batches that are mixed at all, 0..1.
         epochs_without: number of epochs at the end of the training in which nothing is mixed.
     """

@@ -1,4 +1,4 @@
-"""A batch's way on the device, from packed uint8 pixels to what the network sees: resize, crop, augment, normalise, mix."""
+"""A batch's way on the device, from uint8 pixels to what the network sees: resize, crop, augment, normalise, mix."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which images make batch k of epoch e on rank r, and with which random seed: pure functions, and the samplers over them."""
+"""Which images make batch k of epoch e on rank r, with which random seed: pure functions, and samplers over them."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -22,8 +22,8 @@ def batches_per_epoch(images: int, batch_size: int, world_size: int = 1) -> int:
 def batch_rows(images: int, batch_size: int, batch: int, rank: int = 0, world_size: int = 1) -> slice:
     """The part of an epoch's order that makes one batch.
 
-    The images are dealt out evenly: batch sizes differ by at most one image, between batches and between ranks, and none
-    is larger than `batch_size`. So no epoch ends in a batch of one image (on which batch normalisation fails), no image
+    The images are dealt out evenly: sizes differ by at most one image, between batches and between ranks, and none is
+    larger than `batch_size`. So no epoch ends in a batch of one image (on which batch normalisation fails), no image
     is dropped, repeated or padded, and all ranks take the same number of steps.
 
     Returns a slice over positions 0..images-1; positions of all (batch, rank) are disjoint and cover everything.

@@ -50,8 +50,8 @@ def split_holdout(labels: np.ndarray, holdout: int | float) -> tuple[np.ndarray,
     count = round(holdout * len(labels)) if isinstance(holdout, float) and holdout < 1 else int(holdout)
     if not 0 < count < len(labels):
         raise UserError(
-            f"holdout {holdout} would hold out {count:,} of {len(labels):,} training images. Give a number of images below "
-            f"{len(labels):,} or a share between 0 and 1 (--data.holdout 0.1), or 0 to validate on the validation images."
+            f"holdout {holdout} would hold out {count:,} of {len(labels):,} training images. Give a number below "
+            f"{len(labels):,}, a share between 0 and 1 (--data.holdout 0.1), or 0 for the official validation images."
         )
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     by_class = [shuffled[labels[shuffled] == label] for label in np.unique(labels)]

@@ -1,6 +1,7 @@
 """The LightningDataModules, one kind of data set a file."""
 
 from tiny_imagenet.data.modules.base import ImageDataModule
+from tiny_imagenet.data.modules.synthetic import SyntheticDataModule
 from tiny_imagenet.data.modules.tiny import TinyImageNetDataModule
 
-__all__ = ["ImageDataModule", "TinyImageNetDataModule"]
+__all__ = ["ImageDataModule", "SyntheticDataModule", "TinyImageNetDataModule"]

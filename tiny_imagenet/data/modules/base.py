@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -46,7 +47,7 @@ class ImageDataModule(pl.LightningDataModule):
         resize: resize to this side, then crop `image_size` from it: at random in training, the centre otherwise.
         augment: augmentations of training batches, in this order.
         mix: MixUp and CutMix of training batches; null mixes nothing.
-        normalize: with the statistics of the training pixels (dataset) or of ImageNet (imagenet, for pretrained weights).
+        normalize: with the statistics of the training pixels (dataset), or of ImageNet (for its pretrained weights).
         num_workers: processes that read batches; 0 reads in the training process.
         images: for `predict`: an image file, or a folder of them, instead of the data set's own unlabelled images.
     """
@@ -110,7 +111,7 @@ class ImageDataModule(pl.LightningDataModule):
             self.sets["test"] = self._selected(self.test_split)
         elif stage == "predict":
             size = self.pipeline.resize or self.pipeline.image_size
-            self.sets["predict"] = LooseImages(self.images, size) if self.images else self.packed("test")
+            self.sets["predict"] = LooseImages(self.images, size) if self.images else self._unlabelled()
         elif self.holdout:
             train = self._selected("train")
             train_rows, val_rows = split_holdout(train.labels, self.holdout)
@@ -160,7 +161,7 @@ class ImageDataModule(pl.LightningDataModule):
                 "{images:,} images in {steps_per_epoch:,} batches".format(**d) for d in (state_dict, self.state_dict())
             )
             raise UserError(
-                f"This checkpoint was written in a training with {before} an epoch; now it would be {now}. Go on with the "
+                f"This checkpoint is of a training with {before} an epoch; now it would be {now}. Go on with the "
                 "same data, holdout, batch size and number of devices, or start a new run from it with --model.weights."
             )
 
@@ -207,6 +208,11 @@ class ImageDataModule(pl.LightningDataModule):
         labels = label_of[torch.from_numpy(packed.labels)].numpy()
         rows = (labels >= 0).nonzero()[0]
         return packed.select(rows, labels[rows])
+
+    def _unlabelled(self) -> PackedImages:
+        """The data set's own unlabelled images, each with its row number instead of a label."""
+        images = self.packed("test")
+        return images.select(np.arange(len(images)), np.arange(len(images)))
 
     def _evaluation_loader(self, name: str) -> DataLoader:
         images, (rank, world_size) = self.sets[name], self._ranks

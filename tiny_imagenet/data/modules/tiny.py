@@ -5,17 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from tiny_imagenet.data.archive import extracted, locked
-from tiny_imagenet.data.layout import (
-    Classes,
-    ImageFiles,
-    check_counts,
-    read_classes,
-    restructure_validation,
-    scan_classes,
-    scan_flat,
-)
+from tiny_imagenet.data.layout import Classes, check_counts, read_classes, restructure_validation
 from tiny_imagenet.data.modules.base import ImageDataModule
 from tiny_imagenet.data.packed import PackedImages, pack
+from tiny_imagenet.data.scan import ImageFiles, scan_classes, scan_flat
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 # The same bytes, by the same MD5, in a GitHub release.
@@ -27,10 +20,10 @@ NATIVE_SIZE = 64  # pixels
 
 
 class TinyImageNetDataModule(ImageDataModule):
-    """Tiny ImageNet, or any archive or folder in its layout. The options are those of `ImageDataModule`.
+    """Tiny ImageNet, or any archive or folder in its layout. For the options, see `ImageDataModule`.
 
-    The official test images have no labels: with a `holdout`, the 10,000 official validation images are the test set,
-    and `predict` reads the official test images.
+    The official test images have no labels, and `predict` reads them. So with a `holdout` the official validation images
+    are the test set. The default holds out 10,000 of the official training images, and as large a share of others.
     """
 
     def __init__(
@@ -53,28 +46,29 @@ class TinyImageNetDataModule(ImageDataModule):
 
     def packed(self, split: str) -> PackedImages:
         with locked(self.root):
-            return pack(self.files(split), NATIVE_SIZE, self.folder / "packed" / split)
+            return pack(self._files(split), NATIVE_SIZE, self._folder / "packed" / split)
 
-    def files(self, split: str) -> ImageFiles:
-        """The image files of a split, their number checked against what the archive promises."""
-        if split == "test":
-            return scan_flat(self.folder / "test" / "images")
-        files = scan_classes(self.folder / split, self._all_classes.ids)
-        check_counts(files, split)
+    def _files(self, split: str) -> ImageFiles:
+        folder = self._folder / split
+        files = scan_flat(folder / "images") if split == "test" else scan_classes(folder, self._all_classes.ids)
+        check_counts(files, split, official=self.md5 == MD5)
         return files
 
     @cached_property
-    def folder(self) -> Path:
+    def _all_classes(self) -> Classes:
+        return read_classes(self._folder)
+
+    @cached_property
+    def _folder(self) -> Path:
         """The folder of train/, val/ and test/, downloaded, extracted and restructured as far as it was not yet."""
+        sources = self._sources()
+        folder = extracted(sources, self.md5, self.root) if sources else self.root
         with locked(self.root):
-            folder = self.root if self.archive is None else extracted(self._sources, self.md5, self.root)
             restructure_validation(folder)
         return folder
 
-    @cached_property
-    def _all_classes(self) -> Classes:
-        return read_classes(self.folder)
-
-    @property
     def _sources(self) -> list[str]:
+        """Where the archive may be had, the preferred place first; nothing where `root` holds its files."""
+        if self.archive is None:
+            return []
         return [URL, MIRROR] if self.archive == URL else [self.archive]

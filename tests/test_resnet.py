@@ -1,0 +1,356 @@
+"""The networks against torchvision's, their options one by one, and the weights that they start from."""
+
+import logging
+import os
+import re
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from tiny_imagenet.errors import UserError
+from tiny_imagenet.models import ResNet, build_resnet, load_weights
+
+ARCHS = [name for name in torchvision.models.list_models() if re.match(r"(wide_)?res(net|next)\d", name)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On a busy machine, two threads of so small a network mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def small(arch: str = "resnet18", classes: int = 5, **options) -> ResNet:
+    return build_resnet(arch, classes, **{"width": 0.125, **options})
+
+
+def on_meta(arch: str, classes: int = 1000, **options) -> ResNet:
+    options = {"stem": "imagenet", "width": 1.0, "blocks": None, "dropout": 0.0, **options}
+    with torch.device("meta"):
+        return ResNet(torchvision.models.get_model(arch), classes, **options)
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+# Against torchvision
+
+
+def test_there_are_archs():
+    assert {"resnet18", "resnet152", "resnext101_64x4d", "wide_resnet101_2"} <= set(ARCHS)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_state_is_torchvisions(arch):
+    with torch.device("meta"):
+        theirs = torchvision.models.get_model(arch).state_dict()
+    ours = on_meta(arch).state_dict()
+    assert [(key, value.shape) for key, value in ours.items()] == [(key, value.shape) for key, value in theirs.items()]
+
+
+@pytest.mark.parametrize(
+    ("arch", "block", "options"),
+    [
+        ("resnet18", BasicBlock, {}),
+        ("resnet50", Bottleneck, {}),
+        ("resnext50_32x4d", Bottleneck, {"groups": 32, "width_per_group": 4}),
+        ("wide_resnet50_2", Bottleneck, {"width_per_group": 128}),
+    ],
+)
+def test_output_is_torchvisions(arch, block, options):
+    theirs = torchvision.models.ResNet(block, [1, 2, 1, 1], num_classes=7, **options)
+    ours = build_resnet(arch, 7, blocks=[1, 2, 1, 1])
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert ours(images).equal(theirs(images))  # while training, and then with the statistics of that
+        assert ours.eval()(images).equal(theirs.eval()(images))
+
+
+def test_initial_values_are_torchvisions_distributions():
+    torch.manual_seed(0)
+    ours = build_resnet("resnet18", 1000).state_dict()
+    for key, theirs in torchvision.models.resnet18().state_dict().items():
+        if theirs.ndim < 2 and key != "fc.bias":
+            assert ours[key].equal(theirs), key  # BatchNorm
+        else:
+            assert ours[key].std().item() == pytest.approx(theirs.std().item(), rel=0.1), key
+            assert abs(ours[key].mean().item()) < 0.05 * theirs.std().item() + 1e-3, key
+
+
+def test_a_seed_gives_one_network_whatever_the_ambient_device():
+    torch.manual_seed(3)
+    first = small().state_dict()
+    torch.manual_seed(3)
+    with torch.device("meta"):
+        second = small().state_dict()
+    assert all(second[key].equal(value) for key, value in first.items())
+
+
+def test_unknown_arch_lists_the_nearest_first():
+    with pytest.raises(UserError, match=r"'resnet_50'.*nearest first: resnet50, ") as caught:
+        build_resnet("resnet_50", 10)
+    assert all(arch in str(caught.value) for arch in ARCHS)
+
+
+# Options
+
+
+@pytest.mark.parametrize(("stem", "side"), [("imagenet", 16), ("half", 32), ("small", 64)])
+def test_stem(stem, side):
+    network, seen = small(stem=stem), []
+    network.layer1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    with torch.no_grad():
+        network(torch.randn(1, 3, 64, 64))
+    assert seen == [(1, 8, side, side)]
+
+
+def expected_parameters(planes: list[int], blocks: list[int], bottleneck: bool, classes: int) -> int:
+    """Small stem, counted by the figures of the paper's table 1 (https://arxiv.org/abs/1512.03385)."""
+    conv_bn = lambda kernel, inputs, outputs: kernel**2 * inputs * outputs + 2 * outputs  # noqa: E731
+    total, inputs = conv_bn(3, 3, planes[0]), planes[0]
+    for stage, (width, number) in enumerate(zip(planes, blocks, strict=True)):
+        for block in range(number):
+            outputs = 4 * width if bottleneck else width
+            if bottleneck:
+                total += conv_bn(1, inputs, width) + conv_bn(3, width, width) + conv_bn(1, width, outputs)
+            else:
+                total += conv_bn(3, inputs, width) + conv_bn(3, width, width)
+            if block == 0 and (stage > 0 or inputs != outputs):
+                total += conv_bn(1, inputs, outputs)
+            inputs = outputs
+    return total + inputs * classes + classes
+
+
+@pytest.mark.parametrize(
+    ("arch", "width", "blocks", "planes"),
+    [
+        ("resnet18", 0.5, [2, 2, 2, 2], [32, 64, 128, 256]),
+        ("resnet18", 0.25, [2, 1, 1, 1], [16, 32, 64, 128]),
+        ("resnet18", 0.7, [1, 2, 3], [48, 88, 176]),  # 44.8, 89.6, 179.2
+        ("resnet34", 0.01, [3, 4, 6, 3], [8, 8, 8, 8]),
+        ("resnet50", 0.5, [3, 4, 6, 3], [32, 64, 128, 256]),
+        ("resnet50", 1.25, [1, 1, 1, 1], [80, 160, 320, 640]),
+    ],
+)
+def test_width_and_blocks(arch, width, blocks, planes):
+    network = on_meta(arch, 9, stem="small", width=width, blocks=blocks)
+    assert count(network) == expected_parameters(planes, blocks, arch == "resnet50", classes=9)
+
+
+@pytest.mark.parametrize("blocks", [[1, 1, 1], [1, 1, 1, 1]])
+@pytest.mark.parametrize("arch", ["resnet18", "resnext50_32x4d", "resnext101_64x4d", "wide_resnet50_2"])
+def test_the_narrowest_network_runs(arch, blocks):
+    assert small(arch, width=0.01, blocks=blocks)(torch.randn(2, 3, 32, 32)).shape == (2, 5)
+
+
+def test_table_in_the_docstring():
+    rows = re.findall(r"\| (\w+) +\| +([\d.]+) \| +([\d.]+) \| +([\d.]+) \|\n", build_resnet.__doc__)[1:]
+    assert len(rows) == 5
+    for arch, *millions in rows:
+        for width, figure in zip((1, 0.5, 0.25), millions, strict=True):
+            assert f"{count(on_meta(arch, 200, stem='small', width=width)) / 1e6:.2f}" == figure
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "resnext50_32x4d"])
+def test_max_parameters_names_the_largest_width_that_fits(arch):
+    size = lambda width: count(on_meta(arch, 10, width=width))  # noqa: E731
+    with pytest.raises(UserError, match=f"{size(1.0):,} parameters.*5,000,000") as caught:
+        build_resnet(arch, 10, max_parameters=5_000_000)
+    width = float(re.search(r"width that fits is (\d\.\d\d)\.", str(caught.value))[1])
+    assert size(width) <= 5_000_000 < size(width + 0.01)
+    assert count(build_resnet(arch, 10, width=width, max_parameters=5_000_000)) == size(width)
+
+
+def test_max_parameters_below_every_width():
+    with pytest.raises(UserError, match="No width makes it fit"):
+        build_resnet("resnet18", 10, max_parameters=1000)
+
+
+def test_dropout_acts_on_the_features_in_training_only():
+    network, features = small(width=1, dropout=0.3), []
+    assert network.state_dict().keys() == torchvision.models.resnet18().state_dict().keys()
+    network.avgpool[0].register_forward_hook(lambda *_: torch.ones(16, 512, 1, 1))
+    network.fc.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
+    images = torch.randn(16, 3, 8, 8)
+    network.train()(images)
+    network.eval()(images)
+    training, evaluation = features
+    assert (training == 0).float().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert training.max().item() == pytest.approx(1 / 0.7)
+    assert evaluation.equal(torch.ones(16, 512))
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+def test_zero_init_residual_makes_blocks_the_identity(arch):
+    for zero_init_residual in (True, False):
+        network = small(arch, zero_init_residual=zero_init_residual)
+        features = torch.randn(2, network.layer1[1].conv1.in_channels, 8, 8)
+        assert network.layer1[1](features).equal(features.relu()) == zero_init_residual
+
+
+def test_frozen_parts_never_change():
+    network = small(freeze=["conv1", "bn1", "layer1"])
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    network.eval().train()
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
+    network(torch.randn(4, 3, 32, 32)).square().mean().backward()
+    optimizer.step()
+    for key, value in network.state_dict().items():
+        assert value.equal(before[key]) == key.startswith(("conv1", "bn1", "layer1")), key
+    assert network.layer2.training
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"freeze": ["layer1", "layer5"]}, "no part 'layer5'.*conv1, bn1, layer1, layer2, layer3, layer4, fc"),
+        ({"freeze": ["relu"]}, "no part 'relu'"),
+        ({"freeze": ["layer4"], "blocks": [1, 1, 1]}, "no part 'layer4'"),
+        ({"blocks": [2, 2]}, r"three or four counts.*\[2, 2\]"),
+        ({"blocks": [2, 0, 1]}, "three or four counts"),
+        ({"blocks": []}, "three or four counts"),
+        ({"width": 0.0}, "width"),
+        ({"dropout": 1.0}, "dropout"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(UserError, match=message):
+        small(**options)
+
+
+# Weights
+
+
+@pytest.fixture
+def source() -> dict[str, torch.Tensor]:
+    """The state of a trained narrow network with 5 classes and the ImageNet stem."""
+    torch.manual_seed(1)
+    return {key: value + 1 for key, value in small().state_dict().items()}
+
+
+def bare(state):
+    return state
+
+
+def checkpoint(state):
+    return {"state_dict": {f"network.{key}": value for key, value in state.items()}, "epoch": 3}
+
+
+def compiled_checkpoint(state):
+    return {"state_dict": {f"network._orig_mod.{key}": value for key, value in state.items()}}
+
+
+def without_counters(state):
+    return {key: value for key, value in state.items() if "num_batches" not in key}
+
+
+@pytest.mark.parametrize("form", [bare, checkpoint, compiled_checkpoint, without_counters])
+def test_weights_of_a_file(tmp_path, source, form):
+    torch.save(form(source), tmp_path / "weights.pt")
+    loaded = small(weights=str(tmp_path / "weights.pt")).state_dict()
+    expected = without_counters(source)
+    assert all(loaded[key].equal(value) for key, value in expected.items())
+
+
+def test_head_and_stem_that_do_not_fit_are_replaced(tmp_path, source, caplog):
+    torch.save(source, tmp_path / "weights.pt")
+    torch.manual_seed(2)
+    fresh = small(classes=6, stem="small").state_dict()
+    torch.manual_seed(2)
+    with caplog.at_level(logging.INFO):
+        loaded = small(classes=6, stem="small", weights=str(tmp_path / "weights.pt")).state_dict()
+    for key, value in loaded.items():
+        assert value.equal(fresh[key] if key.startswith(("conv1", "fc")) else source[key]), key
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert "loaded 39 of 41 layers" in record.message
+    assert "conv1 (weight is [8, 3, 7, 7], not [8, 3, 3, 3])" in record.message
+    assert "fc (weight is [5, 64], not [6, 64]; bias is [5], not [6])" in record.message
+
+
+def test_report_tells_why_and_warns(tmp_path, source, caplog):
+    torch.save(source | {"extra.weight": torch.zeros(1), "layer2.0.conv1.bias": torch.zeros(16)}, tmp_path / "w.pt")
+    network = small(blocks=[2, 2, 2, 3])
+    report = load_weights(network, str(tmp_path / "w.pt"), "resnet18")
+    assert report.kept.pop("layer2.0.conv1") == "has weight, bias"
+    assert report.kept == {f"layer4.2.{layer}": "missing" for layer in ("conv1", "bn1", "conv2", "bn2")}
+    assert report.unused == ["extra"]
+    assert set(report.loaded) >= {"conv1", "bn1", "fc", "layer1.0.conv1"}
+    with caplog.at_level(logging.INFO):
+        small(blocks=[2, 2, 2, 3], weights=str(tmp_path / "w.pt"), freeze=["layer1", "layer4"])
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert "stay random: layer4." in caplog.messages[1]
+
+
+def test_nothing_that_fits_is_an_error(tmp_path, source):
+    # A bias of the right length without its weight, and counters without their statistics, do not count.
+    torch.save(source, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"nothing in .*weights.pt fits.*conv1: weight is \[8, 3, 7, 7\]"):
+        small(width=0.25, weights=str(tmp_path / "weights.pt"))
+
+
+class Attack:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_weights_that_run_code_are_refused(tmp_path):
+    torch.save({"conv1.weight": Attack(tmp_path / "executed")}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"weights.pt could not be read.*refused where it would run code"):
+        small(weights=str(tmp_path / "weights.pt"))
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04" + bytes(50)])
+def test_unreadable_file(tmp_path, content):
+    (tmp_path / "weights.pt").write_bytes(content)
+    with pytest.raises(UserError, match="weights.pt could not be read"):
+        small(weights=str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"state_dict": 3}, {"epoch": 3}])
+def test_file_without_weights(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="neither a state dict nor a checkpoint"):
+        small(weights=str(tmp_path / "weights.pt"))
+
+
+def test_unknown_weights_list_those_of_the_arch():
+    with pytest.raises(UserError, match="'IMAGENET1K_V3'.*resnet50: IMAGENET1K_V1, IMAGENET1K_V2"):
+        small("resnet50", weights="IMAGENET1K_V3")
+
+
+@pytest.mark.parametrize("name", ["IMAGENET1K_V1", "DEFAULT", "ResNet18_Weights.IMAGENET1K_V1"])
+def test_weights_by_torchvisions_name_come_from_torch_home(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    theirs = torchvision.models.resnet18().state_dict()
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    file = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    torch.save(without_counters(theirs), folder / file)
+    network = build_resnet("resnet18", 200, stem="small", weights=name)
+    kept = {key for key, value in network.state_dict().items() if not value.equal(theirs[key])}
+    assert kept == {"conv1.weight", "fc.weight", "fc.bias"}
+
+
+def test_failed_download_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def unreachable(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    with pytest.raises(UserError, match=r"no route to host.*put it at .*resnet18-f37072fd.pth"):
+        build_resnet("resnet18", 200, weights="DEFAULT")
+    assert not list(tmp_path.rglob("*.pth"))

@@ -1,0 +1,39 @@
+"""Boxes of random area and aspect ratio, as torchvision's RandomResizedCrop and RandomErasing draw them."""
+
+import torch
+from torch import Tensor
+
+# Boxes that fit are looked for so often, as in torchvision.
+ATTEMPTS = 10
+
+
+def draw_sides(
+    count: int, area: float, scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Draw the sides of boxes.
+
+    Args:
+        count: B.
+        area: of the image, in pixels.
+        scale: range of a box's share of the area, uniform.
+        ratio: range of first side / second side, uniform in its logarithm.
+
+    Returns:
+        First and second sides in pixels, integral float64 [ATTEMPTS, B], on the CPU.
+    """
+    box_area = area * torch.empty(ATTEMPTS, count, dtype=torch.float64).uniform_(*scale)
+    log_ratio = torch.tensor(ratio, dtype=torch.float64).log().tolist()
+    aspect = torch.empty(ATTEMPTS, count, dtype=torch.float64).uniform_(*log_ratio).exp()
+    return (box_area * aspect).sqrt().round(), (box_area / aspect).sqrt().round()
+
+
+def first_fit(sides: tuple[Tensor, Tensor], fits: Tensor, fallback: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """For each of B boxes the first attempt that fits, bool [ATTEMPTS, B], or else `fallback`; float64 [B] each."""
+    attempt, found = fits.int().argmax(0, keepdim=True), fits.any(0)
+    first, second = (side.gather(0, attempt)[0] for side in sides)
+    return first.where(found, fallback[0]), second.where(found, fallback[1])
+
+
+def draw_offset(room: Tensor) -> Tensor:
+    """A whole number from 0 to `room`, both included, for each of its elements [B]."""
+    return (torch.rand(len(room), dtype=torch.float64) * (room + 1)).floor()

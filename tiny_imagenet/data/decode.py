@@ -1,0 +1,53 @@
+"""One image file of any kind to RGB pixels."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tiny_imagenet.errors import UserError
+
+# What image sets are made of. Pillow knows more, some of which (EPS) run other programs.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+
+
+def decode_image(path: Path | str, size: int) -> np.ndarray:
+    """Decode an image file to uint8 [size, size, 3], RGB in 0..255.
+
+    An image of that size already is passed on to the bit as Pillow decodes it. Others are cropped to the central square
+    and resized (bilinear, antialiased): the same as to resize the shorter side and then crop the centre. Turned as its
+    EXIF orientation says; transparency is laid over white; grey becomes three equal channels, of 16 bits the upper 8,
+    rounded; of an animation the first frame is taken.
+
+    Raises:
+        UserError: the file can't be decoded whole, or has more pixels than Pillow's limit against decompression bombs.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(f"{width}×{height} pixels are more than {Image.MAX_IMAGE_PIXELS:,}")
+            ImageOps.exif_transpose(image, in_place=True)
+            rgb = _rgb(image)
+            if rgb.size != (size, size):
+                rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
+            return np.asarray(rgb)
+    # Pillow's decoders raise what they like at broken files: OSError, SyntaxError, struct.error, IndexError and more.
+    except Exception as error:
+        raise UserError(
+            f"{path} can't be decoded: {str(error) or type(error).__name__}. Replace the file or remove it; if it came "
+            "from an archive, delete what was extracted and start again."
+        ) from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range; save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        # Pillow would clip 16-bit grey at 255 instead of scaling it.
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")

@@ -1,0 +1,197 @@
+"""The official layout of Tiny ImageNet: class ids and names, the validation folder, and the images that it promises.
+
+As the archive of http://cs231n.stanford.edu/tiny-imagenet-200.zip has it: wnids.txt, words.txt, train/<wnid>/images/
+with <wnid>_boxes.txt beside, val/images/ with val_annotations.txt, test/images/.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tiny_imagenet.data.scan import ImageFiles, is_image
+from tiny_imagenet.errors import UserError
+
+ANNOTATIONS = "val_annotations.txt"
+# File, class id and four box coordinates; a file name with a separator in it would lead out of the folder.
+ANNOTATION = re.compile(r"(?!\.\.?\t)([^\t/\\\0]+)\t([^\t]+)(?:\t-?\d+){4}")
+# Images of each class in the official archive, and unlabelled ones in all.
+OFFICIAL = {"classes": 200, "train": 500, "val": 50, "test": 10_000}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Classes in the order of their labels: `ids` sorted, and what each is called."""
+
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+def read_classes(folder: Path) -> Classes:
+    """The classes of wnids.txt, sorted, with their names from words.txt; one without a name there is called by its id.
+
+    Raises:
+        UserError: wnids.txt is missing or empty, or has a line twice or one that can't name a folder.
+    """
+    ids = _class_ids(folder)
+    words = dict.fromkeys(ids, "")
+    with suppress(FileNotFoundError):
+        # 80,000 lines, of which 200 are wanted.
+        for line in (folder / "words.txt").read_text(encoding="utf-8", errors="replace").splitlines():
+            class_id, _, name = line.partition("\t")
+            if class_id in words:
+                words[class_id] = name.strip()
+    return Classes(ids, tuple(words[class_id] or class_id for class_id in ids))
+
+
+def restructure_validation(folder: Path) -> None:
+    """Move val/images/*.JPEG to val/<class id>/images/, as train/ has it, by val_annotations.txt, which is kept.
+
+    Nothing happens where this was done before. Everything is checked before anything is moved, and files are moved one
+    by one, so that a process that was killed half way is simply run again.
+
+    Raises:
+        UserError: an annotation is malformed or names an unknown class or no image, or an image has no annotation.
+    """
+    images = folder / "val" / "images"
+    if not images.is_dir():
+        return
+    path = folder / "val" / ANNOTATIONS
+    class_of = read_annotations(path, _class_ids(folder))
+    waiting = {name for name in os.listdir(images) if is_image(name)}
+    homes = {class_id: folder / "val" / class_id / "images" for class_id in set(class_of.values())}
+    moved = {class_id: set(os.listdir(home)) if home.is_dir() else set() for class_id, home in homes.items()}
+    if unlabelled := sorted(waiting - class_of.keys()):
+        raise UserError(
+            f"{path} has no line for {_some(unlabelled)} in {images}. Remove what does not belong there, or extract "
+            f"the archive again: delete {folder} and start again."
+        )
+    if missing := [name for name in class_of if name not in waiting and name not in moved[class_of[name]]]:
+        raise UserError(
+            f"{images} lacks {_some(missing)} that {path.name} lists. Extract the archive again: delete {folder} and "
+            "start again."
+        )
+    try:
+        for home in homes.values():
+            home.mkdir(parents=True, exist_ok=True)
+        for name in waiting:
+            os.replace(images / name, homes[class_of[name]] / name)
+    except OSError as error:
+        raise UserError(f"{images} can't be sorted into classes: {error}. Make {folder} writable.") from None
+    # What is no image (Thumbs.db) stays behind, and the folder with it.
+    with suppress(OSError):
+        images.rmdir()
+
+
+def read_annotations(path: Path, class_ids: Collection[str]) -> dict[str, str]:
+    """The class id of each file that val_annotations.txt lists.
+
+    Lines are: file, class id, four box coordinates, separated by tabs.
+
+    Raises:
+        UserError: the file is missing, or a line is malformed, or a class unknown, or a file listed twice.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be read: {error.strerror}. It has the labels of val/images: extract the archive again."
+        ) from None
+    known, class_of = set(class_ids), {}
+    malformed, unknown, repeated = [], [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        match = ANNOTATION.fullmatch(line.decode("utf-8", errors="replace"))
+        if match is None or "\ufffd" in match[0]:
+            malformed.append(f"line {number} ({line[:60]!r})")
+            continue
+        name, class_id = match.groups()
+        if class_id not in known:
+            unknown.append(f"line {number} ({class_id[:60]})")
+        if name in class_of:
+            repeated.append(f"line {number} ({name[:60]})")
+        class_of[name] = class_id
+    for what, where in (
+        ("not of the form: file, class id, four numbers, separated by tabs", malformed),
+        ("of a class that wnids.txt does not have", unknown),
+        ("about a file that has one already", repeated),
+    ):
+        if where:
+            raise UserError(f"{path}: {_some(where)}: {what}. Correct the file, or extract the archive again.")
+    return class_of
+
+
+def check_counts(files: ImageFiles, split: str, official: bool = False) -> None:
+    """Check that a split (`train`, `val`, `test`) has all images that its annotations list.
+
+    Args:
+        files: what was found in the split's folder.
+        official: whether it is the official archive's, and must have its 200 classes of 500 training and 50 validation
+            images and its 10,000 unlabelled ones as well.
+
+    Raises:
+        UserError: some class has fewer images than it should; missing ones are named.
+    """
+    again = "Delete what was extracted and start again, so that the archive is extracted anew."
+    listed = _listed_files(files, split)
+    found = np.bincount(files.labels[files.labels >= 0], minlength=len(files.class_ids)).tolist()
+    least = OFFICIAL[split] if official else 0
+    short = []
+    for class_id, number in zip(files.class_ids, found, strict=True):
+        lines = listed.get(class_id, [])
+        expected = max(least, len(lines))
+        if number < expected:
+            missing = {os.fsdecode(line.split(b"\t")[0]) for line in lines} - files.names_of(class_id)
+            named = f" ({_some(sorted(missing))} missing)" if missing else ""
+            short.append(f"{class_id} has {number} of {expected}{named}")
+    if short:
+        raise UserError(f"{files.folder}: images are missing: {_some(short, 3)}. {again}")
+    if official and split != "test" and len(found) != OFFICIAL["classes"]:
+        raise UserError(f"{files.folder} has {len(found)} of {OFFICIAL['classes']} classes. {again}")
+    if official and split == "test" and len(files) < least:
+        raise UserError(f"{files.folder} has {len(files):,} of {least:,} images. {again}")
+
+
+def _listed_files(files: ImageFiles, split: str) -> dict[str, list[bytes]]:
+    """The annotation lines of each class, each beginning with its file's name and a tab; {} where there are none."""
+    listed: dict[str, list[bytes]] = {}
+    if split == "train":
+        for class_id in files.class_ids:
+            with suppress(FileNotFoundError):
+                listed[class_id] = (files.folder / class_id / f"{class_id}_boxes.txt").read_bytes().splitlines()
+    elif split == "val" and (path := files.folder / ANNOTATIONS).exists():
+        for name, class_id in read_annotations(path, files.class_ids).items():
+            listed.setdefault(class_id, []).append(os.fsencode(name))
+    return listed
+
+
+def _class_ids(folder: Path) -> tuple[str, ...]:
+    """The sorted ids of wnids.txt, which itself is not sorted."""
+    path = folder / "wnids.txt"
+    try:
+        ids = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(
+            f"{path} can't be read: {reason}. It lists the class ids, one a line; is {folder} the folder of train/, "
+            "val/ and test/? For a plain folder of class folders choose --data ImageFolderDataModule."
+        ) from None
+    if not ids:
+        raise UserError(f"{path} is empty: it should list the class ids, one a line. Extract the archive again.")
+    if wrong := [class_id for class_id in ids if not re.fullmatch(r"\w[\w.-]*", class_id)]:
+        raise UserError(f"{path}: {_some(wrong)} can't be a class id, since that names a folder. Correct the file.")
+    if twice := [class_id for class_id, times in Counter(ids).items() if times > 1]:
+        raise UserError(f"{path} lists {_some(twice)} more than once. Correct the file, or extract the archive again.")
+    return tuple(sorted(ids))
+
+
+def _some(items: Iterable[str], most: int = 5) -> str:
+    """The first few, and how many there are in all."""
+    items = list(items)
+    return ", ".join(items[:most]) + (f", … ({len(items):,} in all)" if len(items) > most else "")

@@ -1,0 +1,180 @@
+"""Images decoded once into a uint8 memory map, and the data set that reads batches from it by index."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tiny_imagenet.data.pack_workers import decode_all
+from tiny_imagenet.data.scan import ImageFiles
+from tiny_imagenet.errors import UserError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # Of the cache; another number makes it be built again.
+PIXELS, SUMS, META = "pixels.npy", "sums.npy", "meta.json"
+
+
+class PackedImages(Dataset):
+    """Packed images, or some of them. All processes that read them share one copy in the page cache.
+
+    images: uint8 [M, S, S, 3], the whole memory map, read-only. rows: which of its rows this set consists of,
+    int64 [N]. labels: class labels, int64 [N]; -1 where there are none.
+    """
+
+    def __init__(self, cache: Path, files: ImageFiles, rows: np.ndarray, labels: np.ndarray) -> None:
+        self.cache, self.files, self.rows, self.labels = cache, files, rows, labels
+        self.images = np.load(cache / PIXELS, mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Read many images at once.
+
+        Args:
+            index: positions in this set, int64 [B].
+
+        Returns:
+            uint8 [B, 3, S, S] in channels-last memory, and int64 labels [B]; both are copies.
+        """
+        images = torch.from_numpy(self.images[self.rows[index]])
+        return images.permute(0, 3, 1, 2), torch.from_numpy(self.labels[index])
+
+    @property
+    def names(self) -> list[str]:
+        """The file of each image, relative to `files.folder`."""
+        return [self.files.names[row] for row in self.rows]
+
+    def select(self, rows: np.ndarray, labels: np.ndarray | None = None) -> "PackedImages":
+        """Some of these images as a set of their own, which copies no pixels.
+
+        Args:
+            rows: positions in this set, int64 [K].
+            labels: their labels in the new set, int64 [K]; by default those that they have.
+        """
+        return PackedImages(self.cache, self.files, self.rows[rows], self.labels[rows] if labels is None else labels)
+
+    def mean_std(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Mean and standard deviation of each channel over all pixels of these images, in units of 0..1.
+
+        They come from sums that were taken while packing, exactly, without reading a pixel. A standard deviation is
+        never below one grey level, so that a channel without any variation can be divided by it.
+        """
+        sums = np.load(self.cache / SUMS, mmap_mode="r")[self.rows].sum(0) / (len(self) * self.images.shape[1] ** 2)
+        mean, mean_square = sums[0] / 255, sums[1] / 255**2
+        std = np.sqrt(np.maximum(mean_square - mean**2, 255**-2))
+        return tuple(mean.tolist()), tuple(std.tolist())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker process opens the map itself; pickled, it would be a copy of all pixels.
+        return {name: value for name, value in vars(self).items() if name != "images"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.images = np.load(self.cache / PIXELS, mmap_mode="r")
+
+
+def pack(files: ImageFiles, image_size: int, cache: Path) -> PackedImages:
+    """Decode all images into a memory map, or open what was packed before if its sources are still the same.
+
+    The cache is a folder that appears by a rename when it is whole. Two processes must not pack into one cache at the
+    same time: hold a lock.
+
+    Args:
+        files: what to pack; their order is that of the rows.
+        image_size: side S of the packed images in pixels; see `decode_image` for how others are brought to it.
+        cache: folder to keep the packed images in, made if need be; it must be used for nothing else.
+
+    Raises:
+        UserError: an image can't be decoded, or the cache can't be written.
+    """
+    meta = _meta(files, image_size)
+    if fault := _fault(cache, meta):
+        if cache.exists():
+            log.info(f"The packed images in {cache} are not used, since {fault}; packing them again.")
+        _build(files, image_size, cache, meta)
+    return PackedImages(cache, files, np.arange(len(files)), files.labels)
+
+
+def _meta(files: ImageFiles, image_size: int) -> dict[str, Any]:
+    """What the cache of these files must say of itself."""
+    digest = hashlib.blake2b("\0".join(files.names).encode("utf-8", "surrogateescape"))
+    for values in (files.labels, files.sizes, files.times):
+        digest.update(values.tobytes())
+    return {"format": FORMAT, "image_size": image_size, "images": len(files), "sources": digest.hexdigest()}
+
+
+def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
+    """Why a cache can't be used, None where it can."""
+    try:
+        found = json.loads((cache / META).read_bytes())
+        lengths = {name: os.path.getsize(cache / name) for name in (PIXELS, SUMS)}
+    except (OSError, ValueError) as error:
+        return f"they are not whole ({error})"
+    if not isinstance(found, dict) or found.pop("lengths", None) != lengths:
+        return "they do not have the length that they had when packed"
+    changed = [name for name, value in meta.items() if found.get(name) != value]
+    if "format" in changed:
+        return "they were packed by another version"
+    if "image_size" in changed:
+        return f"they are {found.get('image_size')} pixels wide, not {meta['image_size']}"
+    return "their source files have changed" if changed else None
+
+
+def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any]) -> None:
+    beside = cache.with_name(f".{cache.name}.unfinished")
+    shape = (len(files), image_size, image_size, 3)
+    needed = int(np.prod(shape, dtype=np.int64)) + len(files) * 2 * 3 * 8
+    try:
+        for leftover in (beside, cache):
+            _remove(leftover)
+        beside.mkdir(parents=True)
+        free = shutil.disk_usage(beside).free
+        if free < needed:
+            raise UserError(
+                f"Packing the {len(files):,} images of {files.folder} takes {needed / 1e6:,.0f} MB, but there are only "
+                f"{free / 1e6:,.0f} MB free at {cache.parent}. Free some space, or choose another --data.root."
+            )
+        np.lib.format.open_memmap(beside / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+        np.save(beside / SUMS, decode_all(files, image_size, beside / PIXELS))
+        lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
+        (beside / META).write_text(json.dumps(meta | {"lengths": lengths}), encoding="utf-8")
+        for path in (beside / PIXELS, beside / SUMS, beside / META, beside):
+            _to_disk(path)
+        os.rename(beside, cache)
+        _to_disk(cache.parent)
+    except OSError as error:
+        raise UserError(
+            f"The images of {files.folder} can't be packed at {error.filename or cache}: {error.strerror or error}. It "
+            f"takes {needed / 1e6:,.0f} MB in a folder that can be written; choose another --data.root, or make room."
+        ) from None
+    finally:
+        with suppress(OSError):
+            _remove(beside)
+
+
+def _remove(cache: Path) -> None:
+    """Remove a cache, and no file that is not part of one."""
+    if cache.exists():
+        for name in (PIXELS, SUMS, META):
+            (cache / name).unlink(missing_ok=True)
+        cache.rmdir()
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file or folder is on the disk, so that a power cut after the rename can't leave holes in it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,121 @@
+"""Image files in class folders: their names, labels, sizes and times, by which a later change is noticed."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tiny_imagenet.errors import UserError
+
+EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+UNLABELLED = -1
+Found = tuple[str, int, int]  # name, size and time of a file
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The images of one split, sorted by class and then by name.
+
+    folder: what `names` are relative to. labels: index into `class_ids`, int64 [N], or -1 for images without a class.
+    sizes: bytes of each file, int64 [N]. times: when each was last modified, in ns, int64 [N].
+    """
+
+    folder: Path
+    class_ids: tuple[str, ...]
+    names: list[str]
+    labels: np.ndarray
+    sizes: np.ndarray
+    times: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def names_of(self, class_id: str) -> set[str]:
+        """The file names, without folders, of one class."""
+        rows = np.flatnonzero(self.labels == self.class_ids.index(class_id))
+        return {os.path.basename(self.names[row]) for row in rows}
+
+
+def scan_classes(folder: Path, class_ids: Sequence[str]) -> ImageFiles:
+    """The images anywhere below `folder/<class id>/`, labelled by the class's place in `class_ids`.
+
+    What is hidden or no image by its extension is passed over; symbolic links are followed.
+
+    Raises:
+        UserError: a class has no folder, or no image in it.
+    """
+    found, labels = [], []
+    for label, class_id in enumerate(class_ids):
+        images = sorted(_images(folder / class_id, f"{class_id}/"))
+        if not images:
+            raise UserError(
+                f"{folder / class_id} has no images ({', '.join(EXTENSIONS)}), so class {class_id} would have none. "
+                "Put them there; if they came from an archive, delete what was extracted and start again."
+            )
+        found += images
+        labels += [label] * len(images)
+    return _files(folder, tuple(class_ids), found, labels)
+
+
+def scan_flat(folder: Path) -> ImageFiles:
+    """The images anywhere below a folder, without labels.
+
+    Raises:
+        UserError: the folder does not exist or has no image.
+    """
+    images = sorted(_images(folder, ""))
+    if not images:
+        raise UserError(f"{folder} has no images ({', '.join(EXTENSIONS)}). Put them there, or choose another folder.")
+    return _files(folder, (), images, [UNLABELLED] * len(images))
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """The names of the class folders in a folder, sorted: all that are not hidden.
+
+    Raises:
+        UserError: the folder does not exist or has no folder in it.
+    """
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(
+            f"{folder} can't be read: {error.strerror}. It should hold a folder of images a class."
+        ) from None
+    if not names:
+        raise UserError(f"{folder} has no folders in it. It should hold a folder of images a class.")
+    return tuple(names)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is an image that is not hidden."""
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def _images(folder: Path | str, prefix: str) -> Iterator[Found]:
+    """The image files below a folder, in no order."""
+    below = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_image(entry.name):
+                    status = entry.stat()
+                    if stat.S_ISREG(status.st_mode):
+                        yield prefix + entry.name, status.st_size, status.st_mtime_ns
+                elif entry.is_dir() and not entry.name.startswith("."):
+                    below.append(entry)
+    except FileNotFoundError as error:
+        if error.filename == os.fspath(folder):
+            return
+        raise UserError(f"{error.filename} leads nowhere: a broken link. Remove it.") from None
+    except OSError as error:
+        raise UserError(f"{error.filename or folder} can't be read: {error.strerror}.") from None
+    for entry in below:
+        yield from _images(entry.path, f"{prefix}{entry.name}/")
+
+
+def _files(folder: Path, class_ids: tuple[str, ...], found: list[Found], labels: list[int]) -> ImageFiles:
+    names, sizes, times = zip(*found, strict=True)
+    return ImageFiles(folder, class_ids, list(names), *(np.array(each, np.int64) for each in (labels, sizes, times)))

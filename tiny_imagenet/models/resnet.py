@@ -1,0 +1,188 @@
+"""torchvision's ResNets with a choice of stem, width, depth, dropout, starting weights and frozen layers."""
+
+import bisect
+import difflib
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+from torchvision.models import get_model, get_model_builder, list_models, resnet
+
+from tiny_imagenet.errors import UserError
+from tiny_imagenet.models.weights import load_weights
+
+log = logging.getLogger(__name__)
+
+Stem = Literal["imagenet", "half", "small"]
+
+# Channels of the stem and of the first stage, of which the later stages have 2, 4 and 8 times as many.
+CHANNELS = 64
+
+
+def build_resnet(
+    arch: str,
+    num_classes: int,
+    *,
+    stem: Stem = "imagenet",
+    width: float = 1.0,
+    blocks: Sequence[int] | None = None,
+    dropout: float = 0.0,
+    weights: str | None = None,
+    freeze: Sequence[str] = (),
+    max_parameters: int | None = None,
+    zero_init_residual: bool = False,
+) -> "ResNet":
+    """Build a ResNet for normalised images [B, 3, H, W] that returns logits [B, num_classes].
+
+    Millions of parameters with 200 classes and the small stem, against `width`:
+
+    | arch             |     1 |   0.5 |  0.25 |
+    |------------------|-------|-------|-------|
+    | resnet18         | 11.27 |  2.85 |  0.73 |
+    | resnet50         | 23.91 |  6.09 |  1.58 |
+    | resnet152        | 58.55 | 14.78 |  3.76 |
+    | resnext50_32x4d  | 23.38 |  5.97 |  1.55 |
+    | wide_resnet50_2  | 67.24 | 16.93 |  4.29 |
+
+    Args:
+        arch: any ResNet of torchvision: resnet18 to resnet152, resnext*, wide_resnet*.
+        stem: imagenet (7×7 stride 2 and max-pooling), half (3×3 stride 2) or small (3×3 stride 1).
+        width: factor on the channels, which are rounded to a multiple of 8 and never fewer.
+        blocks: residual blocks of each of three or four stages; None takes those of `arch`.
+        dropout: share of the features that are dropped before the linear head while training, 0 to below 1.
+        weights: a name of torchvision's for this `arch`, or a file (see `load_weights`); None starts at random.
+        freeze: children whose parameters are not trained and whose BatchNorm statistics do not move.
+        max_parameters: refuse to build more.
+        zero_init_residual: start each residual block as the identity (https://arxiv.org/abs/1706.02677).
+
+    Raises:
+        UserError: an option is wrong, the network is too large, or `weights` could not be had.
+    """
+    _require_known(arch)
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout is a share from 0 to below 1, not {dropout}.")
+    if width <= 0:
+        raise UserError(f"width is a factor above 0, not {width}.")
+    if blocks is not None and (len(blocks) not in (3, 4) or min(blocks) < 1):
+        raise UserError(f"blocks are three or four counts from 1 up, such as [2, 1, 1, 1], not {list(blocks)}.")
+
+    def on_meta(width: float) -> ResNet:
+        # A device without memory: shapes and counts cost milliseconds, and initialisation happens once, below.
+        with torch.device("meta"):
+            return ResNet(get_model(arch), num_classes, stem=stem, width=width, blocks=blocks, dropout=dropout)
+
+    network = on_meta(width)
+    parameters = _count(network)
+    if max_parameters is not None and parameters > max_parameters:
+        hundredths = range(1, int(width * 100) + 1)
+        fitting = bisect.bisect_right(hundredths, max_parameters, key=lambda width: _count(on_meta(width / 100)))
+        advice = f"The largest width that fits is {fitting / 100:.2f}." if fitting else "No width makes it fit."
+        raise UserError(
+            f"{arch} at width {width:g} has {parameters:,} parameters, more than max_parameters={max_parameters:,}. "
+            + advice
+        )
+    # On the CPU whatever the device, so that a seed gives the same network on every machine.
+    _initialise(network.to_empty(device="cpu"), zero_init_residual)
+    network.freeze(freeze)
+    if weights is not None:
+        report = load_weights(network, weights, arch)
+        report.log(log)
+        random = sorted({name.partition(".")[0] for name in report.kept} & set(freeze))
+        if random:
+            log.warning("Frozen although not in the weights, so they stay random: %s.", ", ".join(random))
+    return network
+
+
+class ResNet(resnet.ResNet):
+    """A ResNet of torchvision's with its blocks, forward pass and parameter names, and a stem and a width of one's own.
+
+    Args:
+        reference: a ResNet of torchvision's, of which the kind and number of blocks, groups and base width are taken.
+        others: see `build_resnet`.
+    """
+
+    def __init__(
+        self,
+        reference: resnet.ResNet,
+        num_classes: int,
+        *,
+        stem: Stem,
+        width: float,
+        blocks: Sequence[int] | None,
+        dropout: float,
+    ) -> None:
+        # Not the parent's own: it has the channels and the stem written into it.
+        nn.Module.__init__(self)
+        stages = [reference.layer1, reference.layer2, reference.layer3, reference.layer4]
+        block = type(reference.layer1[0])
+        blocks = [len(stage) for stage in stages] if blocks is None else blocks
+        # What the parent's _make_layer reads.
+        self._norm_layer = nn.BatchNorm2d
+        self.groups, self.base_width, self.dilation = reference.groups, reference.base_width, 1
+        channels = [self._scale(CHANNELS * 2**stage, width) for stage in range(len(blocks))]
+        self.inplanes = channels[0]
+
+        kernel, stride = {"imagenet": (7, 2), "half": (3, 2), "small": (3, 1)}[stem]
+        self.conv1 = nn.Conv2d(3, channels[0], kernel, stride, padding=kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels[0])
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+        for stage, (planes, count) in enumerate(zip(channels, blocks, strict=True)):
+            self.add_module(f"layer{stage + 1}", self._make_layer(block, planes, count, stride=1 if stage == 0 else 2))
+        if len(blocks) == 3:
+            self.layer4 = nn.Identity()
+        # Here and not around `fc`, whose parameters keep torchvision's names.
+        self.avgpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout))
+        self.fc = nn.Linear(channels[-1] * block.expansion, num_classes)
+        self.frozen: tuple[str, ...] = ()
+
+    def _scale(self, channels: int, width: float) -> int:
+        # Multiples of 8 suit tensor cores. A Bottleneck has channels × base_width / 64 in each group: at least 1.
+        return max(8, CHANNELS // self.base_width, int(channels * width / 8 + 0.5) * 8)
+
+    def freeze(self, names: Sequence[str]) -> None:
+        """Stop training the named children, and leave them in eval mode whatever `train` says.
+
+        Raises:
+            UserError: a name is not that of a child with parameters.
+        """
+        known = [name for name, child in self.named_children() if any(True for _ in child.parameters())]
+        for name in names:
+            if name not in known:
+                raise UserError(f"freeze: the network has no part {name!r}. Its parts are {', '.join(known)}.")
+            self.get_submodule(name).requires_grad_(False).eval()
+        self.frozen = tuple(names)
+
+    def train(self, mode: bool = True) -> "ResNet":
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
+
+
+def _require_known(arch: str) -> None:
+    known = [name for name in list_models() if get_model_builder(name).__module__ == resnet.__name__]
+    if arch not in known:
+        known.sort(key=lambda name: difflib.SequenceMatcher(a=name, b=arch).ratio(), reverse=True)
+        raise UserError(f"There is no ResNet {arch!r}. The known ones, nearest first: {', '.join(known)}.")
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _initialise(network: ResNet, zero_init_residual: bool) -> None:
+    """Fill in all parameters and buffers, with torchvision's distributions."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d | nn.Linear):
+            module.reset_parameters()
+    if zero_init_residual:
+        for module in network.modules():
+            if isinstance(module, resnet.Bottleneck):
+                nn.init.zeros_(module.bn3.weight)
+            elif isinstance(module, resnet.BasicBlock):
+                nn.init.zeros_(module.bn2.weight)

@@ -1,0 +1,41 @@
+"""Tables and pictures of runs, from the files that they left; needs no torch."""
+
+from tiny_imagenet.report.classes import (
+    best_and_worst_classes,
+    classes_figure,
+    confused_figure,
+    examples,
+    most_confused,
+)
+from tiny_imagenet.report.conditions import condition_medians, condition_numbers, conditions_table, with_conditions
+from tiny_imagenet.report.curves import curve_grid, curve_panels, curves
+from tiny_imagenet.report.page import write_report
+from tiny_imagenet.report.published import (
+    architecture_studies,
+    other_studies_table,
+    ten_models_grid,
+    ten_models_table,
+)
+from tiny_imagenet.report.runs import Found, Run, find_runs
+from tiny_imagenet.report.sections import sections
+from tiny_imagenet.report.studies import (
+    BATCH_SIZE,
+    EPOCHS,
+    LEARNING_RATE,
+    OPTIMIZER,
+    SCHEDULER,
+    SHAPE,
+    effects,
+    find_studies,
+    ranking,
+    study_table,
+)
+from tiny_imagenet.report.tables import results_table, runs_table
+
+__all__ = [
+    "BATCH_SIZE", "EPOCHS", "LEARNING_RATE", "OPTIMIZER", "SCHEDULER", "SHAPE", "Found", "Run", "architecture_studies",
+    "best_and_worst_classes", "classes_figure", "condition_medians", "condition_numbers", "conditions_table",
+    "confused_figure", "curve_grid", "curve_panels", "curves", "effects", "examples", "find_runs", "find_studies",
+    "most_confused", "other_studies_table", "ranking", "results_table", "runs_table", "sections", "study_table",
+    "ten_models_grid", "ten_models_table", "with_conditions", "write_report",
+]  # fmt: skip

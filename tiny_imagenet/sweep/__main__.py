@@ -1,0 +1,107 @@
+"""The command line of sweeps: python -m tiny_imagenet.sweep batch_size.yaml [any option of training.py fit]"""
+
+import sys
+
+import optuna
+
+from tiny_imagenet.errors import UserError
+from tiny_imagenet.sweep.definition import Sweep, read_sweep
+from tiny_imagenet.sweep.results import summary, trial_line, write_results
+from tiny_imagenet.sweep.study import Claim, SharedStudy
+from tiny_imagenet.sweep.training import Signals, error_of, metric_by_epoch, train
+
+USAGE = """usage: python -m tiny_imagenet.sweep FILE [--name NAME] [--retry_failed] [any option of training.py fit]
+
+FILE            a sweep file, or the name of one in configs/sweeps/
+--name NAME     the sweep's name, and its folder runs/NAME; by default the stem of FILE
+--config NAME   instead of the base config that FILE names; where FILE searches configs, an overlay on each of them
+--retry_failed  run the trials that failed once more
+Other options override those of FILE, except the ones that it searches.
+
+Stop it at any time; the same command goes on where it was. Start it several times, also on other machines with a common
+`storage:`, and the trials are shared out."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a sweep to its end; `argv` defaults to the process's.
+
+    Exits with 0 if there are trials that succeeded; 1 otherwise, or for a mistake of the user's; 130 after Ctrl-C, 143
+    after SIGTERM and 129 after SIGHUP, when the training in progress has saved its state.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or {"-h", "--help"} & set(argv):
+        print(USAGE)
+        sys.exit(0 if argv else 2)
+    retry_failed = "--retry_failed" in argv
+    try:
+        sweep = read_sweep([argument for argument in argv if argument != "--retry_failed"])
+        with Signals() as signals:
+            study = SharedStudy(sweep, retry_failed)
+            succeeded = run(sweep, study, signals)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except optuna.exceptions.StorageInternalError as error:
+        sys.exit(f"error: the storage {sweep.storage} cannot be used: {error.__cause__ or error}")
+    if signals.received is not None:
+        print("Stopped. The same command goes on from here.", flush=True)
+        sys.exit(128 + signals.received)
+    sys.exit(0 if succeeded else "error: No trial succeeded; their reasons stand above and in trials.csv.")
+
+
+def run(sweep: Sweep, study: SharedStudy, signals: Signals) -> bool:
+    """Run trials until none is left or a signal arrives, and keep trials.csv and best.yaml up to date.
+
+    Returns whether any trial of the study has succeeded.
+    """
+    write_results(sweep, study.trials())
+    while (claim := study.claim(stop=lambda: signals.received is not None)) is not None:
+        try:
+            run_trial(sweep, study, claim, signals)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            print(f"trial {claim.number}: given up for lost by another worker, who runs it again.", flush=True)
+        finally:
+            claim.release()
+        write_results(sweep, study.trials())
+    print(summary(sweep, study.trials()), flush=True)
+    return any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials())
+
+
+def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) -> None:
+    """Train with a trial's options, and record how that ended."""
+    reported = set(claim.trial_now().intermediate_values)
+
+    def report() -> None:
+        for epoch, value in metric_by_epoch(claim.run, sweep.metric).items():
+            if epoch not in reported:
+                claim.trial.report(value, epoch)
+                reported.add(epoch)
+
+    def should_prune() -> bool:
+        study.beat(claim)
+        before = len(reported)
+        report()
+        return len(reported) > before and claim.trial.should_prune()
+
+    options = [*sweep.arguments(claim.point), f"--name={sweep.name}/{claim.folder.name}"]
+    log_start = claim.log.stat().st_size if claim.log.exists() else 0
+    status, pruned = train([*options, *claim.resuming()], claim, signals, should_prune)
+    report()
+    values = metric_by_epoch(claim.run, sweep.metric)
+    if status == 0 and values:
+        best = max if sweep.direction == "maximize" else min
+        study.complete(claim, best(values.values()))
+    elif status == 0:
+        study.fail(claim, f"{claim.run / 'metrics.csv'} has no number for {sweep.metric}")
+    elif signals.received is not None:
+        study.requeue(claim)
+        print(f"trial {claim.number}: interrupted; it will go on from its last checkpoint.", flush=True)
+        return
+    elif pruned:
+        study.prune(claim)
+    else:
+        study.fail(claim, error_of(claim.log, log_start, status))
+    print(trial_line(sweep, claim.trial_now(), study.trials()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

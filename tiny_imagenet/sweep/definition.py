@@ -1,0 +1,204 @@
+"""What a sweep is: its file and command line, read and checked, and the training options of each of its points."""
+
+import difflib
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tiny_imagenet.commands import CONFIG_OPTIONS, CONFIGS, RUNS, find_config
+from tiny_imagenet.errors import UserError
+
+KEYS = ("config", "options", "search", "metric", "direction", "trials", "pruner", "storage")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; integers if both are. `step` excludes `log`."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = None
+
+
+# Label → value. A value that is a mapping of dotted options sets those, any other one the option searched.
+Choices = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep to run. A point is a mapping from each key of `search` to a label or, in a range, to a number."""
+
+    name: str
+    configs: list[str]
+    overlays: list[str]  # configs of the command line, where configs are searched
+    options: list[str]
+    search: dict[str, Choices | Range]
+    metric: str
+    direction: str
+    trials: int | None
+    pruner: dict[str, Any] | None
+    storage: str
+
+    @property
+    def folder(self) -> Path:
+        return RUNS / self.name
+
+    @property
+    def is_grid(self) -> bool:
+        return all(isinstance(values, dict) for values in self.search.values())
+
+    def points(self) -> list[dict[str, str]]:
+        """All points of a grid; the last key varies fastest."""
+        return [dict(zip(self.search, labels, strict=True)) for labels in itertools.product(*self.search.values())]
+
+    def arguments(self, point: Mapping[str, Any]) -> list[str]:
+        """The arguments of `training.py fit` at a point. What is searched comes last, and so wins."""
+        configs, searched = list(self.configs), []
+        for key, label in point.items():
+            values = self.search[key]
+            value = values[label] if isinstance(values, dict) else label
+            if key == "config":
+                configs += _names(value)
+            else:
+                searched += _as_arguments(value if _is_group(value) else {key: value})
+        return [*(f"--config={name}" for name in (*configs, *self.overlays)), *self.options, *searched]
+
+
+def read_sweep(argv: list[str]) -> Sweep:
+    """Read a sweep's file and command line: `FILE [--name NAME] [--config NAME]... [option]...`.
+
+    Raises:
+        UserError: the file is not there or says something that is not understood.
+    """
+    path = _find_sweep(argv[0])
+    file = _mapping(path)
+    names, overrides = {"--name": [], "--config": []}, []
+    rest = iter(argv[1:])
+    for argument in rest:
+        option, given, value = argument.partition("=")
+        option = "--config" if option in CONFIG_OPTIONS else option
+        if option == "--ckpt_path":
+            raise UserError("A sweep's trials find their own checkpoints: leave out --ckpt_path.")
+        if option in names:
+            names[option].append(value if given else next(rest, ""))
+        else:
+            overrides.append(argument)
+    name = (names["--name"] or [path.stem])[-1]
+    search = {key: _dimension(key, values, path) for key, values in _section(file, "search", path).items()}
+    if not search:
+        raise UserError(f"{path}: search: is empty. Give at least one option and its values.")
+    base, given = _names(file.get("config", [])), names["--config"]
+    searches_configs = "config" in search
+    sweep = Sweep(
+        name=name,
+        configs=base if searches_configs or not given else given,
+        overlays=given if searches_configs else [],
+        options=[*_as_arguments(_section(file, "options", path)), *overrides],
+        search=search,
+        metric=file.get("metric", "val/top1"),
+        direction=file.get("direction", "maximize"),
+        trials=file.get("trials"),
+        pruner=file.get("pruner"),
+        storage=file.get("storage") or f"sqlite:///{RUNS / name / 'study.db'}",
+    )
+    _check(sweep, path)
+    return sweep
+
+
+def _find_sweep(name: str) -> Path:
+    folder = CONFIGS / "sweeps"
+    for path in (Path(name), folder / name, folder / f"{name}.yaml", CONFIGS.parent / name):
+        if path.is_file():
+            return path
+    known = sorted(path.name for path in folder.glob("*.yaml"))
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
+    raise UserError(f"There is no sweep file {name!r}, neither here nor in {folder}. The nearest: {', '.join(near)}.")
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        file = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {error}") from error
+    if not isinstance(file, dict):
+        raise UserError(f"{path} is no sweep file: it has to be a mapping with the keys {', '.join(KEYS)}.")
+    for key in file:
+        _require_known(key, KEYS, f"{path}: there is no key {key!r}")
+    return file
+
+
+def _section(file: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    section = file.get(key) or {}
+    if not isinstance(section, dict):
+        raise UserError(f"{path}: {key}: has to be a mapping from options, such as data.batch_size, to values.")
+    return section
+
+
+def _dimension(key: str, values: Any, path: Path) -> Choices | Range:
+    if isinstance(values, dict) and {"low", "high"} & values.keys():
+        return _range(key, values, path)
+    if isinstance(values, list) and any(isinstance(value, dict) for value in values):
+        raise UserError(f"{path}: search: {key}: values that are mappings need names: write them as NAME: VALUE.")
+    if isinstance(values, list):
+        values = {_label(value): value for value in values}
+    if not isinstance(values, dict) or not values:
+        raise UserError(f"{path}: search: {key}: has to be a list of values, NAME: VALUE, or {{low: …, high: …}}.")
+    return {str(label): value for label, value in values.items()}
+
+
+def _range(key: str, values: dict[str, Any], path: Path) -> Range:
+    where = f"{path}: search: {key}"
+    for name in values:
+        _require_known(name, ("low", "high", "log", "step"), f"{where}: a range has no {name!r}")
+    try:
+        # YAML takes 1e-5, without a dot, for text.
+        numbers = {n: float(v) if isinstance(v, str) else v for n, v in values.items() if n != "log" and v is not None}
+        result = Range(**numbers, log=bool(values.get("log", False)))
+        sound = result.low < result.high and (result.low > 0 or not result.log)
+    except (TypeError, ValueError):
+        sound = False
+    if not sound or (result.log and result.step is not None):
+        raise UserError(f"{where}: a range has numbers low < high, a step or log: true, and with log low > 0.")
+    return result
+
+
+def _check(sweep: Sweep, path: Path) -> None:
+    searched = [name for value in sweep.search.get("config", {}).values() for name in _names(value)]
+    for name in (*sweep.configs, *searched, *sweep.overlays):
+        find_config(name)
+    if sweep.direction not in ("maximize", "minimize"):
+        raise UserError(f"{path}: direction: is maximize or minimize, not {sweep.direction!r}.")
+    if not sweep.is_grid and not (isinstance(sweep.trials, int) and sweep.trials > 0):
+        raise UserError(f"{path}: a search with ranges needs trials:, how many points to try.")
+    if sweep.is_grid and sweep.trials is not None:
+        raise UserError(f"{path}: trials: belongs to ranges; a search of lists runs each combination once.")
+    if sweep.pruner is not None and not (isinstance(sweep.pruner, dict) and "class_path" in sweep.pruner):
+        raise UserError(f"{path}: pruner: has class_path and init_args, such as optuna.pruners.MedianPruner.")
+
+
+def _require_known(key: Any, known: Iterable[str], complaint: str) -> None:
+    if key not in known:
+        near = difflib.get_close_matches(str(key), known, n=1, cutoff=0)
+        raise UserError(f"{complaint}. Did you mean {near[0] if near else 'one of'} ({', '.join(known)})?")
+
+
+def _label(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _names(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+def _is_group(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all("." in str(key) for key in value)
+
+
+def _as_arguments(options: Mapping[str, Any]) -> list[str]:
+    return [f"--{option}={_label(value)}" for option, value in options.items()]

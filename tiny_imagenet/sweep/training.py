@@ -1,0 +1,119 @@
+"""One trial's training: an ordinary `training.py fit` as a process of its own, watched from outside."""
+
+import csv
+import ctypes
+import math
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tiny_imagenet.commands import CONFIGS
+from tiny_imagenet.sweep import study
+from tiny_imagenet.sweep.study import Claim
+
+TRAINING = CONFIGS.parent / "training.py"
+PATIENCE = 120  # seconds that a pruned training gets to end
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP while in the context: noted in `received`, and passed on to the training.
+
+    The training is in a process group of its own, or Ctrl-C in a terminal would reach it twice, and the second one
+    makes it leave without saving.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.process: subprocess.Popen | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+
+
+def train(options: list[str], claim: Claim, signals: Signals, should_prune: Callable[[], bool]) -> tuple[int, bool]:
+    """Run a training to its end, or until `should_prune`, which is asked about once a second.
+
+    Its output is appended to the trial's log.txt. Returns its exit status, negative for the number of the signal that
+    killed it, and whether it was pruned.
+    """
+    pruned_at = None
+    with claim.log.open("ab") as log:
+        process = subprocess.Popen(
+            [*training_command(), "fit", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            pass_fds=[claim.lock],  # The trial is alive as long as its training is, also if the sweep was killed.
+            preexec_fn=_die_with_parent(),
+        )
+    try:
+        signals.process = process
+        if signals.received is not None:
+            process.terminate()  # It came before there was a process to pass it on to.
+        while True:
+            try:
+                return process.wait(study.POLL), pruned_at is not None
+            except subprocess.TimeoutExpired:
+                pass
+            if pruned_at is None and should_prune():
+                pruned_at = time.monotonic()
+                process.terminate()
+            elif pruned_at is not None and time.monotonic() - pruned_at > PATIENCE:
+                process.kill()
+    finally:
+        signals.process = None
+        if process.poll() is None:  # An error here, such as a storage that is gone: the trial goes on another time.
+            process.terminate()
+            process.wait()
+
+
+def training_command() -> list[str]:
+    return [sys.executable, str(TRAINING)]
+
+
+def metric_by_epoch(run: Path, metric: str) -> dict[int, float]:
+    """The metric after each epoch so far for which the run's metrics.csv has a finite number."""
+    try:
+        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            values = {int(row["epoch"]): float(row[metric]) for row in csv.DictReader(file) if row.get(metric)}
+    except FileNotFoundError:
+        return {}
+    return {epoch: value for epoch, value in values.items() if math.isfinite(value)}
+
+
+def error_of(log: Path, start: int, status: int) -> str:
+    """Why a training failed: the last error in its log from byte `start` on, or else the last line, and its status."""
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    errors = [match[1] for line in lines if (match := re.match(r"(?:.*: )?error: (.*)", line))]
+    said = errors[-1:] or lines[-1:]
+    if status < 0:
+        return ": ".join([f"killed by {signal.Signals(-status).name}", *said])
+    return said[0] if said else f"exit status {status}"
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Where the system can do it, what makes a new process end in good order when its parent is killed."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    return None if prctl is None else lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
