@@ -84,7 +84,7 @@ def write_test(
     cells = confusion_cells(confusion_counts(targets, answers[:, 0], len(ids)), ids, names)
     replace_csv(folder / "confusion.csv", ["target_id", "target", "predicted_id", "predicted", "count"], cells)
     pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((1200, 1750), Image.Resampling.BICUBIC).save(folder / "examples.png")
+    Image.fromarray(pixels).resize((600, 900), Image.Resampling.NEAREST).save(folder / "examples.png")
 
 
 def write_condition_numbers(folder: Path, epochs: int, layers: int = 4, first: float = 10.0) -> None:

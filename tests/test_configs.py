@@ -12,9 +12,7 @@ from tiny_imagenet.commands import CONFIGS, plan
 from tiny_imagenet.models import build_resnet
 
 OVERLAYS = {"published_baseline.yaml": "resnet50_baseline.yaml", "published_aug.yaml": "resnet50_aug.yaml"}
-CONFIG_FILES = sorted(
-    path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps"
-)
+CONFIG_FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
 
 
 @pytest.fixture

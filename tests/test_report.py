@@ -303,7 +303,7 @@ def test_most_confused_pairs_count_both_directions(tested):
 
 
 def test_examples_are_shown_no_wider_than_asked_and_may_be_missing(tested):
-    assert report.examples(tested, 300).size == (300, 438)  # 1200 x 1750 before
+    assert report.examples(tested, 300).size == (300, 450)  # 600 x 900 before
     (tested.folder / "examples.png").write_bytes(b"half a picture")
     assert report.examples(tested) is None
     (tested.folder / "examples.png").unlink()

@@ -75,7 +75,7 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_model(self) -> None:
         """Build the network for the classes of the data module, once."""
-        if self.network is None and self.trainer.state.fn == "fit":
+        if self.network is None and self._trainer is not None and self.trainer.state.fn == "fit":
             self._build(self.trainer.datamodule.info, weights=self.starting_weights)
 
     def _build(self, info: DatasetInfo, weights: str | None) -> None:
@@ -151,7 +151,10 @@ class ImageClassifier(pl.LightningModule):
     # Optimizers
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = self.optimizer(parameter_groups(self.network))
+        try:
+            optimizer = self.optimizer(parameter_groups(self.network))
+        except ValueError as error:
+            raise UserError(f"model.optimizer: {error}.") from error
         if self.scheduler is None:
             return {"optimizer": optimizer}
         interval = self.hparams.scheduler_interval

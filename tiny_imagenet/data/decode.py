@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tiny_imagenet.errors import UserError
 
@@ -34,9 +34,12 @@ def decode_image(path: Path | str, size: int) -> np.ndarray:
             return np.asarray(rgb)
     # Pillow's decoders raise what they like at broken files: OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"its content is none of {', '.join(FORMATS)}"
         raise UserError(
-            f"{path} can't be decoded: {str(error) or type(error).__name__}. Replace the file or remove it; if it came "
-            "from an archive, delete what was extracted and start again."
+            f"{path} can't be decoded: {reason}. Replace the file or remove it; if it came from an archive, delete "
+            "what was extracted and start again."
         ) from None
 
 

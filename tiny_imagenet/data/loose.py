@@ -44,7 +44,9 @@ class LooseImages:
             uint8 [b, 3, S, S] in channels-last memory of those that can be read, b ≤ B, and their rows, int64 [b].
         """
         found = [(row, pixels) for row in rows if (pixels := self._decoded(row)) is not None]
-        images = np.stack([pixels for _, pixels in found]) if found else np.empty((0, self.size, self.size, 3), np.uint8)
+        images = (
+            np.stack([pixels for _, pixels in found]) if found else np.empty((0, self.size, self.size, 3), np.uint8)
+        )
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor([row for row, _ in found], dtype=torch.int64)
 
     def why_unreadable(self, row: int) -> str:

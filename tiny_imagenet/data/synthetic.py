@@ -4,6 +4,7 @@ import io
 import os
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,8 @@ def write_synthetic_archive(
     except OSError as error:
         raise UserError(f"{path} can't be written: {error.strerror}. Choose another folder or make room.") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def _members(classes: int, train: int, val: int, test: int, size: int, seed: int) -> Iterator[tuple[str, bytes]]:

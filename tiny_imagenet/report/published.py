@@ -42,7 +42,7 @@ def ten_models_grid(study: Study) -> dict[str, list[Run | None]]:
     The published five come first. Of several runs the one that was tested, then the newest, is taken.
     """
     grid: dict[str, list[Run | None]] = {}
-    for run in sorted(study.runs, key=lambda run: run.version):
+    for run in sorted(study.runs, key=lambda run: (bool(run.test), run.version)):
         grid.setdefault(run.settings["model.arch"], [None, None])[run.augmented] = run
     order = [*TEN_MODELS, *sorted(grid.keys() - TEN_MODELS.keys())]
     return {arch: grid[arch] for arch in order if arch in grid}

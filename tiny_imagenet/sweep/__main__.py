@@ -5,9 +5,10 @@ import sys
 import optuna
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep, read_sweep
 from tiny_imagenet.sweep.results import summary, trial_line, write_results
-from tiny_imagenet.sweep.study import Claim, SharedStudy
+from tiny_imagenet.sweep.study import SharedStudy
 from tiny_imagenet.sweep.training import Signals, error_of, metric_by_epoch, train
 
 USAGE = """usage: python -m tiny_imagenet.sweep FILE [--name NAME] [--retry_failed] [any option of training.py fit]
@@ -62,6 +63,7 @@ def run(sweep: Sweep, study: SharedStudy, signals: Signals) -> bool:
         finally:
             claim.release()
         write_results(sweep, study.trials())
+    write_results(sweep, study.trials())  # also what other workers did meanwhile
     print(summary(sweep, study.trials()), flush=True)
     return any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials())
 

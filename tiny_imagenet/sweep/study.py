@@ -6,13 +6,12 @@ its number, and goes on in its folder. A worker elsewhere shows that it lives by
 trial is run again from the start under a new number. A failed trial without a reason is such a lost one: void.
 """
 
-import fcntl
 import os
 import socket
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,40 +23,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tiny_imagenet.commands import newest_version
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.sweep.claim import Claim, has_checkpoint, lock_folder
 from tiny_imagenet.sweep.definition import Range, Sweep
 from tiny_imagenet.sweep.storage import GRACE, HEARTBEAT, build_pruner, open_storage
 
 POLL = 1.0  # seconds between looks at what others do
-
-
-@dataclass
-class Claim:
-    """A trial that this worker runs, and nobody else: its point and folder, and the run of the folder that it makes."""
-
-    trial: optuna.Trial
-    study: optuna.Study
-    point: dict[str, Any]
-    folder: Path
-    run: Path
-    lock: int
-    beaten: float = 0.0
-
-    @property
-    def number(self) -> int:
-        return self.trial.number
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.txt"
-
-    def resuming(self) -> list[str]:
-        return ["--ckpt_path=last"] if _has_checkpoint(self.run) else []
-
-    def trial_now(self) -> FrozenTrial:
-        return next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self.number)
-
-    def release(self) -> None:
-        os.close(self.lock)
 
 
 class SharedStudy:
@@ -138,7 +108,9 @@ class SharedStudy:
 
     def requeue(self, claim: Claim) -> None:
         """Let an interrupted trial wait again, under its number."""
-        self.storage.set_trial_state_values(claim.trial._trial_id, TrialState.WAITING)
+        with self.deciding:  # so that nobody takes it before it is unlocked
+            claim.release()
+            self.storage.set_trial_state_values(claim.trial._trial_id, TrialState.WAITING)
 
     def _require_same_search(self) -> None:
         sweep = self.sweep
@@ -183,28 +155,30 @@ class SharedStudy:
             return datetime.now() - trial.datetime_start > timedelta(seconds=GRACE)
         if place != self.place:
             return False
-        lock = _lock(self._folder(trial.number))
-        if lock is not None:
-            os.close(lock)
-        return lock is not None
+        lock = lock_folder(self._folder(trial.number))
+        if lock is None:
+            return False
+        # Its worker may have finished it since the list of trials was read, and only then let the lock go.
+        still_running = self.storage.get_trial(trial._trial_id).state == TrialState.RUNNING
+        os.close(lock)
+        return False
 
     def _ask(self) -> Claim | None:
         trial = self.study.ask()
-        before = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED,
-                                                               TrialState.RUNNING, TrialState.WAITING))  # fmt: skip
-        fixed = trial.system_attrs.get("fixed_params")
-        if fixed and any(point_of(other) == fixed for other in before if other.number < trial.number):
+        others = self.study.get_trials(deepcopy=False)
+        point = others[trial.number].system_attrs.get("fixed_params")
+        if any(o.state != TrialState.FAIL and point_of(o) == point for o in others[: trial.number]):
             # Two machines began the study in the same moment, and both have enqueued the grid.
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         continuing = trial.user_attrs.get("place") == self.place
         folder = self._folder(trial.number)
-        lock = _lock(folder)
+        lock = lock_folder(folder)
         if lock is None:
             self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             raise UserError(f"{folder} is in use by another sweep of the same name. Give this one another --name.")
         newest = newest_version(folder)
-        resumable = continuing and _has_checkpoint(folder / f"version_{newest}")
+        resumable = continuing and has_checkpoint(folder / f"version_{newest}")
         run = folder / f"version_{newest if resumable else newest + 1}"
         trial.set_user_attr("place", self.place)
         trial.set_user_attr("run", str(run))
@@ -232,19 +206,3 @@ def _suggest(trial: optuna.Trial, key: str, values: dict[str, Any] | Range) -> A
     if all(isinstance(number, int) for number in (values.low, values.high, values.step or 1)):
         return trial.suggest_int(key, values.low, values.high, step=values.step or 1, log=values.log)
     return trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
-
-
-def _has_checkpoint(run: Path) -> bool:
-    return any((run / "checkpoints" / f"{name}.ckpt").exists() for name in ("last", "previous"))
-
-
-def _lock(folder: Path) -> int | None:
-    """A descriptor that locks a folder until it is closed, also by processes that inherit it; None if another does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor

@@ -15,7 +15,7 @@ from typing import Any
 
 from tiny_imagenet.commands import CONFIGS
 from tiny_imagenet.sweep import study
-from tiny_imagenet.sweep.study import Claim
+from tiny_imagenet.sweep.claim import Claim
 
 TRAINING = CONFIGS.parent / "training.py"
 PATIENCE = 120  # seconds that a pruned training gets to end

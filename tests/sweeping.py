@@ -1,0 +1,98 @@
+"""Sweeps in an empty folder, with real processes that train nothing but leave what a training leaves."""
+
+import csv
+import json
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tiny_imagenet.sweep import study, training
+from tiny_imagenet.sweep.__main__ import main
+
+# Three epochs whose val/top1 is 0.5, 1 and 0.9 of the option `score`; notes its command line in starts.txt.
+# In its second epoch it waits as long as there is a file named hold.
+TRAINING = """
+import json, os, signal, sys, time
+from pathlib import Path
+
+options = dict(argument[2:].split("=", 1) for argument in sys.argv[2:] if "=" in argument)
+folder = Path("runs") / options["name"]
+resumed = options.get("ckpt_path") == "last"
+run = folder / f"version_{len(list(folder.glob('version_*'))) - resumed}"
+(run / "checkpoints").mkdir(parents=True, exist_ok=True)
+checkpoint = run / "checkpoints" / "last.ckpt"
+
+def note(name, entry):
+    with open(name, "a") as file:
+        file.write(json.dumps(entry) + "\\n")
+
+def stop(number, frame):
+    note("signals.txt", [options["name"], number])
+    sys.exit(128 + number)
+
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, stop)
+note("starts.txt", [options["name"], sys.argv[1:]])
+if options["model.score"] == "bad":
+    print("Building\\nerror: out of memory: lower --data.batch_size")
+    sys.exit(1)
+if options["model.score"] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+(run / "config.yaml").write_text(json.dumps({"model": {"score": options["model.score"]}}))
+rows = json.loads(checkpoint.read_text()) if resumed else []
+for epoch in range(len(rows), 3):
+    while epoch == 1 and (Path("hold").exists() or options.get("stall")):
+        time.sleep(0.01)
+    value = float(options["model.score"]) * [0.5, 1.0, 0.9][epoch]
+    rows.append(f"{epoch},{value},{10 + epoch}")
+    beside = run / "beside"
+    beside.write_text("epoch,val/top1,seconds\\n" + "\\n".join(rows) + "\\n")
+    checkpoint.write_text(json.dumps(rows))
+    os.replace(beside, run / "metrics.csv")
+"""
+
+
+def enter(folder: Path, monkeypatch) -> Path:
+    """Make a folder the working directory, where trainings are made by TRAINING."""
+    monkeypatch.chdir(folder)
+    (folder / "train.py").write_text(TRAINING)
+    monkeypatch.setattr(training, "training_command", lambda: [sys.executable, "-S", str(folder / "train.py")])
+    monkeypatch.setattr(study, "POLL", 0.02)
+    return folder
+
+
+def write_sweep(**keys) -> str:
+    Path("sizes.yaml").write_text(yaml.safe_dump({"config": "resnet18_aug.yaml", **keys}, sort_keys=False))
+    return "sizes.yaml"
+
+
+def sweep(*argv: str) -> int | str:
+    with pytest.raises(SystemExit) as leaving:
+        main(list(argv))
+    return leaving.value.code
+
+
+def trials() -> list[dict[str, str]]:
+    return list(csv.DictReader(Path("runs/sizes/trials.csv").open()))
+
+
+def lines(name: str) -> list:
+    return [json.loads(line) for line in Path(name).read_text().splitlines()] if Path(name).exists() else []
+
+
+def worker(*argv: str) -> multiprocessing.Process:
+    """A sweep in a process of its own, forked because importing everything again takes seconds."""
+    process = multiprocessing.get_context("fork").Process(target=main, args=(list(argv),))
+    process.start()
+    return process
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.01)

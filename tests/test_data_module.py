@@ -1,0 +1,177 @@
+"""The data modules: splits, classes, pipelines and batches, on the small archive."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as F
+
+from tiny_imagenet.data import DatasetInfo, TinyImageNetDataModule
+from tiny_imagenet.data.augment import RandomHorizontalFlip
+from tiny_imagenet.data.loader import Batch
+from tiny_imagenet.data.mix import Mix
+from tiny_imagenet.data.pipeline import BatchPipeline
+from tiny_imagenet.errors import UserError
+
+MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3])
+
+
+@pytest.fixture
+def module(archive, data_root):
+    def make(**options) -> TinyImageNetDataModule:
+        defaults = {"root": str(data_root), "archive": str(archive), "md5": None, "batch_size": 16}
+        return TinyImageNetDataModule(**(defaults | options))
+
+    return make
+
+
+def test_holdout_divides_the_training_images_and_tests_on_the_official_validation_images(module):
+    data = module(holdout=0.25)
+    data.setup("fit")
+    data.setup("test")
+    assert (len(data.sets["train"]), len(data.sets["val"]), len(data.sets["test"])) == (96, 32, 48)
+    assert np.bincount(data.sets["val"].labels).tolist() == [8, 8, 8, 8]
+    assert not set(data.sets["train"].names) & set(data.sets["val"].names)
+    assert all("val_" in name for name in data.sets["test"].names)
+
+
+def test_holdout_0_trains_on_all_and_says_what_it_validates_on(module, caplog):
+    data = module(holdout=0)
+    with caplog.at_level("INFO"):
+        data.setup("fit")
+    data.setup("test")
+    assert len(data.sets["train"]) == 128
+    assert data.sets["val"].names == data.sets["test"].names
+    assert "training on all 128" in caplog.text
+
+
+def test_classes_are_sorted_and_named_and_a_subset_has_labels_from_0(module):
+    everything = module()
+    everything.setup("fit")
+    ids = everything.classes.ids
+    assert list(ids) == sorted(ids)
+    data = module(classes=[ids[3], ids[1]])
+    data.setup("fit")
+    assert data.classes.ids == (ids[1], ids[3])
+    assert sorted(set(data.sets["train"].labels)) == [0, 1]
+    for name, label in zip(data.sets["train"].names, data.sets["train"].labels, strict=True):
+        assert name.startswith(data.classes.ids[label])
+    assert data.info.class_names == (everything.classes.names[1], everything.classes.names[3])
+
+
+def test_statistics_are_those_of_the_training_pixels(module):
+    data = module()
+    data.setup("fit")
+    pixels = data.packed("train").images.astype(np.float64) / 255
+    np.testing.assert_allclose(data.info.mean, pixels.mean(axis=(0, 1, 2)), atol=1e-9)
+    np.testing.assert_allclose(data.info.std, pixels.std(axis=(0, 1, 2)), atol=1e-9)
+    assert module(normalize="imagenet").info.mean == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_epoch_s_batches_hold_each_image_once_with_its_label(module, num_workers):
+    data = module(num_workers=num_workers)
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    assert sum(len(batch.targets) for batch in batches) == len(data.sets["train"])
+    assert len({batch.seed for batch in batches}) == len(batches)
+    first = batches[0]
+    assert first.images.dtype == torch.uint8
+    assert first.images.is_contiguous(memory_format=torch.channels_last)
+    rows = {data.sets["train"][np.array([row])][0].numpy().tobytes(): row for row in range(len(data.sets["train"]))}
+    found = [rows[image[None].contiguous().numpy().tobytes()] for batch in batches for image in batch.images]
+    assert sorted(found) == list(range(len(rows)))
+    labels = torch.cat([batch.targets for batch in batches]).tolist()
+    assert labels == data.sets["train"].labels[found].tolist()
+
+
+def test_a_batch_larger_than_the_data_is_an_error(module):
+    data = module(batch_size=1000)
+    data.setup("fit")
+    with pytest.raises(UserError, match="batch_size 1000 is larger than the 115"):
+        data.train_dataloader()
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"image_size": 0}, {"image_size": 64, "resize": 32}])
+def test_impossible_options(module, options):
+    with pytest.raises(UserError, match=next(reversed(options))):
+        module(**options)
+
+
+def test_a_network_of_other_classes_is_refused(module):
+    data = module(classes=2)
+    with pytest.raises(UserError, match="knows 2 classes"):
+        data.adopt(DatasetInfo(("a", "b"), ("ant", "bee"), 64, (0, 0, 0), (1, 1, 1)))
+
+
+def batch(size=16, count=6):
+    images = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    return Batch(images, torch.arange(count) % 4, seed=7)
+
+
+def test_evaluation_only_normalises():
+    given = batch()
+    images, targets = BatchPipeline(16, None, [RandomHorizontalFlip(p=1.0)], Mix()).evaluate(given, MEAN, STD)
+    expected = F.normalize(given.images / 255, MEAN.tolist(), STD.tolist())
+    torch.testing.assert_close(images, expected)
+    assert targets is given.targets
+
+
+@pytest.mark.parametrize("side", [8, 32])
+def test_another_image_size_is_resampled_as_torchvision_does(side):
+    given = batch()
+    images, _ = BatchPipeline(side, None, [], None).evaluate(given, MEAN, STD)
+    expected = F.normalize(F.resize(given.images, [side, side], antialias=True) / 255, MEAN.tolist(), STD.tolist())
+    torch.testing.assert_close(images, expected)
+
+
+def test_resize_then_crop_the_centre_in_evaluation_and_anywhere_in_training():
+    given = batch()
+    pipeline = BatchPipeline(16, 20, [], None)
+    large = F.normalize(F.resize(given.images, [20, 20], antialias=True) / 255, MEAN.tolist(), STD.tolist())
+    images, _ = pipeline.evaluate(given, MEAN, STD)
+    torch.testing.assert_close(images, large[:, :, 2:18, 2:18])
+    images, _ = pipeline.train(given, MEAN, STD, num_classes=4, mixing=True)
+    crops = large.unfold(2, 16, 1).unfold(3, 16, 1)  # [B, 3, 5, 5, 16, 16]
+    for image, candidates in zip(images, crops, strict=True):
+        distances = (candidates - image[:, None, None]).abs().amax(dim=(0, 3, 4))
+        assert distances.min() < 1e-5, "each image is one of its crops"
+
+
+def test_training_depends_on_the_batch_s_seed_alone():
+    given = batch()
+    pipeline = BatchPipeline(16, None, [RandomHorizontalFlip()], Mix(mixup=0.4, cutmix=1.0))
+
+    def train(seed, before):
+        torch.manual_seed(before)
+        images, targets = pipeline.train(given._replace(seed=seed), MEAN, STD, num_classes=4, mixing=True)
+        return images, targets, torch.rand(3)
+
+    for one, other in zip(train(1, before=5), train(1, before=6), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert not torch.equal(train(1, 5)[0], train(2, 5)[0])
+
+
+@pytest.mark.parametrize("mix", [Mix(mixup=0.4, cutmix=0.0), Mix(mixup=0.0, cutmix=1.0)])
+def test_mixed_targets_are_shares_of_what_the_images_are_made_of(mix):
+    # Images of one grey level per class, so that the share of a class can be read off the mixed pixels.
+    labels = torch.arange(8)
+    images = labels.float()[:, None, None, None].expand(8, 3, 32, 32).contiguous()
+    torch.manual_seed(0)
+    mixed, targets = mix(images, labels, num_classes=8)
+    assert targets.shape == (8, 8)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(8))
+    torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), targets @ labels.float(), rtol=1e-4, atol=1e-4)
+    assert (targets.max(dim=1).values < 1).any()
+
+
+def test_mix_is_left_out_by_probability_and_in_the_last_epochs():
+    given = batch()
+    assert BatchPipeline(16, None, [], Mix(probability=0.0)).train(given, MEAN, STD, 4, True)[1].ndim == 1
+    assert BatchPipeline(16, None, [], Mix()).train(given, MEAN, STD, 4, False)[1].ndim == 1
+    assert BatchPipeline(16, None, [], Mix()).train(given, MEAN, STD, 4, True)[1].ndim == 2
+
+
+@pytest.mark.parametrize("options", [{"mixup": -1}, {"mixup": 0, "cutmix": 0}, {"probability": 1.5}])
+def test_mix_refuses_nonsense(options):
+    with pytest.raises(UserError, match="mix"):
+        Mix(**options)

@@ -1,0 +1,128 @@
+"""The main job as a user does it, on the small archive: fit, validate, test, predict, and what they leave."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tiny_imagenet.classifier import ImageClassifier
+
+
+@pytest.fixture
+def trained(run, small, tmp_path):
+    """A finished run's folder."""
+    status, output = run("fit", "--config=resnet18_aug.yaml", *small)
+    assert status == 0, output
+    assert "python training.py test --ckpt_path runs/resnet18_aug/version_0/checkpoints/best.ckpt" in output
+    return tmp_path / "runs" / "resnet18_aug" / "version_0"
+
+
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_fit_test_predict(run, trained, tmp_path):
+    assert {path.name for path in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+    rows = table(trained / "metrics.csv")
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert list(rows[0])[:8] == ["epoch", "step", "train/loss", "train/top1", "val/loss", "val/top1", "val/top5", "lr"]
+    assert {"seconds", "images_per_s", "memory"} <= set(rows[0])
+    assert all(value for row in rows for value in row.values())
+
+    best = trained / "checkpoints" / "best.ckpt"
+    status, output = run("test", f"--ckpt_path={best}")
+    assert status == 0, output
+    metrics = json.loads((trained / "test_metrics.json").read_text())
+    assert metrics.keys() == {"top1", "top5", "loss", "images"}
+    assert metrics["images"] == 48
+    assert metrics["top5"] == 1.0 >= metrics["top1"], "four classes: each answer is among the first five"
+    classes = table(trained / "per_class.csv")
+    assert [row["class_id"] for row in classes] == sorted(row["class_id"] for row in classes)
+    assert sum(int(row["images"]) for row in classes) == 48
+    assert sum(int(row["correct"]) for row in classes) == round(48 * metrics["top1"])
+    assert sum(int(row["count"]) for row in table(trained / "confusion.csv")) == 48
+    with Image.open(trained / "examples.png") as picture:
+        assert min(picture.size) > 300
+
+    status, output = run("predict", f"--ckpt_path={best}")
+    assert status == 0, output
+    predictions = table(trained / "predictions.csv")
+    assert [row["file"] for row in predictions] == sorted(f"test_{number}.JPEG" for number in range(10))
+    for row in predictions:
+        shares = [float(row[f"p{k}"]) for k in range(1, 5)]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        assert row["id1"] in {row["class_id"] for row in classes}
+
+    status, output = run("validate", f"--ckpt_path={best}")
+    assert status == 0, output
+    epoch = torch.load(best, weights_only=True)["epoch"]
+    assert f"{float(rows[epoch]['val/top1']):.6f}"[:7] in output, "the same figure as in the epoch that it is of"
+
+
+def test_tensorboard_gets_scalars_and_pictures(run, trained):
+    run("test", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}")
+    events = EventAccumulator(str(trained), size_guidance={"images": 0}).Reload()
+    tags = events.Tags()
+    assert {"train/loss", "train/top1", "val/loss", "val/top1", "val/top5", "images_per_s"} <= set(tags["scalars"])
+    assert any(tag.startswith("lr-") for tag in tags["scalars"])
+    assert {"train/images", "test/confusion"} <= set(tags["images"])
+    assert [point.value for point in events.Scalars("val/top1")] == pytest.approx(
+        [float(row["val/top1"]) for row in table(trained / "metrics.csv")]
+    )
+
+
+def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp_path):
+    best = trained / "checkpoints" / "best.ckpt"
+    model = ImageClassifier.load_from_checkpoint(best, weights_only=True)
+    assert len(model.info.class_ids) == len(model.info.class_names) == 4
+    assert model.info.image_size == 32
+    assert 0 < min(model.info.mean) < max(model.info.std) + max(model.info.mean) < 2
+
+    # Predict without the data set, from the network alone, and compare with the command.
+    rng = np.random.default_rng(0)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(pictures / "a.png")
+    Image.fromarray(rng.integers(0, 256, (50, 70), dtype=np.uint8)).save(pictures / "grey.jpg")
+    (pictures / "broken.jpg").write_bytes(b"\xff\xd8 no more")
+    arguments = ["predict", f"--ckpt_path={best}", f"--data.images={pictures}"]
+    status, output = run(*arguments, "--data.archive=nowhere.zip", f"--data.root={tmp_path / 'nothing'}")
+    assert status == 1, "one image could not be read"
+    assert "broken.jpg" in output
+    predictions = {row["file"]: row for row in table(trained / "predictions.csv")}
+    assert predictions.keys() == {"a.png", "grey.jpg"}
+    model.eval()
+    mean, std = torch.tensor(model.info.mean), torch.tensor(model.info.std)
+    image = ((torch.from_numpy(pixels) / 255 - mean) / std).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = model(image).softmax(dim=1)[0]
+    assert predictions["a.png"]["id1"] == model.info.class_ids[expected.argmax()]
+    assert float(predictions["a.png"]["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_run(run, small, tmp_path):
+    for _ in range(2):
+        assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0
+    assert run("fit", *small, "--trainer.max_epochs=1", "--seed_everything=1")[0] == 0
+    losses = [
+        table(tmp_path / "runs" / "defaults" / f"version_{version}" / "metrics.csv")[0]["train/loss"]
+        for version in range(3)
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_train_means_are_over_the_epoch(run, small, tmp_path):
+    """With a learning rate of zero and no augmentation the training loss is that of the starting weights."""
+    options = ["--model.optimizer.lr=0", "--model.scheduler=null", "--trainer.max_epochs=1", "--data.holdout=0"]
+    assert run("fit", *small, *options)[0] == 0
+    version = tmp_path / "runs" / "defaults" / "version_0"
+    checkpoint = torch.load(version / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["train_metrics"]["loss"]["weight"] == 0, "the sums start anew after the epoch"
+    assert float(table(version / "metrics.csv")[0]["train/loss"]) > 0

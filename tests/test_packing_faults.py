@@ -1,0 +1,110 @@
+"""Packing that goes wrong: one clear message, no cache half made, no process left behind."""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import time
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from jpegs import SIZE, by_pillow, packed_of, write_jpegs
+
+from tiny_imagenet.data import pack_workers
+from tiny_imagenet.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(pack_workers, "CHUNK_BYTES", 20 * SIZE * SIZE * 3)  # several tasks for these few images
+    return write_jpegs(tmp_path / "train")
+
+
+def test_an_undecodable_image_is_named_and_nothing_kept(folder):
+    broken = folder / "n02" / "7.JPEG"
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(UserError, match="n02/7.JPEG can't be decoded"):
+        packed_of(folder)
+    assert os.listdir(folder.parent / "packed") == []
+
+
+def test_a_full_disk_is_said_beforehand(folder, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
+    with pytest.raises(UserError, match="takes 0 MB, but there are only 0 MB free"):
+        packed_of(folder)
+    assert os.listdir(folder.parent / "packed") == []
+
+
+def test_a_disk_that_fills_up_is_said(folder):
+    # A limit on the size of files stands for the full disk: writing fails in the same way.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        with pytest.raises(UserError, match="can't be packed at .*File too large"):
+            packed_of(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(folder.parent / "packed") == []
+
+
+def test_a_place_that_cant_be_written_is_said(folder):
+    (folder.parent / "packed").write_text("in the way")
+    with pytest.raises(UserError, match="can't be packed at .*packed"):
+        packed_of(folder)
+
+
+def test_a_folder_that_is_no_cache_is_not_deleted(folder):
+    precious = folder.parent / "packed" / "train" / "precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    with pytest.raises(UserError, match="can't be packed at .*not empty"):
+        packed_of(folder)
+    assert precious.exists()
+
+
+def test_a_killed_worker_is_an_error_and_no_hang(folder, monkeypatch):
+    monkeypatch.setattr(pack_workers, "decode_image", lambda path, size: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match="was killed"):
+        packed_of(folder)
+    assert os.listdir(folder.parent / "packed") == []
+
+
+def test_a_killed_packing_leaves_no_cache_and_no_process(folder, monkeypatch):
+    decode, log = pack_workers.decode_image, folder.parent / "workers"
+
+    def slowly(path, size):
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.05)
+        return decode(path, size)
+
+    monkeypatch.setattr(pack_workers, "decode_image", slowly)
+    process = multiprocessing.get_context("fork").Process(target=packed_of, args=(folder,))
+    process.start()
+    while not log.exists() or len(log.read_text().split()) < 10:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+    assert os.listdir(folder.parent / "packed") == [".train.unfinished"]
+    for worker in set(log.read_text().split()):
+        for _ in range(500):
+            if not running(worker):
+                break
+            time.sleep(0.01)
+        assert not running(worker)
+    monkeypatch.setattr(pack_workers, "decode_image", decode)
+    images = packed_of(folder)
+    np.testing.assert_array_equal(images.images, by_pillow(images))
+    assert os.listdir(folder.parent / "packed") == ["train"]
+
+
+def running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,28 @@
+"""Full, read-only and missing disks as errors that say what was to be written, where, and how large."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tiny_imagenet.errors import UserError
+
+ADVICE = "Free some space there, or choose another folder with --data.root."
+
+
+@contextmanager
+def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
+    """Turn an OSError of the body, which writes at most `needed` bytes at `path`, into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        size = f" ({needed:,} bytes)" if needed else ""
+        raise UserError(f"{path}{size} can't be written: {error.strerror or error}. {ADVICE}") from error
+
+
+def require_free(folder: Path, needed: int) -> None:
+    """Raise UserError where the disk of an existing folder has not `needed` bytes free."""
+    with disk_errors(folder, needed):
+        free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(f"{folder} needs {needed:,} bytes, but only {free:,} are free on its disk. {ADVICE}")

@@ -1,0 +1,219 @@
+"""A file from an HTTP server, in as many pieces as the connection breaks it into.
+
+Resuming follows RFC 9110, sections 13.1.5 (If-Range), 14 (Range) and 15.5.17 (416), https://www.rfc-editor.org/rfc/rfc9110.
+"""
+
+import json
+import logging
+import os
+import re
+import ssl
+import time
+from collections.abc import Iterator
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from tiny_imagenet.data.disk import disk_errors, require_free
+from tiny_imagenet.data.progress import progress
+from tiny_imagenet.files import replace_text
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY = (
+    1.0  # seconds before another attempt; twice that before each further one that follows one without progress
+)
+ATTEMPTS = 5  # in a row without progress
+TIMEOUT = 20.0  # seconds without an answer or a byte
+CHUNK = 1 << 18  # bytes
+TRANSIENT = {408, 416, 425, 429}  # besides 5xx; of 416 the cause, an unfit part, is gone at the next attempt
+
+
+class Unreachable(Exception):
+    """A source from which the file can't be had, and why; another source may do."""
+
+
+def download(url: str, target: Path) -> None:
+    """Bring the file at `url` to `target`, by way of a `.part` beside it, which is taken up again where it broke off.
+
+    What version the part is of is recorded beside it, for the next attempt and the next process. A server that ignores
+    ranges and a file that changed start over.
+
+    Raises:
+        Unreachable: the server refuses, answers with a web page, or several attempts in a row bring nothing new.
+        UserError: the file can't be written.
+    """
+    part = target.with_name(target.name + ".part")
+    furthest, failures = _size(part), 0
+    while True:
+        try:
+            _attempt(url, part)
+            break
+        except _Interrupted as reason:
+            size = _size(part)
+            furthest, failures = max(furthest, size), 1 if size > furthest else failures + 1
+            if failures == ATTEMPTS:
+                raise Unreachable(f"{reason} ({failures} attempts without progress)") from reason
+            delay = FIRST_DELAY * 2 ** (failures - 1)
+            log.info(f"{url}: {reason}; trying again in {delay:g} s, at {size:,} bytes.")
+            time.sleep(delay)
+    with disk_errors(target):
+        os.replace(part, target)
+        _record(part).unlink(missing_ok=True)
+
+
+def _discard(part: Path) -> None:
+    with disk_errors(part):
+        part.unlink(missing_ok=True)
+        _record(part).unlink(missing_ok=True)
+
+
+class _Interrupted(Exception):
+    """An attempt that failed for a reason which may pass."""
+
+
+class _Version(NamedTuple):
+    """What tells one version of a file on a server from another; `size` in bytes, null where the server didn't say."""
+
+    url: str
+    etag: str | None
+    last_modified: str | None
+    size: int | None
+
+    @property
+    def validator(self) -> str | None:
+        """What If-Range accepts: a strong ETag or a date."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
+
+    def may_be(self, other: "_Version") -> bool:
+        """Whether nothing that both servers' answers state differs."""
+        return all(None in pair or pair[0] == pair[1] for pair in zip(self, other, strict=True))
+
+
+def _attempt(url: str, part: Path) -> None:
+    known, offset = _resumable(url, part)
+    if known and known.size == offset:
+        return
+    headers = {"User-Agent": "tiny_imagenet"}
+    if known:
+        headers["Range"] = f"bytes={offset}-"
+        if known.validator:
+            headers["If-Range"] = known.validator
+    try:
+        response = _open(Request(url, headers=headers))
+    except HTTPError as error:
+        with error:
+            if known and error.code == 416 and _total(error) == offset:
+                return _write_record(part, known._replace(size=offset))
+            if error.code == 416:
+                _discard(part)
+            kind = _Interrupted if error.code >= 500 or error.code in TRANSIENT else Unreachable
+            raise kind(f"the server answers {error.code} {error.reason}") from error
+    with response:
+        if known and response.status == 206:
+            version = _version(url, response, _total(response))
+            if not known.may_be(version) or _start(response) != offset:
+                _discard(part)
+                raise _Interrupted("the file has changed on the server since its first part came")
+            log.info(f"Resuming {url} at {offset:,} bytes.")
+        else:
+            length = response.headers.get("Content-Length", "")
+            version, offset = _version(url, response, int(length) if length.isdigit() else None), 0
+        _receive(response, version, part, offset)
+
+
+def _receive(response: HTTPResponse, version: _Version, part: Path, offset: int) -> None:
+    """Write the body of an answer to `part` from `offset` on."""
+    chunks = _chunks(response)
+    first = next(chunks, b"")
+    if offset == 0:
+        if _is_web_page(response, first):
+            raise Unreachable("the server answers with a web page instead of an archive")
+        # The old part goes before the new record comes, so that no kill leaves the one beside the other.
+        _discard(part)
+        _write_record(part, version)
+    needed = (version.size or 0) - offset
+    require_free(part.parent, max(needed, 0))
+    with disk_errors(part, max(needed, 0)), progress(part.stem, version.size, "B", offset) as advance:
+        with open(part, "r+b" if offset else "wb") as file:
+            file.seek(offset)
+            while first:
+                file.write(first)
+                # Nothing stays in Python's buffer, so that a kill loses nothing.
+                file.flush()
+                advance(len(first))
+                first = next(chunks, b"")
+    size = _size(part)
+    if version.size not in (None, size):
+        raise _Interrupted(f"the connection ended after {size:,} of {version.size:,} bytes")
+    _write_record(part, version._replace(size=size))
+
+
+def _chunks(response: HTTPResponse) -> Iterator[bytes]:
+    try:
+        while chunk := response.read1(CHUNK):
+            yield chunk
+    except (OSError, HTTPException) as error:
+        raise _Interrupted(f"the connection broke: {error}") from error
+
+
+def _open(request: Request) -> HTTPResponse:
+    try:
+        return urlopen(request, timeout=TIMEOUT)
+    except HTTPError:
+        raise
+    except ValueError as error:  # http.client.InvalidURL among them
+        raise Unreachable(f"not a valid address: {error}") from error
+    except (OSError, HTTPException) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise Unreachable(f"its certificate is not trusted: {reason.verify_message}") from error
+        raise _Interrupted(f"no connection: {reason or type(error).__name__}") from error
+
+
+def _is_web_page(response: HTTPResponse, first: bytes) -> bool:
+    start = first[:512].lstrip().lower()
+    declared = response.headers.get_content_type() == "text/html" and start.startswith(b"<")
+    return declared or start.startswith((b"<!doctype html", b"<html"))
+
+
+def _version(url: str, response: HTTPResponse, size: int | None) -> _Version:
+    return _Version(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), size)
+
+
+def _start(response: HTTPResponse) -> int | None:
+    """The first byte of a partial answer, from `Content-Range: bytes 100-199/200`."""
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
+
+
+def _total(response: HTTPResponse | HTTPError) -> int | None:
+    """The whole file's length, from `Content-Range: bytes 100-199/200` or `bytes */200`."""
+    found = re.match(r"bytes .*/(\d+)$", response.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
+
+
+def _resumable(url: str, part: Path) -> tuple[_Version | None, int]:
+    """The version of which `part` holds the first bytes, and how many; (None, 0) where it is of no use."""
+    try:
+        known = _Version(*json.loads(_record(part).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None, 0
+    size = _size(part)
+    same = known.url == url and (known.validator or known.size is not None)
+    return (known, size) if same and 0 < size <= (known.size or size) else (None, 0)
+
+
+def _write_record(part: Path, version: _Version) -> None:
+    with disk_errors(part):
+        replace_text(_record(part), json.dumps(version))
+
+
+def _record(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
