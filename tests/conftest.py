@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_imagenet.data.synthetic import write_synthetic_archive
 
 from tiny_imagenet.cli import main
+from tiny_imagenet.data.synthetic import write_synthetic_archive
 
 ROOT = Path(__file__).parent.parent
 

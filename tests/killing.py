@@ -1,6 +1,8 @@
 """A callback that ends a training without warning, as kill -9 would, but within the test's process."""
 
+import shutil
 import signal
+from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback
 
@@ -37,3 +39,14 @@ class SignalAt(Callback):
         if self.calls == self.at:
             signal.raise_signal(self.number)
         self.calls += 1
+
+
+class DeleteAt(Callback):
+    """Delete a file, or a folder with all that is in it, when the second epoch starts."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def on_train_epoch_start(self, trainer, *args) -> None:
+        if trainer.current_epoch == 1:
+            shutil.rmtree(self.path) if self.path.is_dir() else self.path.unlink()

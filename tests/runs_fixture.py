@@ -130,6 +130,17 @@ def write_studies(root: Path) -> None:
     (write_run(root / "broken/version_0") / "config.yaml").write_text("model: {arch: [resnet18")
 
 
+def with_optimizer(optimizer: Mapping[str, Any], **arguments: float) -> dict[str, Any]:
+    """Options of the model: this optimizer with other arguments."""
+    return {"optimizer": {**optimizer, "init_args": {**optimizer["init_args"], **arguments}}}
+
+
+def only(found: Sequence[Any]) -> Any:
+    """The one that there is."""
+    assert len(found) == 1
+    return found[0]
+
+
 def _row(epoch: int, epochs: int, top1: float, seconds: float) -> dict[str, float]:
     share = (epoch + 1) / epochs
     return {

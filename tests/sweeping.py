@@ -3,6 +3,7 @@
 import csv
 import json
 import multiprocessing
+import signal
 import sys
 import time
 from pathlib import Path
@@ -38,7 +39,7 @@ signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGINT, stop)
 note("starts.txt", [options["name"], sys.argv[1:]])
 if options["model.score"] == "bad":
-    print("Building\\nerror: out of memory: lower --data.batch_size")
+    print("Building\\nerror: out of memory:\\n  - lower --data.batch_size")
     sys.exit(1)
 if options["model.score"] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
@@ -71,9 +72,19 @@ def write_sweep(**keys) -> str:
 
 
 def sweep(*argv: str) -> int | str:
-    with pytest.raises(SystemExit) as leaving:
-        main(list(argv))
+    """Run a sweep here. Returns its exit status or message; one that waits for ever is a failure."""
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(60)
+    try:
+        with pytest.raises(SystemExit) as leaving:
+            main(list(argv))
+    finally:
+        signal.alarm(0)
     return leaving.value.code
+
+
+def _give_up(number: int, frame: object) -> None:
+    raise TimeoutError("The sweep did not end within a minute.")
 
 
 def trials() -> list[dict[str, str]]:

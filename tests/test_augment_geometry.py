@@ -8,6 +8,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from tiny_imagenet.data.augment import RandomCrop, RandomErasing, RandomHorizontalFlip, RandomResizedCrop
+from tiny_imagenet.data.augment.boxes import draw_offset
 from tiny_imagenet.data.augment.erasing import draw_erased_boxes, erase
 from tiny_imagenet.data.augment.geometry import affine, crop, horizontal_flip, pad
 from tiny_imagenet.data.augment.resized_crop import draw_crop_boxes, resized_crop
@@ -129,6 +130,13 @@ def test_resized_crop_boxes_are_drawn_as_torchvision_draws_them():
     assert torch.allclose(ours.std(dim=1), theirs.std(dim=1), rtol=0.07)
     top, left, height, width = ours
     assert (top >= 0).all() and (left >= 0).all() and (top + height <= 40).all() and (left + width <= 60).all()
+
+
+def test_offsets_of_boxes_are_uniform():
+    offsets = draw_offset(torch.tensor([2.0]).expand(9000)).long()
+    counts = torch.bincount(offsets, minlength=3)
+    assert len(counts) == 3 and (counts - 3000).abs().max() < 200  # 4.5 standard deviations
+    assert draw_offset(torch.zeros(4)).tolist() == [0, 0, 0, 0]
 
 
 def test_resized_crop_takes_the_middle_where_no_box_fits():

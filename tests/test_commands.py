@@ -62,7 +62,7 @@ def test_last_goes_on_in_the_newest_run(tmp_path):
         checkpoint(tmp_path / f"runs/defaults/version_{version}/checkpoints/last.ckpt")
     target = plan(["fit", "--ckpt_path", "last"])
     assert target.run.name == "version_10"
-    assert target.argv[-1] == "--ckpt_path=runs/defaults/version_10/checkpoints/last.ckpt"
+    assert target.argv[-2] == "--ckpt_path=runs/defaults/version_10/checkpoints/last.ckpt"
 
 
 def test_a_run_s_last_checkpoint_goes_on_there_and_its_best_starts_a_run(tmp_path):
@@ -81,7 +81,7 @@ def test_evaluation_takes_config_and_folder_from_the_checkpoint_s_run(tmp_path, 
     (run / "config.yaml").write_text("{}")
     target = plan([command, "--ckpt_path", str(best), "--data.batch_size=7"])
     assert target.run == run
-    assert target.argv[-3:] == [f"--config={run / 'config.yaml'}", "--data.batch_size=7", f"--ckpt_path={best}"]
+    assert target.argv[-4:-1] == [f"--config={run / 'config.yaml'}", "--data.batch_size=7", f"--ckpt_path={best}"]
 
 
 def test_evaluation_without_what_it_needs(tmp_path):

@@ -72,7 +72,7 @@ def test_failed_trial_is_recorded_with_its_reason_and_others_go_on(folder, capfd
     assert sweep(file) == 0
     rows = trials()
     assert [row["state"] for row in rows] == ["FAIL", "FAIL", "COMPLETE"]
-    assert rows[0]["reason"] == "out of memory: lower --data.batch_size"
+    assert rows[0]["reason"] == "out of memory: - lower --data.batch_size"
     assert rows[1]["reason"] == "killed by SIGKILL"
     assert "out of memory" in capfd.readouterr().out
     assert "error: out of memory" in Path("runs/sizes/trial_000/log.txt").read_text()

@@ -25,7 +25,7 @@ def test_killed_in_mid_trial_and_started_again(folder):
     metrics = Path("runs/sizes/trial_000/version_0/metrics.csv")
     wait_until(metrics.exists)
     os.kill(first.pid, signal.SIGKILL)
-    first.join()
+    first.join(60)
     wait_until(lambda: lines("signals.txt") == [["sizes/trial_000", signal.SIGTERM]])  # the training ends too
     Path("hold").unlink()
     assert sweep(file) == 0
@@ -51,7 +51,7 @@ def test_killed_while_another_worker_lives(folder):
     workers[0].kill()
     wait_until(lambda: len(lines("signals.txt")) == 1)
     Path("hold").unlink()
-    workers[1].join()
+    workers[1].join(60)
     assert workers[1].exitcode == 0
     assert [row["state"] for row in trials()] == ["COMPLETE"] * 2
     assert len(lines("starts.txt")) == 3
@@ -66,7 +66,7 @@ def test_two_workers_share_the_trials(folder):
     assert sorted(name for name, _ in lines("starts.txt")) == ["sizes/trial_000", "sizes/trial_001"]
     Path("hold").unlink()
     for process in workers:
-        process.join()
+        process.join(60)
     assert [process.exitcode for process in workers] == [0, 0]
     assert sorted(name for name, _ in lines("starts.txt")) == [f"sizes/trial_00{n}" for n in range(4)]
     assert [row["state"] for row in trials()] == ["COMPLETE"] * 4
@@ -107,7 +107,7 @@ def test_signals_reach_the_training_once(folder, number, passed_on):
     process = worker(file)
     wait_until(Path("runs/sizes/trial_000/version_0/metrics.csv").exists)
     os.kill(process.pid, number)
-    process.join()
+    process.join(60)
     assert process.exitcode == 128 + number
     assert lines("signals.txt") == [["sizes/trial_000", passed_on]]
     assert [row["state"] for row in trials()] == ["WAITING"]

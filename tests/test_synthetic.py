@@ -75,7 +75,7 @@ def test_a_linear_classifier_stays_under_twice_chance(images):
     train_products, val_products, targets = train @ train.T, val @ train.T, np.eye(10)[labels] - 0.1
     for ridge in 1, 100, 10_000:
         weights = np.linalg.solve(train_products + ridge * np.eye(len(train)), targets)
-        assert ((train_products @ weights).argmax(1) == labels).mean() > 0.3
+        assert ((train_products @ weights).argmax(1) == labels).mean() > 0.25
         assert ((val_products @ weights).argmax(1) == val_labels).mean() < 0.2
 
 

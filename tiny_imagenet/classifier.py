@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from tiny_imagenet.data import DatasetInfo, require_same_classes
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.models import build_resnet
+from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 
 
@@ -60,6 +60,7 @@ class ImageClassifier(pl.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        require_known(arch)  # now, and not after the data has been prepared
         if not 0 <= label_smoothing < 1:
             raise UserError(f"label_smoothing is a share from 0 to below 1, not {label_smoothing}.")
         # Plain types only, so that a checkpoint loads with weights_only.

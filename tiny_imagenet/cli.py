@@ -4,6 +4,8 @@ This file alone knows jsonargparse; `commands.plan` has turned what the user typ
 """
 
 import logging
+import os
+import pickle
 import shlex
 import sys
 import warnings
@@ -13,32 +15,29 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import yaml
-from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
+from jsonargparse import ArgumentError
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch.optim.lr_scheduler import LRScheduler
 
 from tiny_imagenet import hardware
 from tiny_imagenet.callbacks import EpochLines, EpochStatistics, Predictions, TestResults, TrainingImages
 from tiny_imagenet.classifier import ImageClassifier
-from tiny_imagenet.commands import Plan, plan
+from tiny_imagenet.changes import compare, flat
+from tiny_imagenet.commands import COMMANDS, CONFIGS, Plan, plan
 from tiny_imagenet.data import ImageDataModule
+from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.explain import explained
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.resume import Interrupted, RunCheckpoint
 
-log = logging.getLogger(__name__)
-
 # What config.yaml keeps: all that makes a run what it is, and not where it lies.
 SECTIONS = ("seed_everything", "trainer", "model", "data", "checkpoint")
-# With one of these changed, a checkpoint's weights or optimizer state do not fit any more.
-NOT_RESUMABLE = (
-    "model.arch",
-    "model.stem",
-    "model.width",
-    "model.blocks",
-    "model.optimizer.class_path",
-    "data.class_path",
-)
+
+# The kinds of classes that a config names, for the nearest right one to a misspelt name.
+NAMED_IN_CONFIGS = (ImageDataModule, Augmentation, torch.optim.Optimizer, LRScheduler, Callback)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,11 +50,6 @@ def main(argv: list[str] | None = None) -> None:
     _show_log()
     try:
         _run(argv)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except torch.OutOfMemoryError as error:
-        sys.exit(f"error: out of memory: lower --data.batch_size, and keep the recipe's batch with "
-                 f"--trainer.accumulate_grad_batches. ({str(error).splitlines()[0]})")  # fmt: skip
     except Interrupted as interruption:
         _say(f"Stopped by {interruption}. To go on: {_command('fit', _resuming(argv))}")
         sys.exit(128 + interruption.signum)
@@ -64,6 +58,38 @@ def main(argv: list[str] | None = None) -> None:
     except SystemExit as leaving:
         # Lightning turns a Ctrl-C outside training into an exit status of 1.
         sys.exit(130 if isinstance(leaving.__context__, KeyboardInterrupt) else leaving.code)
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ArgumentError) else 1)
+
+
+def _message(error: BaseException | None) -> str | None:
+    """What to tell the user of an error, wherever among its causes the telling one is; None for a fault of our own."""
+    first = error
+    while error is not None:
+        match error:
+            case UserError():
+                return str(error)
+            case torch.OutOfMemoryError():
+                return (
+                    "out of memory: lower --data.batch_size, and keep the recipe's batch with "
+                    f"--trainer.accumulate_grad_batches. ({str(error).splitlines()[0]})"
+                )
+            case pickle.UnpicklingError():
+                return (
+                    "The checkpoint holds more than weights and plain values. It might run code, so it is not opened."
+                )
+            case FileNotFoundError(filename=gone) if "tfevents" in str(gone):
+                return f"The run's folder was moved or deleted while it was written to: {os.fsdecode(gone)} is gone."
+        error = error.__cause__ or error.__context__
+    if isinstance(first, ArgumentError):
+        options = flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text()))
+        names = [option.replace("data.init_args.", "data.") for option in options]
+        return explained(str(first), names, [c.__name__ for base in NAMED_IN_CONFIGS for c in _subclasses(base)])
+    return None
 
 
 def _run(argv: list[str]) -> None:
@@ -102,6 +128,7 @@ class Cli(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=42,
             trainer_defaults={"callbacks": standing},
+            parser_kwargs={command: {"exit_on_error": False} for command in COMMANDS} | {"exit_on_error": False},
             args=target.argv,
         )
 
@@ -120,7 +147,7 @@ class Cli(LightningCLI):
             _claim(target.run)
         elif target.command == "fit" and (target.run / "config.yaml").is_file():
             before = yaml.safe_load((target.run / "config.yaml").read_text())
-            _compare(before, _sections(self._parser("fit"), config), target.run)
+            compare(before, _sections(self._parser("fit"), config), target.run)
 
     def after_instantiate_classes(self) -> None:
         if self.target.checkpoint:
@@ -154,27 +181,8 @@ def _sections(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     return {name: dumped[name] for name in SECTIONS}
 
 
-def _compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
-    """Say what has changed in a run's config, and refuse what cannot be resumed."""
-    before, now = _flat(before), _flat(now)
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    told = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed]
-    refused = [line for key, line in zip(changed, told, strict=True) if key in NOT_RESUMABLE]
-    if refused:
-        raise UserError(
-            f"{run} cannot go on with a changed {'; '.join(refused)}. Start a new run without --ckpt_path, from its "
-            "weights if you like (--model.weights)."
-        )
-    if told:
-        log.warning(f"Going on in {run} with a changed config:\n  " + "\n  ".join(told))
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, dict):
-        return {prefix: config}
-    return {
-        k: v for key, value in config.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else key).items()
-    }
+def _subclasses(base: type) -> set[type]:
+    return {base}.union(*(_subclasses(child) for child in base.__subclasses__()))
 
 
 def _resuming(argv: list[str]) -> list[str]:
@@ -209,8 +217,5 @@ def _show_log() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda note: "Tip:" not in note.getMessage())
     package = logging.getLogger("tiny_imagenet")
-    if not package.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        package.addHandler(handler)
+    package.handlers = [logging.StreamHandler()]
     package.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)

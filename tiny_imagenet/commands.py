@@ -59,7 +59,8 @@ def plan(argv: list[str]) -> Plan:
     rest = [f"--config={next(found)}" if _is(argument, *CONFIG_OPTIONS) else argument for argument in arguments]
     rest = [argument for argument in rest if not _is(argument, "--ckpt_path", "--name")]
     head = [f"--config={CONFIGS / 'defaults.yaml'}", *_folder_options(run), *(f"--config={path}" for path in before)]
-    tail = [f"--ckpt_path={checkpoint}"] if checkpoint else []
+    # weights_only: a checkpoint may come from anyone, and must not run code.
+    tail = [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
     return Plan(command, [command, *head, *rest, *tail], run, checkpoint)
 
 

@@ -194,7 +194,7 @@ def _unpack(archive: Path, target: Path) -> None:
         free = shutil.disk_usage(target).free
         if total <= most and total > free:
             raise UserError(
-                f"{archive} unpacks to {total / 1e6:,.0f} MB, but only {free / 1e6:,.0f} MB are free at {target.parent}. "
+                f"{archive} unpacks to {total / 1e6:,.0f} MB, but {target.parent} has only {free / 1e6:,.0f} MB free. "
                 "Make room there, or choose --data.root."
             )
     bar = tqdm(total=total, unit="B", unit_scale=True, desc="extracting", mininterval=1 if sys.stderr.isatty() else 30)

@@ -60,7 +60,7 @@ def build_resnet(
     Raises:
         UserError: an option is wrong, the network is too large, or `weights` could not be had.
     """
-    _require_known(arch)
+    require_known(arch)
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is a share from 0 to below 1, not {dropout}.")
     if width <= 0:
@@ -162,7 +162,8 @@ class ResNet(resnet.ResNet):
         return self
 
 
-def _require_known(arch: str) -> None:
+def require_known(arch: str) -> None:
+    """Raise UserError where `arch` is no ResNet of torchvision's; the message lists those that are."""
     known = [name for name in list_models() if get_model_builder(name).__module__ == resnet.__name__]
     if arch not in known:
         known.sort(key=lambda name: difflib.SequenceMatcher(a=name, b=arch).ratio(), reverse=True)

@@ -161,7 +161,7 @@ class SharedStudy:
         # Its worker may have finished it since the list of trials was read, and only then let the lock go.
         still_running = self.storage.get_trial(trial._trial_id).state == TrialState.RUNNING
         os.close(lock)
-        return False
+        return still_running
 
     def _ask(self) -> Claim | None:
         trial = self.study.ask()

@@ -19,6 +19,7 @@ from tiny_imagenet.sweep.claim import Claim
 
 TRAINING = CONFIGS.parent / "training.py"
 PATIENCE = 120  # seconds that a pruned training gets to end
+REASON = 500  # characters of an error that are kept
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -102,12 +103,13 @@ def metric_by_epoch(run: Path, metric: str) -> dict[int, float]:
 
 
 def error_of(log: Path, start: int, status: int) -> str:
-    """Why a training failed: the last error in its log from byte `start` on, or else the last line, and its status."""
+    """Why a training failed: the last error in its log from byte `start` on, or else the last line or its status."""
     with log.open("rb") as file:
         file.seek(start)
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    errors = [match[1] for line in lines if (match := re.match(r"(?:.*: )?error: (.*)", line))]
-    said = errors[-1:] or lines[-1:]
+    errors = [number for number, line in enumerate(lines) if re.match(r"(.*: )?error: ", line)]
+    # jsonargparse's errors go on over several lines.
+    said = [" ".join(lines[errors[-1] :]).split("error: ", 1)[1][:REASON]] if errors else lines[-1:]
     if status < 0:
         return ": ".join([f"killed by {signal.Signals(-status).name}", *said])
     return said[0] if said else f"exit status {status}"

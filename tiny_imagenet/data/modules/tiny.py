@@ -22,8 +22,9 @@ NATIVE_SIZE = 64  # pixels
 class TinyImageNetDataModule(ImageDataModule):
     """Tiny ImageNet, or any archive or folder in its layout. For the options, see `ImageDataModule`.
 
-    The official test images have no labels, and `predict` reads them. So with a `holdout` the official validation images
-    are the test set. The default holds out 10,000 of the official training images, and as large a share of others.
+    The official test images have no labels, and `predict` reads them. So with a `holdout` the official validation
+    images are the test set. The default holds out 10,000 of the official training images, and as large a share of
+    others.
     """
 
     def __init__(

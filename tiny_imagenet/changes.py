@@ -1,0 +1,40 @@
+"""What has changed between the config of a run and the one that it is to go on with."""
+
+import logging
+from typing import Any
+
+from tiny_imagenet.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# With one of these changed, a checkpoint's weights or optimizer state do not fit any more.
+NOT_RESUMABLE = (
+    "model.arch",
+    "model.stem",
+    "model.width",
+    "model.blocks",
+    "model.optimizer.class_path",
+    "data.class_path",
+)
+
+
+def compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+    """Say what has changed in a run's config, and refuse what cannot be resumed."""
+    before, now = flat(before), flat(now)
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    told = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed]
+    refused = [line for key, line in zip(changed, told, strict=True) if key in NOT_RESUMABLE]
+    if refused:
+        raise UserError(
+            f"{run} cannot go on with a changed {'; '.join(refused)}. Start a new run without --ckpt_path, from its "
+            "weights if you like (--model.weights)."
+        )
+    if told:
+        log.warning(f"Going on in {run} with a changed config:\n  " + "\n  ".join(told))
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested config by dotted names: {"model": {"arch": "resnet18"}} as {"model.arch": "resnet18"}."""
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {k: v for key, value in config.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}

@@ -1,0 +1,46 @@
+"""jsonargparse's errors, which list every type that a value is not of, in one line that says what to write instead."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+KEY = re.compile(r'Parser key "([^"]+)"')
+UNRECOGNIZED = re.compile(r"unrecognized arguments: (.*)")
+NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
+NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
+WRONG_TYPE = re.compile(r"Expected an? (?:<class '(\w+)'>|typing\.(Literal\[.*?\]))\.? (?:Got value: (.*))")
+VALUE = re.compile(r"Given value: (.+)")
+
+
+def explained(error: str, options: Iterable[str], classes: Iterable[str]) -> str:
+    """What is wrong with a command line or config, and the nearest right word.
+
+    Args:
+        error: jsonargparse's message.
+        options: dotted names of the options that there are, such as `model.arch`.
+        classes: names of the classes that a config may name.
+
+    Returns:
+        One line; the message itself where it is of a kind that is not known here.
+    """
+    where = ".".join(key for key in KEY.findall(error))
+    if match := UNRECOGNIZED.search(error):
+        wrong = match[1].split()[0].split("=")[0].lstrip("-")
+        return f"There is no option --{wrong}.{_nearest(wrong, options, '--')}"
+    if match := NOT_ACCEPTED.search(error):
+        names = {option.rpartition(".")[2] for option in options}
+        return f"{where} has no option {match[1]!r}.{_nearest(match[1], names)}"
+    if (match := NO_CLASS.search(error)) and match[1] not in ("null", "None"):
+        return f"{where}: there is no class {match[1]!r}.{_nearest(match[1], classes)}"
+    if match := WRONG_TYPE.search(error):
+        expected = match[1] or match[2].replace("Literal", "one of ")
+        return f"{where} must be {expected}, not {match[3].rstrip()!r}."
+    types = [name for name in re.findall(r"Expected an? <class '(\w+)'>", error) if name != "NoneType"]
+    if types and (match := VALUE.search(error)):
+        return f"{where} must be {' or '.join(types)} or null, not {match[1].strip()!r}."
+    return error
+
+
+def _nearest(wrong: str, right: Iterable[str], prefix: str = "") -> str:
+    near = difflib.get_close_matches(wrong, list(right), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(prefix + word for word in near)}?" if near else ""
