@@ -1,6 +1,7 @@
 """What has changed between the config of a run and the one that it is to go on with."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from tiny_imagenet.errors import UserError

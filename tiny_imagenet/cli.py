@@ -23,8 +23,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tiny_imagenet import hardware
 from tiny_imagenet.callbacks import EpochLines, EpochStatistics, Predictions, TestResults, TrainingImages
-from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.changes import compare, flat
+from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.commands import COMMANDS, CONFIGS, Plan, plan
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
