@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.killing import Killed
-from tiny_imagenet.resume import is_whole, resumable_checkpoint
+from tiny_imagenet.checkpoints import is_whole, resumable_checkpoint
 
 RUN_DEPENDENT = ("seconds", "images_per_s", "memory")  # columns that measure this machine
 SAVE_OFTEN = ["--checkpoint.every_n_steps=1"]

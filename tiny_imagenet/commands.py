@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiny_imagenet.checkpoints import is_whole, resumable_checkpoint
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.resume import is_whole, resumable_checkpoint
 
 log = logging.getLogger(__name__)
 

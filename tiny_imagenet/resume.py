@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import time
-import zipfile
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -172,36 +171,6 @@ class RunCheckpoint(Checkpoint):
                 "then resume with --ckpt_path last."
             ) from error
         self._saved_at = time.monotonic()
-
-
-def resumable_checkpoint(run: Path) -> Path | None:
-    """The checkpoint that a run goes on from: `last.ckpt`, or `previous.ckpt` where that is damaged; None for neither.
-
-    Raises:
-        UserError: there are checkpoints, and all are damaged.
-    """
-    damaged = []
-    for name in ("last.ckpt", "previous.ckpt"):
-        path = run / "checkpoints" / name
-        if not path.exists():
-            continue
-        if is_whole(path):
-            if damaged:
-                log.warning(f"{damaged[0]} is damaged; going on from {path}.")
-            return path
-        damaged.append(path)
-    if damaged:
-        raise UserError(f"{' and '.join(map(str, damaged))} are damaged: start a new run without --ckpt_path.")
-    return None
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint file is complete, by the checksums of all that it holds."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def _is_of_epoch(metric: str) -> bool:

@@ -69,7 +69,7 @@ class TestResults(Callback):
         counts = confusion_counts(targets, answers[:, 0], len(ids))
         replace_csv(folder / "confusion.csv", CONFUSION_COLUMNS, confusion_cells(counts, ids, names))
         figure = examples_figure(trainer.datamodule.sets["test"], targets, answers[:, 0], names)
-        figure.savefig(folder / "examples.png", dpi=100)
+        figure.savefig(folder / "examples.png", dpi=75)
         if isinstance(trainer.logger, pl.loggers.TensorBoardLogger):
             trainer.logger.experiment.add_figure("test/confusion", confusion_figure(counts, names), trainer.global_step)
             trainer.logger.experiment.add_figure("test/examples", figure, trainer.global_step)

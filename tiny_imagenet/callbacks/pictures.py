@@ -29,8 +29,9 @@ def examples_figure(
     ranked = [label for label in np.argsort(-share, kind="stable") if images_of[label]]
     classes = min(classes, len(ranked) // 2)
     chosen = ranked[:classes] + ranked[-classes:]
-    figure = Figure(figsize=(1.5 * examples, 1.75 * len(chosen)), layout="constrained")
+    figure = Figure(figsize=(1.5 * examples, 1.8 * len(chosen)))
     axes = figure.subplots(len(chosen), examples, squeeze=False)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.97, wspace=0.05, hspace=0.25)
     for row_of_axes, label in zip(axes, chosen, strict=True):
         rows = np.flatnonzero(targets == label)[:examples]
         pixels = images[rows][0].permute(0, 2, 3, 1).numpy()

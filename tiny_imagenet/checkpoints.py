@@ -1,0 +1,39 @@
+"""Checkpoint files as files: whether they are whole, and which one a run goes on from. Imports no torch."""
+
+import logging
+import zipfile
+from pathlib import Path
+
+from tiny_imagenet.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def resumable_checkpoint(run: Path) -> Path | None:
+    """The checkpoint that a run goes on from: `last.ckpt`, or `previous.ckpt` where that is damaged; None for neither.
+
+    Raises:
+        UserError: there are checkpoints, and all are damaged.
+    """
+    damaged = []
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = run / "checkpoints" / name
+        if not path.exists():
+            continue
+        if is_whole(path):
+            if damaged:
+                log.warning(f"{damaged[0]} is damaged; going on from {path}.")
+            return path
+        damaged.append(path)
+    if damaged:
+        raise UserError(f"{' and '.join(map(str, damaged))} are damaged: start a new run without --ckpt_path.")
+    return None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint file is complete, by the checksums of all that it holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
