@@ -1,4 +1,4 @@
-"""Files that are never half written: beside, then renamed."""
+"""Files that are never half written: beside, to the disk, then renamed."""
 
 import csv
 import io
@@ -23,3 +23,12 @@ def replace_csv(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any
     writer.writeheader()
     writer.writerows(rows)
     replace_text(path, text.getvalue())
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: a power cut after a rename loses nothing."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

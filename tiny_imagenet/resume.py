@@ -19,6 +19,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.files import to_disk
 from tiny_imagenet.finite import FiniteCheck
 from tiny_imagenet.history import History, plain
 
@@ -157,13 +158,13 @@ class RunCheckpoint(Checkpoint):
         try:
             trainer.save_checkpoint(beside, weights_only=False)  # on every rank: its hooks gather
             if trainer.is_global_zero:
-                _sync(beside)
+                to_disk(beside)
                 if best:  # Before `last`: a run killed in between repeats this epoch's end, and so does best.ckpt.
                     _link(beside, folder / "best.ckpt")
                 if (folder / "last.ckpt").exists():
                     _link(folder / "last.ckpt", folder / "previous.ckpt")
                 os.replace(beside, folder / "last.ckpt")
-                _sync(folder)
+                to_disk(folder)
         except OSError as error:
             beside.unlink(missing_ok=True)
             raise UserError(
@@ -186,14 +187,5 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, beside)
     except OSError:
         shutil.copyfile(source, beside)
-        _sync(beside)
+        to_disk(beside)
     os.replace(beside, target)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from tiny_imagenet.data.pack_workers import decode_all
 from tiny_imagenet.data.scan import ImageFiles
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.files import to_disk
 
 log = logging.getLogger(__name__)
 
@@ -150,9 +151,9 @@ def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any]
         lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
         (beside / META).write_text(json.dumps(meta | {"lengths": lengths}), encoding="utf-8")
         for path in (beside / PIXELS, beside / SUMS, beside / META, beside):
-            _to_disk(path)
+            to_disk(path)
         os.rename(beside, cache)
-        _to_disk(cache.parent)
+        to_disk(cache.parent)
     except OSError as error:
         raise UserError(
             f"The images of {files.folder} can't be packed at {error.filename or cache}: {error.strerror or error}. It "
@@ -169,12 +170,3 @@ def _remove(cache: Path) -> None:
         for name in (PIXELS, SUMS, META):
             (cache / name).unlink(missing_ok=True)
         cache.rmdir()
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file or folder is on the disk, so that a power cut after the rename can't leave holes in it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
