@@ -1,56 +1,95 @@
-"""From a URL or a file to the folder of what the archive holds: verified, extracted safely, and all or nothing."""
+"""From a URL or a file to the folder of what an archive holds: verified, extracted, and all or nothing."""
 
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-import stat
-import sys
-import tarfile
-import urllib.parse
-import urllib.request
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
-from tiny_imagenet.data.download import Unreachable, download
+from tiny_imagenet.data.disk import disk_errors
+from tiny_imagenet.data.download import Unavailable, discard, download
+from tiny_imagenet.data.unpack import SUFFIX, DamagedArchive, looks_whole, unpack
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.files import replace_text
 
 log = logging.getLogger(__name__)
 
-RECORD = ".archive.json"  # in the extracted folder: that it is whole, and what it came from
-MOST_BYTES = 10 * 10**9  # that an archive may unpack to
-MOST_RATIO = 20  # times its own size, above ...
-SMALL_BYTES = 100 * 10**6
-SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
+RECORD = ".archive.json"  # in the extracted folder: what it came from
+
+
+def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
+    """The folder root/<archive stem>/ with the archive's files, after downloading and extracting what is missing.
+
+    A single top folder in the archive is left out. Whatever moment a process is killed at, the next call finishes.
+
+    Args:
+        sources: the same archive, the preferred place first: http(s) or file:// URLs, or local paths. What comes from a
+            server is kept in `root`; local files are used where they are and never changed.
+        md5: checksum of the archive; None accepts any.
+
+    Raises:
+        UserError: no source has it with that checksum; it is damaged, hostile or of an unknown kind; the folder is
+            there but not from an archive; the disk is full or read-only.
+    """
+    if md5 is not None and not re.fullmatch("[0-9a-f]{32}", md5 := md5.lower()):
+        raise UserError(f"md5 {md5!r} is no MD5 checksum of 32 hexadecimal digits; null accepts any archive.")
+    folder = root / SUFFIX.sub("", _name(sources[0]))
+    with locked(root):
+        before = _Origin.read(folder)
+        _remove_leftovers(folder)
+        if before and any(before.answers(source, md5) for source in sources):
+            return folder
+        if before is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(
+                f"{folder} is in the way: it was not extracted from an archive by this program. To use it as it is: "
+                f"--data.root {folder} --data.archive null. Otherwise move it away."
+            )
+        archive, origin = _obtain(sources, md5, root)
+        if before and before.md5 == origin.md5:
+            with disk_errors(folder):
+                origin.write(folder)
+            return folder
+        if before:
+            log.info(
+                f"{folder} came from another archive ({before.name}, MD5 {before.md5}): extracting {archive} anew."
+            )
+        try:
+            _extract(archive, folder, origin)
+        except DamagedArchive as error:
+            if not any(_local_path(source) is None and archive == root / _name(source) for source in sources):
+                raise
+            with disk_errors(archive):
+                archive.unlink()
+            raise UserError(f"{error} The download was removed: the same command downloads it again.") from error
+    return folder
 
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Hold the lock of a data folder, which is made if need be; a thread that has it already may take it again.
+    """Hold the lock of a data folder, which is made if need be; who holds it already may take it again.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: the folder can't be made.
     """
-    try:
+    with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"The data folder {root} cannot be made: {error.strerror}. Choose --data.root.") from None
-    lock = FileLock(root / ".lock", is_singleton=True)
+    lock = FileLock(root.resolve() / ".lock", is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         log.info(f"Waiting for another process that prepares {root}.")
         lock.acquire()
     except OSError:
-        # A read-only folder: nothing can be prepared, but what is there can be read.
+        # Nothing can be prepared in a read-only folder, but what is there can be used.
         yield
         return
     try:
@@ -59,183 +98,152 @@ def locked(root: Path) -> Iterator[None]:
         lock.release()
 
 
-def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
-    """The folder `root/<name of the archive>` with its files, after downloading and extracting what is missing.
+class _Origin(NamedTuple):
+    """The archive that a folder was extracted from."""
 
-    A top folder that holds everything is left out. The folder appears when it is whole.
+    name: str
+    size: int
+    mtime_ns: int
+    md5: str
 
-    Args:
-        sources: where the same archive may be had, the preferred place first: http(s) or file:// URLs, or local paths.
-        md5: its checksum; None accepts any.
+    @classmethod
+    def of(cls, archive: Path, md5: str) -> "_Origin":
+        status = archive.stat()
+        return cls(archive.name, status.st_size, status.st_mtime_ns, md5)
 
-    Raises:
-        UserError: no source has it, its checksum is wrong, it is damaged or not safe to extract, or the disk is full.
-    """
-    with locked(root):
-        folder = root / _stem(sources[0])
-        if _is_current(folder, sources, md5):
-            return folder
-        failures = []
-        for source in sources:
+    @classmethod
+    def read(cls, folder: Path) -> "_Origin | None":
+        """Of a folder that is there; one whose record can't be read came from an unknown archive."""
+        try:
+            return cls(**json.loads((folder / RECORD).read_text()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, TypeError):
+            return cls("unknown", -1, -1, "unknown")
+
+    def write(self, folder: Path) -> None:
+        replace_text(folder / RECORD, json.dumps(self._asdict()))
+
+    def answers(self, source: str, md5: str | None) -> bool:
+        """Whether a folder of this origin is what is asked for."""
+        if md5 is not None:
+            return md5 == self.md5
+        path = _local_path(source)
+        if path is None or not path.exists():
+            return _name(source) == self.name
+        return (path.stat().st_size, path.stat().st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, _Origin]:
+    """The verified archive, from the first source that has it."""
+    reasons = []
+    for source in sources:
+        try:
+            path = _local_path(source)
+            archive = path or root / _name(source)
+            if path is None and not archive.exists():
+                _download(source, archive, md5)
             try:
-                archive = _local(source, root)
-                _verify(archive, md5, downloaded=_is_remote(source))
-            except Unreachable as error:
-                log.warning(f"{source}: {error}.")
-                failures.append(f"  {source}: {error}")
-                continue
-            _extract(archive, folder, {"source": source, "md5": md5, **_signature(archive)})
-            return folder
+                return archive, _verified(archive, md5)
+            except Unavailable as reason:
+                if path is not None:
+                    raise
+                log.info(f"{archive}: {reason}; downloading it again.")
+                _download(source, archive, md5)
+                return archive, _verified(archive, md5)
+        except Unavailable as reason:
+            log.info(f"{source}: {reason}.")
+            reasons.append(f"  {source}: {reason}")
     raise UserError(
         "The archive could not be had from anywhere:\n"
-        + "\n".join(failures)
-        + "\nGive a local copy (--data.archive FILE "
-        "--data.md5 null; with the official archive the MD5 may stay), or try generated images first: make quickstart."
+        + "\n".join(reasons)
+        + "\nGive a local archive (--data.archive FILE --data.md5 null, "
+        "or its MD5), or train on generated images: make quickstart."
     )
 
 
-def _stem(source: str) -> str:
-    name = PurePosixPath(urllib.parse.urlparse(source).path if "://" in source else source).name
-    name = urllib.parse.unquote(name) if "://" in source else name
-    return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
+def _download(url: str, archive: Path, md5: str | None) -> None:
+    """Bring an archive to its name, verified."""
+    part = archive.with_name(archive.name + ".part")
+    while True:
+        resumed = part.exists()
+        download(url, part)
+        try:
+            _verified(part, md5)
+        except Unavailable as reason:
+            discard(part)
+            if not resumed:
+                raise
+            log.info(f"{url}: {reason}; downloading it again from the start.")
+            continue
+        with disk_errors(archive):
+            os.replace(part, archive)
+        return discard(part)
 
 
-def _is_remote(source: str) -> bool:
-    return source.startswith(("http://", "https://"))
-
-
-def _is_current(folder: Path, sources: Sequence[str], md5: str | None) -> bool:
-    """Whether what was extracted before is what is asked for now."""
+def _verified(archive: Path, md5: str | None) -> _Origin:
+    if not archive.exists():
+        raise Unavailable("there is no such file")
     try:
-        record = json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError):
-        return False
-    if md5 is not None and record.get("md5") == md5:
-        return True
+        with open(archive, "rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        origin = _Origin.of(archive, found)
+    except OSError as error:
+        raise Unavailable(f"can't be read: {error.strerror}") from error
+    if md5 not in (None, found):
+        raise Unavailable(f"the MD5 of its {origin.size:,} bytes is {found}, not {md5}")
+    if not looks_whole(archive):
+        raise Unavailable(f"its {origin.size:,} bytes are no whole zip or tar archive (MD5 {found})")
+    return origin
+
+
+def _extract(archive: Path, folder: Path, origin: _Origin) -> None:
+    """Unpack beside `folder`, then take its place."""
+    beside, old = (folder.with_name(f".{folder.name}.{kind}-{os.getpid()}") for kind in ("partial", "old"))
     try:
-        signature = {} if _is_remote(record["source"]) else _signature(_path(sources[0]))
-    except OSError:
-        signature = {}  # The archive is gone, and what came from it is still there.
-    if md5 is None and signature.items() <= record.items():
-        return True
-    log.info(f"{folder} came from another archive than {sources[0]}; extracting anew.")
-    return False
+        with disk_errors(beside):
+            beside.mkdir()
+        unpack(archive, beside)
+        with disk_errors(folder, origin.size):
+            content = list(beside.iterdir())
+            whole = content[0] if len(content) == 1 and content[0].is_dir() else beside
+            origin.write(whole)
+            if folder.exists():
+                os.rename(folder, old)
+            os.rename(whole, folder)
+    finally:
+        _remove_leftovers(folder)
 
 
-def _signature(archive: Path) -> dict[str, int]:
-    status = archive.stat()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what this or a killed process left beside `folder`; call it under the lock."""
+    leftover = re.compile(rf"\.{re.escape(folder.name)}\.(partial|old)-\d+")
+    with os.scandir(folder.parent) as entries:
+        paths = [entry.path for entry in entries if leftover.fullmatch(entry.name)]
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
 
 
-def _path(source: str) -> Path:
-    if source.startswith("file://"):
-        return Path(urllib.request.url2pathname(urllib.parse.urlparse(source).path))
+def _local_path(source: str) -> Path | None:
+    """The file that a source names on this machine; None of an HTTP URL."""
+    try:
+        address = urlsplit(source)
+    except ValueError as error:
+        raise UserError(f"{source} is no valid address: {error}.") from None
+    if address.scheme in ("http", "https") and address.hostname:
+        return None
+    if address.scheme == "file" and address.netloc in ("", "localhost"):
+        return Path(url2pathname(address.path))
+    if "://" in source:
+        raise UserError(f"{source} can't be used: give an http://, https:// or file:/// URL, or a path.")
     return Path(source).expanduser()
 
 
-def _local(source: str, root: Path) -> Path:
-    """The archive as a file here; what is local is used where it is."""
-    if not _is_remote(source):
-        path = _path(source)
-        if not path.is_file():
-            raise Unreachable("there is no such file")
-        return path
-    target = root / urllib.parse.unquote(PurePosixPath(urllib.parse.urlparse(source).path).name)
-    if not target.exists():
-        download(source, target)
-    return target
-
-
-def _verify(archive: Path, md5: str | None, downloaded: bool) -> None:
-    fault = None
-    if md5 is not None:
-        with open(archive, "rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
-        if found != md5:
-            fault = f"its MD5 is {found}, not {md5}"
-    if fault is None and not zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive):
-        fault = f"{archive} is no zip or tar archive, or only the beginning of one"
-    if fault:
-        if downloaded:  # The user's own files are left alone.
-            archive.unlink()
-        raise Unreachable(fault)
-
-
-def _extract(archive: Path, folder: Path, record: dict[str, object]) -> None:
-    beside = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        _unpack(archive, beside)
-        entries = list(beside.iterdir())
-        content = entries[0] if len(entries) == 1 and entries[0].is_dir() else beside
-        (content / RECORD).write_text(json.dumps(record))
-        if folder.exists():
-            os.rename(folder, beside / ".replaced")
-        os.rename(content, folder)
-    except OSError as error:
-        raise UserError(
-            f"{archive} cannot be extracted to {folder}: {error.strerror or error}. Make room there, or choose "
-            "another --data.root."
-        ) from error
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{archive} is damaged: {error}. Get it again; nothing of it was kept.") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _unpack(archive: Path, target: Path) -> None:
-    """Write all files of an archive below `target`, refusing whatever could land elsewhere or fill the disk."""
-    most = min(MOST_BYTES, max(SMALL_BYTES, MOST_RATIO * archive.stat().st_size))
-    target.mkdir(parents=True)
-    folders, written, total = set(), 0, None
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            total = sum(member.file_size for member in opened.infolist())
-        free = shutil.disk_usage(target).free
-        if total <= most and total > free:
-            raise UserError(
-                f"{archive} unpacks to {total / 1e6:,.0f} MB, but {target.parent} has only {free / 1e6:,.0f} MB free. "
-                "Make room there, or choose --data.root."
-            )
-    bar = tqdm(total=total, unit="B", unit_scale=True, desc="extracting", mininterval=1 if sys.stderr.isatty() else 30)
-    with bar:
-        for name, size, file in _members(archive):
-            path = target / _checked(name, archive)
-            written += size
-            if written > most:
-                raise UserError(f"{archive} unpacks to more than {most / 1e9:.1f} GB, which no archive of images does.")
-            if path.parent not in folders:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                folders.add(path.parent)
-            # "x" refuses a second member of the same name.
-            with open(path, "xb", buffering=0) as out:
-                content = file.read()
-                out.write(content)
-            bar.update(size)
-
-
-def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """(name, size, content) of the files in an archive; folders are made for them as needed."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            for member in opened.infolist():
-                if stat.S_ISLNK(member.external_attr >> 16):
-                    raise UserError(f"{archive} holds a link, {member.filename!r}; it is not extracted.")
-                if not member.is_dir():
-                    with opened.open(member) as file:
-                        yield member.filename, member.file_size, file
-    else:
-        with tarfile.open(archive, "r:*") as opened:
-            for member in opened:
-                if not member.isfile() and not member.isdir():
-                    raise UserError(f"{archive} holds a link or device, {member.name!r}; it is not extracted.")
-                if member.isfile():
-                    yield member.name, member.size, opened.extractfile(member)
-
-
-def _checked(name: str, archive: Path) -> str:
-    """The name of a member, if it stays within the folder that it is extracted to."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
-        raise UserError(f"{archive} holds a file that would land outside of its folder, {name!r}; it is not extracted.")
+def _name(source: str) -> str:
+    path = _local_path(source)
+    name = path.name if path else unquote(urlsplit(source).path).rpartition("/")[2]
+    if not SUFFIX.search(name) or SUFFIX.sub("", name) in ("", ".", ".."):
+        if path and path.is_dir():
+            raise UserError(f"{source} is a folder, not an archive: give --data.root {source} --data.archive null.")
+        raise UserError(f"{source} names no archive: .zip, .tar, .tar.gz and .tgz are known.")
     return name

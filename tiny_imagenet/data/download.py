@@ -5,7 +5,6 @@ Resuming follows RFC 9110, sections 13.1.5 (If-Range), 14 (Range) and 15.5.17 (4
 
 import json
 import logging
-import os
 import re
 import ssl
 import time
@@ -18,53 +17,45 @@ from urllib.request import Request, urlopen
 
 from tiny_imagenet.data.disk import disk_errors, require_free
 from tiny_imagenet.data.progress import progress
-from tiny_imagenet.files import replace_text
 
 log = logging.getLogger(__name__)
 
-FIRST_DELAY = (
-    1.0  # seconds before another attempt; twice that before each further one that follows one without progress
-)
-ATTEMPTS = 5  # in a row without progress
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt that follows one without progress
 TIMEOUT = 20.0  # seconds without an answer or a byte
 CHUNK = 1 << 18  # bytes
 TRANSIENT = {408, 416, 425, 429}  # besides 5xx; of 416 the cause, an unfit part, is gone at the next attempt
 
 
-class Unreachable(Exception):
+class Unavailable(Exception):
     """A source from which the file can't be had, and why; another source may do."""
 
 
-def download(url: str, target: Path) -> None:
-    """Bring the file at `url` to `target`, by way of a `.part` beside it, which is taken up again where it broke off.
+def download(url: str, part: Path) -> None:
+    """Bring `part` to the whole length of the file at `url`; what is there of the same version already is kept.
 
-    What version the part is of is recorded beside it, for the next attempt and the next process. A server that ignores
-    ranges and a file that changed start over.
+    What the version was is recorded beside it, for the next attempt and the next process. A server that ignores ranges
+    and a file that changed start over.
 
     Raises:
-        Unreachable: the server refuses, answers with a web page, or several attempts in a row bring nothing new.
-        UserError: the file can't be written.
+        Unavailable: the server refuses, answers with a web page, or several attempts in a row bring nothing new.
+        UserError: `part` can't be written.
     """
-    part = target.with_name(target.name + ".part")
     furthest, failures = _size(part), 0
     while True:
         try:
-            _attempt(url, part)
-            break
+            return _attempt(url, part)
         except _Interrupted as reason:
             size = _size(part)
             furthest, failures = max(furthest, size), 1 if size > furthest else failures + 1
-            if failures == ATTEMPTS:
-                raise Unreachable(f"{reason} ({failures} attempts without progress)") from reason
-            delay = FIRST_DELAY * 2 ** (failures - 1)
+            if failures > len(RETRY_DELAYS):
+                raise Unavailable(f"{reason} ({failures} attempts without progress)") from reason
+            delay = RETRY_DELAYS[failures - 1]
             log.info(f"{url}: {reason}; trying again in {delay:g} s, at {size:,} bytes.")
             time.sleep(delay)
-    with disk_errors(target):
-        os.replace(part, target)
-        _record(part).unlink(missing_ok=True)
 
 
-def _discard(part: Path) -> None:
+def discard(part: Path) -> None:
+    """Remove a part and what is recorded of it."""
     with disk_errors(part):
         part.unlink(missing_ok=True)
         _record(part).unlink(missing_ok=True)
@@ -108,14 +99,14 @@ def _attempt(url: str, part: Path) -> None:
             if known and error.code == 416 and _total(error) == offset:
                 return _write_record(part, known._replace(size=offset))
             if error.code == 416:
-                _discard(part)
-            kind = _Interrupted if error.code >= 500 or error.code in TRANSIENT else Unreachable
+                discard(part)
+            kind = _Interrupted if error.code >= 500 or error.code in TRANSIENT else Unavailable
             raise kind(f"the server answers {error.code} {error.reason}") from error
     with response:
         if known and response.status == 206:
             version = _version(url, response, _total(response))
             if not known.may_be(version) or _start(response) != offset:
-                _discard(part)
+                discard(part)
                 raise _Interrupted("the file has changed on the server since its first part came")
             log.info(f"Resuming {url} at {offset:,} bytes.")
         else:
@@ -127,28 +118,29 @@ def _attempt(url: str, part: Path) -> None:
 def _receive(response: HTTPResponse, version: _Version, part: Path, offset: int) -> None:
     """Write the body of an answer to `part` from `offset` on."""
     chunks = _chunks(response)
-    first = next(chunks, b"")
+    chunk = next(chunks, b"")
     if offset == 0:
-        if _is_web_page(response, first):
-            raise Unreachable("the server answers with a web page instead of an archive")
+        if _is_web_page(response, chunk):
+            raise Unavailable("the server answers with a web page instead of an archive")
         # The old part goes before the new record comes, so that no kill leaves the one beside the other.
-        _discard(part)
+        discard(part)
         _write_record(part, version)
     needed = (version.size or 0) - offset
     require_free(part.parent, max(needed, 0))
     with disk_errors(part, max(needed, 0)), progress(part.stem, version.size, "B", offset) as advance:
         with open(part, "r+b" if offset else "wb") as file:
             file.seek(offset)
-            while first:
-                file.write(first)
+            while chunk:
+                file.write(chunk)
                 # Nothing stays in Python's buffer, so that a kill loses nothing.
                 file.flush()
-                advance(len(first))
-                first = next(chunks, b"")
+                advance(len(chunk))
+                chunk = next(chunks, b"")
     size = _size(part)
     if version.size not in (None, size):
         raise _Interrupted(f"the connection ended after {size:,} of {version.size:,} bytes")
-    _write_record(part, version._replace(size=size))
+    if version.size is None:
+        _write_record(part, version._replace(size=size))
 
 
 def _chunks(response: HTTPResponse) -> Iterator[bytes]:
@@ -165,11 +157,11 @@ def _open(request: Request) -> HTTPResponse:
     except HTTPError:
         raise
     except ValueError as error:  # http.client.InvalidURL among them
-        raise Unreachable(f"not a valid address: {error}") from error
+        raise Unavailable(f"not a valid address: {error}") from error
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
-            raise Unreachable(f"its certificate is not trusted: {reason.verify_message}") from error
+            raise Unavailable(f"its certificate is not trusted: {reason.verify_message}") from error
         raise _Interrupted(f"no connection: {reason or type(error).__name__}") from error
 
 
@@ -207,8 +199,9 @@ def _resumable(url: str, part: Path) -> tuple[_Version | None, int]:
 
 
 def _write_record(part: Path, version: _Version) -> None:
+    # In place, since one that is half written only means to start over.
     with disk_errors(part):
-        replace_text(_record(part), json.dumps(version))
+        _record(part).write_text(json.dumps(version))
 
 
 def _record(part: Path) -> Path:

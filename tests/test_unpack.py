@@ -1,0 +1,183 @@
+"""Archives that are hostile or damaged, and disks that are too small for them."""
+
+import gzip
+import os
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+from collections import namedtuple
+
+import pytest
+from archives import FILES, write_tar, write_zip
+
+from tiny_imagenet.data import unpack as unpacking
+from tiny_imagenet.data.archive import extracted
+from tiny_imagenet.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def written(monkeypatch) -> list[int]:
+    """The lengths of all writes."""
+    lengths, write = [], os.write
+    monkeypatch.setattr(os, "write", lambda file, chunk: lengths.append(len(chunk)) or write(file, chunk))
+    return lengths
+
+
+def link(name, kind):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, "/etc/passwd"
+    return member
+
+
+def zip_link(path):
+    info = zipfile.ZipInfo("set/link")
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    return write_zip(path, {**FILES, info: b"/etc/passwd"})
+
+
+def encrypted(path):
+    """Set the bit in the local header and in the central directory."""
+    data = bytearray(write_zip(path, {"set/a": b"secret"}).read_bytes())
+    for mark, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(mark) + at] |= 1
+    path.write_bytes(data)
+
+
+def twice(path):
+    with pytest.warns(UserWarning, match="Duplicate"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("set/a", b"1")
+            archive.writestr("set//a", b"2")
+            archive.writestr("set/a", b"2")
+
+
+HOSTILE = {
+    "absolute.zip": (lambda path: write_zip(path, {**FILES, "/tmp/out": b""}), "absolute"),
+    "parent.zip": (lambda path: write_zip(path, {**FILES, "set/../../out": b""}), "outside"),
+    "backslash.zip": (lambda path: write_zip(path, {**FILES, "set\\..\\..\\out": b""}), "outside"),
+    "drive.zip": (lambda path: write_zip(path, {"C:/out": b""}), "outside"),
+    "symlink.zip": (zip_link, "a link"),
+    "encrypted.zip": (encrypted, "encrypted"),
+    "bzip2.zip": (lambda path: write_zip(path, compression=zipfile.ZIP_BZIP2), "compression type 12"),
+    "twice.zip": (twice, "twice"),
+    "file_and_folder.zip": (lambda path: write_zip(path, {"set/a": b"1", "set/a/b": b"2"}), "both a file and a folder"),
+    "folder_and_file.zip": (lambda path: write_zip(path, {"set/a/b": b"2", "set/a": b"1"}), "both a file and a folder"),
+    "absolute.tar": (lambda path: write_tar(path, [*FILES.items(), ("/tmp/out", b"")], "w"), "absolute"),
+    "parent.tgz": (lambda path: write_tar(path, [*FILES.items(), ("../out", b"")]), "outside"),
+    "symlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.SYMTYPE), b"")]), "a link"),
+    "hardlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.LNKTYPE), b"")]), "a link"),
+    "fifo.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.FIFOTYPE), b"")]), "special"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_archive_leaves_nothing(root, tmp_path, name):
+    make, message = HOSTILE[name]
+    make(path := tmp_path / name)
+    with pytest.raises(UserError, match=message) as caught:
+        extracted([str(path)], None, root)
+    assert str(path) in str(caught.value)
+    assert [entry.name for entry in root.iterdir()] == [".lock"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([name, "data"])
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
+def test_a_bomb_is_refused_by_what_it_declares(root, tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(unpacking, "SMALL_BYTES", 10**6)
+    files = {f"set/{number}": bytes(10**6) for number in range(3)}
+    path = tmp_path / f"bomb.{suffix}"
+    write_zip(path, files, zipfile.ZIP_DEFLATED) if suffix == "zip" else write_tar(path, files.items())
+    monkeypatch.setattr(unpacking, "_write", None)
+    with pytest.raises(UserError, match="more than 1,000,000 bytes.*decompression bomb"):
+        extracted([str(path)], None, root)
+
+
+def test_a_bomb_that_declares_less_writes_no_more_than_that(root, tmp_path, written):
+    data = bytearray(write_zip(tmp_path / "lie.zip", {"a": bytes(10**7)}, zipfile.ZIP_DEFLATED).read_bytes())
+    for mark, at in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+        struct.pack_into("<I", data, data.index(mark) + at, 5000)
+    (tmp_path / "lie.zip").write_bytes(data)
+    with pytest.raises(UserError, match="lie.zip is damaged"):
+        extracted([str(tmp_path / "lie.zip")], None, root)
+    assert sum(written) <= 5000
+
+
+def test_more_bytes_than_declared_are_never_written(root, tmp_path, monkeypatch, written):
+    """Whatever a reader returns: the rule doesn't rest on zipfile's own."""
+    path = write_zip(tmp_path / "set.zip", {"a": b"12345"})
+    monkeypatch.setattr(unpacking, "_chunks", lambda *_: iter([b"1234", b"56", b"7" * 10**6]))
+    with pytest.raises(UserError, match="has not the 5 bytes"):
+        extracted([str(path)], None, root)
+    assert written == [4]
+
+
+def test_a_header_of_gigabytes_does_not_fill_the_memory(root, tmp_path):
+    name = tarfile.TarInfo("././@LongLink")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 1 << 33
+    path = write_tar(tmp_path / "set.tar.gz", [("set/a", b"1")])
+    path.write_bytes(
+        gzip.compress(gzip.decompress(path.read_bytes())[:1024] + name.tobuf(tarfile.GNU_FORMAT) + bytes(10**6))
+    )
+    with pytest.raises(UserError, match="a header of 8,589,9"):
+        extracted([str(path)], None, root)
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize("share", [0, 0.002, 0.5, 0.99])
+def test_a_truncated_archive_is_named(root, tmp_path, suffix, share):
+    path = tmp_path / f"set.{suffix}"
+    if suffix == "zip":
+        write_zip(path)
+    else:
+        # Without the padding of zeros, which may well be missing.
+        write_tar(path, FILES.items(), "w" if suffix == "tar" else "w:gz")
+    data = path.read_bytes().rstrip(b"\0")
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(UserError, match=f"{path}.*(is damaged|no whole zip or tar)"):
+        extracted([str(path)], None, root)
+    assert path.exists()
+    assert [entry.name for entry in root.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
+def test_a_flipped_bit_is_noticed(root, tmp_path, suffix):
+    path = tmp_path / f"set.{suffix}"
+    write_zip(path) if suffix == "zip" else write_tar(path, FILES.items())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="is damaged"):
+        extracted([str(path)], None, root)
+
+
+def test_free_space_is_asked_for_first(root, tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "set.zip")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1000))
+    # One block for the three bytes, 74 for the 300,000.
+    with pytest.raises(UserError, match=f"needs {75 * 4096:,} bytes, but only 1,000 are free"):
+        extracted([str(path)], None, root)
+    assert [entry.name for entry in root.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar"])
+def test_an_archive_of_nothing(root, tmp_path, suffix):
+    path = tmp_path / f"set.{suffix}"
+    write_zip(path, {}) if suffix == "zip" else path.write_bytes(bytes(10240))
+    with pytest.raises(UserError, match="it holds nothing|no whole zip or tar"):
+        extracted([str(path)], None, root)
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(root, tmp_path):
+    path = write_tar(tmp_path / "set.tar", [("a", b"1"), ("b", b"2")], "w")
+    data = bytearray(path.read_bytes())
+    data[1024 + 5] ^= 1  # in the second header, after the first and its one block
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="ends before its end mark"):
+        extracted([str(path)], None, root)

@@ -1,0 +1,207 @@
+"""Zip and tar archives to plain files, refusing whatever could land elsewhere or fill the disk."""
+
+import gzip
+import os
+import re
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tiny_imagenet.data.disk import disk_errors, require_free
+from tiny_imagenet.data.progress import progress
+from tiny_imagenet.errors import UserError
+
+SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
+
+MAX_BYTES = 10 * 10**9  # that an archive may unpack to
+MAX_RATIO = 20  # times its own size that it may unpack to, where that is more than ...
+SMALL_BYTES = 100 * 10**6
+MAX_HEADER = 1 << 24  # bytes that tarfile may ask for at once: a name or an extended header
+CHUNK = 1 << 20  # bytes
+BLOCK = 4096  # bytes that file systems allot at a time
+
+
+class DamagedArchive(UserError):
+    """An archive that is not whole."""
+
+
+def looks_whole(archive: Path) -> bool:
+    """Whether a file begins and, if a zip, ends as an archive does: a quick look that doesn't read what it holds."""
+    if _begins(archive, b"PK"):
+        return zipfile.is_zipfile(archive)
+    try:
+        with _opened(archive) as opened:
+            # A file that was allotted but never written is zeros, which tarfile takes for an archive of nothing.
+            return opened.next() is not None
+    except DamagedArchive:
+        return False
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write the regular files of a zip (stored or deflated), tar or tar.gz archive into an empty folder.
+
+    Permissions, owners and times are not taken over. What fails leaves files behind.
+
+    Raises:
+        DamagedArchive: the archive is truncated, a checksum is wrong, or it can't be read.
+        UserError: it holds an absolute path, `..`, a link, a special file, an encrypted member or two members of one
+            name; it unpacks to more than 10 GB or, above 100 MB, 20 times its size; or the disk is full or read-only.
+    """
+    with _opened(archive) as opened:
+        with _reading(archive):
+            members = list(_members(opened, archive))
+            if not members:
+                raise EOFError("it holds nothing")
+        needed = sum(-(-member.size // BLOCK) * BLOCK for member in members)
+        require_free(folder, needed)
+        with disk_errors(folder, needed), progress("extracting", len(members), " files") as advance:
+            made: set[str] = set()
+            for member in members:
+                _write(opened, member, archive, folder, made)
+                advance(1)
+
+
+_Archive = zipfile.ZipFile | tarfile.TarFile
+
+
+class _Member(NamedTuple):
+    path: str
+    size: int  # bytes; 0 of a directory
+    is_folder: bool
+    info: zipfile.ZipInfo | tarfile.TarInfo
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    # On damaged input zipfile and tarfile raise what they like: BadZipFile, OSError, EOFError, zlib.error, ValueError
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise DamagedArchive(f"{archive} is damaged or can't be read: {reason}. Get it again.") from error
+
+
+class _Gzip(gzip.GzipFile):
+    """A gzip file that doesn't let a tar header of gigabytes, which compresses to almost nothing, fill the memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return super().read(size)
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[_Archive]:
+    with ExitStack() as stack:
+        with _reading(archive):
+            # Not by is_zipfile, which also takes a tar that ends in a zip for one.
+            if _begins(archive, b"PK"):
+                opened = zipfile.ZipFile(archive)
+            elif _begins(archive, b"\x1f\x8b"):
+                opened = tarfile.open(fileobj=stack.enter_context(_Gzip(archive)), mode="r:")
+            else:
+                opened = tarfile.open(archive, "r:")
+        yield stack.enter_context(opened)
+
+
+def _begins(archive: Path, magic: bytes) -> bool:
+    with open(archive, "rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _members(opened: _Archive, archive: Path) -> Iterator[_Member]:
+    """The files and folders of an archive, each checked before the next is looked for."""
+    size = archive.stat().st_size
+    most, total = min(MAX_BYTES, max(SMALL_BYTES, MAX_RATIO * size)), 0
+    members = _zip_members if isinstance(opened, zipfile.ZipFile) else _tar_members
+    for member in members(opened, archive):
+        if member.size < 0:
+            raise tarfile.ReadError(f"{member.path} has a negative size")
+        total += member.size
+        if total > most:
+            raise UserError(
+                f"{archive} unpacks to more than {most:,} bytes and is refused as a decompression bomb: at most "
+                f"{MAX_BYTES:,} bytes and {MAX_RATIO} times its own {size:,} are accepted."
+            )
+        if member.path:
+            yield member
+
+
+def _zip_members(opened: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
+    for info in opened.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise UserError(_refusal(archive, info.filename, "a link or a special file"))
+        if info.flag_bits & 0x1:
+            raise UserError(_refusal(archive, info.filename, "encrypted"))
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # Python unpacks a chunk of these in one go, of whatever size it becomes.
+            raise UserError(_refusal(archive, info.filename, f"of compression type {info.compress_type}"))
+        yield _Member(_path(info.filename, archive), info.file_size, info.is_dir(), info)
+
+
+def _tar_members(opened: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
+    for info in opened:
+        if not info.isfile() and not info.isdir():
+            raise UserError(_refusal(archive, info.name, "a link or a special file"))
+        yield _Member(_path(info.name, archive), info.size if info.isfile() else 0, info.isdir(), info)
+    # tarfile takes a header that is cut off or damaged for the end. The real one is a block of zeros; and to read on
+    # makes gzip check its sum.
+    opened.fileobj.seek(opened.offset)
+    if not (end := opened.fileobj.read(CHUNK)[: tarfile.BLOCKSIZE]) or any(end) or len(end) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it ends before its end mark")
+
+
+def _refusal(archive: Path, name: str, what: str) -> str:
+    return f"{archive} is not extracted: its member {name!r} is {what}. Archives of plain files are accepted."
+
+
+def _path(name: str, archive: Path) -> str:
+    """A member's path without empty and `.` parts, if it stays below the folder on any system."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if re.match(r"/|[A-Za-z]:", name) or ".." in parts or "\\" in name or "\0" in name:
+        raise UserError(_refusal(archive, name, "at an absolute path or outside of the archive's folder"))
+    return "/".join(parts)
+
+
+def _write(opened: _Archive, member: _Member, archive: Path, folder: Path, made: set[str]) -> None:
+    """Write one member. `made`: the folders that exist; system calls are what extracting small files costs."""
+    target, left = f"{folder}/{member.path}", member.size
+    parent = target if member.is_folder else target.rpartition("/")[0]
+    try:
+        if parent not in made:
+            os.makedirs(parent, exist_ok=True)
+            made.add(parent)
+        if member.is_folder:
+            return
+        # O_EXCL: a second member of that name is refused, not written over the first.
+        file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(_refusal(archive, member.path, "there twice, or both a file and a folder")) from None
+    try:
+        for chunk in _chunks(opened, member, archive):
+            # What is declared was checked; what comes must keep to it.
+            left -= len(chunk)
+            if left < 0:
+                break
+            while chunk:
+                chunk = chunk[os.write(file, chunk) :]
+    finally:
+        os.close(file)
+    if left:
+        raise DamagedArchive(f"{archive} is damaged: {member.path} has not the {member.size:,} bytes that it declares.")
+
+
+def _chunks(opened: _Archive, member: _Member, archive: Path) -> Iterator[bytes]:
+    # What the consumer raises doesn't pass through here.
+    with _reading(archive):
+        is_zip = isinstance(opened, zipfile.ZipFile)
+        with opened.open(member.info) if is_zip else opened.extractfile(member.info) as stream:
+            while chunk := stream.read(CHUNK):
+                yield chunk
