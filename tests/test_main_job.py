@@ -118,11 +118,20 @@ def test_the_same_seed_gives_the_same_run(run, small, tmp_path):
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_train_means_are_over_the_epoch(run, small, tmp_path):
-    """With a learning rate of zero and no augmentation the training loss is that of the starting weights."""
-    options = ["--model.optimizer.lr=0", "--model.scheduler=null", "--trainer.max_epochs=1", "--data.holdout=0"]
+def test_loss_is_the_mean_over_images_however_they_are_batched(run, small, trained):
+    best = trained / "checkpoints" / "best.ckpt"
+    losses = []
+    for batch_size in (48, 7):
+        assert run("test", f"--ckpt_path={best}", f"--data.batch_size={batch_size}")[0] == 0
+        losses.append(json.loads((trained / "test_metrics.json").read_text())["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_sums_of_an_epoch_travel_in_its_checkpoints(run, small, tmp_path):
+    options = ["--data.holdout=0", "--trainer.max_epochs=1", "--checkpoint.every_n_steps=1"]
     assert run("fit", *small, *options)[0] == 0
-    version = tmp_path / "runs" / "defaults" / "version_0"
-    checkpoint = torch.load(version / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["train_metrics"]["loss"]["weight"] == 0, "the sums start anew after the epoch"
-    assert float(table(version / "metrics.csv")[0]["train/loss"]) > 0
+    checkpoints = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
+    previous = torch.load(checkpoints / "previous.ckpt", weights_only=True)["train_metrics"]
+    assert previous["loss"]["weight"] == previous["top1"]["tp"] + previous["top1"]["fn"] == 7 * 16, "of the 128 images"
+    last = torch.load(checkpoints / "last.ckpt", weights_only=True)["train_metrics"]
+    assert last["loss"]["weight"] == 0, "they start anew after the epoch"

@@ -132,7 +132,8 @@ class ImageClassifier(pl.LightningModule):
         loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
         # A mixed image counts as the one that most of it comes from.
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
-        metrics.update(preds=logits.detach(), target=labels, value=loss.detach(), weight=len(labels))
+        # Once for each image, since MeanMetric ignores a `weight` where its check for NaN is off (torchmetrics 1.9).
+        metrics.update(preds=logits.detach(), target=labels, value=loss.detach().expand(len(labels)))
         return loss, logits
 
     def on_train_epoch_end(self) -> None:

@@ -212,6 +212,8 @@ def _show_log() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     # A batch is one indexed read of a memory map: worker processes would not make it faster.
     warnings.filterwarnings("ignore", message=".*does not have many workers")
+    # What is logged has been added up over the ranks already.
+    warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
     # The sampler continues a resumed epoch where it was.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")

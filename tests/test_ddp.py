@@ -1,0 +1,73 @@
+"""Two processes on one machine count, save and resume as one does."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.test_resume import assert_same, contents
+
+pytestmark = pytest.mark.slow
+
+TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Run training.py as its own process, which starts a second one for the other rank."""
+
+    def launch(*argv: str) -> tuple[int, str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "training.py"), *argv],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    return launch
+
+
+def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
+    fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
+    status, output = launch(*fit)
+    assert status == 0, output
+    assert output.count("epoch 1/2 |") == 1, "only one process prints"
+    first = tmp_path / "runs" / "defaults" / "version_0"
+
+    # Stopped in the second epoch, on both ranks as Ctrl-C or a preemption would be, and resumed.
+    stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=10"]
+    status, output = launch(*fit, *stop)
+    assert status == 143, output
+    assert "--ckpt_path last" in output
+    status, output = launch(*fit, "--ckpt_path=last")
+    assert status == 0, output
+    assert_same(contents(first.with_name("version_1")), contents(first))
+
+    # 48 images in batches of 7 over two ranks: sizes differ, and nothing is padded.
+    results = {}
+    for ranks, options in ((2, TWO), (1, ["--trainer.devices=1", "--trainer.strategy=auto"])):
+        best = first / "checkpoints" / "best.ckpt"
+        status, output = launch("test", f"--ckpt_path={best}", "--data.batch_size=7", *options)
+        assert status == 0, output
+        tables = [(first / name).read_text() for name in ("per_class.csv", "confusion.csv")]
+        results[ranks] = json.loads((first / "test_metrics.json").read_text()), tables
+    assert results[1][1] == results[2][1]
+    assert {k: results[1][0][k] for k in ("top1", "top5", "images")} == {
+        k: results[2][0][k] for k in ("top1", "top5", "images")
+    }
+    assert results[1][0]["loss"] == pytest.approx(results[2][0]["loss"], rel=1e-5)
+    assert results[2][0]["images"] == 48
+
+
+def test_every_image_of_an_epoch_is_on_one_rank(launch, small, tmp_path):
+    """The sums of an epoch over both ranks are those of the whole training set."""
+    options = ["--data.batch_size=8", "--data.holdout=0", "--checkpoint.every_n_steps=1", "--trainer.max_epochs=1"]
+    status, output = launch("fit", *small, *TWO, *options)
+    assert status == 0, output
+    previous = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "previous.ckpt"
+    # Saved after seven of the eight batches of 8 images on each of the two ranks.
+    assert torch.load(previous, weights_only=True)["train_metrics"]["loss"]["weight"] == 7 * 8 * 2
