@@ -6,9 +6,9 @@ from tiny_imagenet.history import History, plain
 
 
 def test_rows_columns_and_gaps(tmp_path):
-    history = History()
-    history.append({"epoch": 0, "step": 5, "train/loss": 1.5, "seconds": 2.0})
-    history.append({"epoch": 1, "step": 10, "train/loss": 1.25, "val/top1": 0.5, "seconds": 2.5})
+    first = {"epoch": 0, "step": 5, "train/loss": 1.5, "seconds": 2.0}
+    second = {"epoch": 1, "step": 10, "train/loss": 1.25, "val/top1": 0.5, "seconds": 2.5}
+    history = History([first, second])
     path = tmp_path / "runs" / "metrics.csv"
     history.write(path)
     assert path.read_text() == (

@@ -155,7 +155,16 @@ def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, tmp_path)
     assert status == 0, output
     assert "trainer.max_epochs: 2 -> 3" in output
     assert "model.label_smoothing: 0.0 -> 0.1" in output
+    config = tmp_path / "runs" / "defaults" / "version_0" / "config.yaml"
+    before = config.read_text()
     status, output = run("fit", *small, "--ckpt_path=last", "--model.arch=resnet34")
+    assert status == 1
+    assert "model.arch: resnet18 -> resnet34" in output
+    status, output = run("fit", *small, "--ckpt_path=last", "--model.optimizer.lr=0.01")
+    assert status == 1
+    assert "model.optimizer.init_args.lr: 0.1 -> 0.01" in output
+    best = config.with_name("checkpoints") / "best.ckpt"
+    status, output = run("fit", *small, f"--ckpt_path={best}", "--model.arch=resnet34")
     assert status == 1
     assert "model.arch: resnet18 -> resnet34" in output
     status, output = run("fit", *small, "--ckpt_path=last", "--data.batch_size=8")
@@ -164,6 +173,21 @@ def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, tmp_path)
     status, output = run("fit", *small, "--ckpt_path=last", "--data.classes=2")
     assert status == 1
     assert "4 classes" in output
+    assert config.read_text() == before, "what was refused is not recorded"
+
+
+def test_ended_by_max_steps_within_an_epoch_and_resumed(run, small, tmp_path):
+    assert run("fit", *small)[0] == 0
+    assert run("fit", *small, "--trainer.max_steps=11")[0] == 0
+    runs = tmp_path / "runs" / "defaults"
+    ended = torch.load(runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert ended["global_step"] == 11
+    status, output = run("fit", *small, "--ckpt_path=last")
+    assert status == 0, output
+    with open(runs / "version_0" / "metrics.csv") as one, open(runs / "version_1" / "metrics.csv") as other:
+        expected, found = list(csv.DictReader(one)), list(csv.DictReader(other))
+    assert [(row["epoch"], row["step"]) for row in found] == [(row["epoch"], row["step"]) for row in expected]
+    assert found[1]["val/top1"]
 
 
 def test_last_without_anything_to_resume_starts_afresh_and_says_so(run, small, tmp_path):

@@ -8,15 +8,10 @@ from tiny_imagenet.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# With one of these changed, a checkpoint's weights or optimizer state do not fit any more.
-NOT_RESUMABLE = (
-    "model.arch",
-    "model.stem",
-    "model.width",
-    "model.blocks",
-    "model.optimizer.class_path",
-    "data.class_path",
-)
+# With one of these changed, a checkpoint's weights do not fit any more, or its optimizer and schedule, which come back
+# with their own rates, would not do what the config says.
+NOT_RESUMABLE = ("model.arch", "model.stem", "model.width", "model.blocks", "data.class_path")
+NOT_RESUMABLE_BELOW = ("model.optimizer", "model.scheduler")
 
 
 def compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
@@ -24,7 +19,11 @@ def compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
     before, now = flat(before), flat(now)
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     told = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed]
-    refused = [line for key, line in zip(changed, told, strict=True) if key in NOT_RESUMABLE]
+    refused = [
+        line
+        for key, line in zip(changed, told, strict=True)
+        if key in NOT_RESUMABLE or key.startswith(NOT_RESUMABLE_BELOW)
+    ]
     if refused:
         raise UserError(
             f"{run} cannot go on with a changed {'; '.join(refused)}. Start a new run without --ckpt_path, from its "

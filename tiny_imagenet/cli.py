@@ -48,10 +48,12 @@ def main(argv: list[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     _show_log()
+    target = None
     try:
-        _run(argv)
+        target = plan(argv)
+        _run(target)
     except Interrupted as interruption:
-        _say(f"Stopped by {interruption}. To go on: {_command('fit', _resuming(argv))}")
+        _say(f"Stopped by {interruption}. To go on: {_command('fit', _resuming(argv, target))}")
         sys.exit(128 + interruption.signum)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -92,8 +94,7 @@ def _message(error: BaseException | None) -> str | None:
     return None
 
 
-def _run(argv: list[str]) -> None:
-    target = plan(argv)
+def _run(target: Plan) -> None:
     cli = Cli(target)
     if target.command == "fit":
         best = target.run / "checkpoints" / "best.ckpt"
@@ -125,7 +126,6 @@ class Cli(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             save_config_callback=RunConfig,
-            save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=42,
             trainer_defaults={"callbacks": standing},
             parser_kwargs={command: {"exit_on_error": False} for command in COMMANDS} | {"exit_on_error": False},
@@ -143,11 +143,14 @@ class Cli(LightningCLI):
         config.trainer.precision = hardware.set_up(config.trainer.accelerator, config.trainer.precision)
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
-        if target.command == "fit" and target.checkpoint is None:
+        if target.command != "fit":
+            return
+        origin = target.checkpoint and target.checkpoint.parent.parent
+        if origin and (origin / "config.yaml").is_file():
+            before = yaml.safe_load((origin / "config.yaml").read_text())
+            compare(before, _sections(self._parser("fit"), config), origin)
+        if origin != target.run:
             _claim(target.run)
-        elif target.command == "fit" and (target.run / "config.yaml").is_file():
-            before = yaml.safe_load((target.run / "config.yaml").read_text())
-            compare(before, _sections(self._parser("fit"), config), target.run)
 
     def after_instantiate_classes(self) -> None:
         if self.target.checkpoint:
@@ -157,8 +160,11 @@ class Cli(LightningCLI):
 class RunConfig(SaveConfigCallback):
     """Writes `config.yaml` of a training into its folder."""
 
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Nothing yet: a checkpoint that is then refused must not change the config of the run that it is of."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
             text = yaml.safe_dump(_sections(self.parser, self.config), sort_keys=False)
             replace_text(Path(trainer.default_root_dir) / "config.yaml", text)
 
@@ -185,8 +191,8 @@ def _subclasses(base: type) -> set[type]:
     return {base}.union(*(_subclasses(child) for child in base.__subclasses__()))
 
 
-def _resuming(argv: list[str]) -> list[str]:
-    """The options of a `fit` so that it goes on in the newest run of its name."""
+def _resuming(argv: list[str], target: Plan) -> list[str]:
+    """The options of a `fit` so that it goes on in the same run."""
     options = iter(argv[1:])
     kept = []
     for option in options:
@@ -194,7 +200,9 @@ def _resuming(argv: list[str]) -> list[str]:
             next(options)
         elif not option.startswith("--ckpt_path="):
             kept.append(option)
-    return [*kept, "--ckpt_path", "last"]
+    # `last` is shorter, and means this run as long as no newer one has the same name.
+    newest = plan(["fit", *kept, "--ckpt_path", "last"]).run
+    return [*kept, "--ckpt_path", "last" if newest == target.run else str(target.run / "checkpoints" / "last.ckpt")]
 
 
 def _command(command: str, options: list[str]) -> str:

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 CONFIGS = Path(__file__).parent.parent / "configs"
 RUNS = Path("runs")  # under the working directory
 CONFIG_OPTIONS = ("--config", "-c")
+EVALUATION_HARDWARE = ("accelerator=auto", "devices=auto", "strategy=auto", "num_nodes=1", "precision=null")
 COMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -46,10 +47,12 @@ def plan(argv: list[str]) -> Plan:
     asked, name = (_last_value(arguments, option) for option in ("--ckpt_path", "--name"))
     if command == "fit":
         run, checkpoint = _fit_target(name or (configs[0].stem if configs else "defaults"), asked)
-        before = []
+        before, hardware = [], []
     else:
         run, checkpoint = _evaluation_target(command, asked)
         before = [run / "config.yaml"] if (run / "config.yaml").is_file() else []
+        # The machine that evaluates need not be the one that trained.
+        hardware = [f"--trainer.{option}" for option in EVALUATION_HARDWARE]
         if not before and not configs:
             raise UserError(
                 f"{run / 'config.yaml'}, which says how {checkpoint} was trained, is not there. Give its config: "
@@ -58,7 +61,12 @@ def plan(argv: list[str]) -> Plan:
     found = iter(configs)
     rest = [f"--config={next(found)}" if _is(argument, *CONFIG_OPTIONS) else argument for argument in arguments]
     rest = [argument for argument in rest if not _is(argument, "--ckpt_path", "--name")]
-    head = [f"--config={CONFIGS / 'defaults.yaml'}", *_folder_options(run), *(f"--config={path}" for path in before)]
+    head = [
+        f"--config={CONFIGS / 'defaults.yaml'}",
+        *_folder_options(run),
+        *(f"--config={path}" for path in before),
+        *hardware,
+    ]
     # weights_only: a checkpoint may come from anyone, and must not run code.
     tail = [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
     return Plan(command, [command, *head, *rest, *tail], run, checkpoint)
@@ -93,7 +101,9 @@ def _fit_target(name: str, asked: str | None) -> tuple[Path, Path | None]:
         run = RUNS / name / f"version_{newest}"
         if checkpoint := resumable_checkpoint(run):
             return run, checkpoint
-        log.warning(f"--ckpt_path last: no checkpoint in {run} to go on from; starting afresh in {new_run}.")
+        older = [str(path.parent.parent) for path in sorted((RUNS / name).glob("version_*/checkpoints/last.ckpt"))]
+        hint = f" Older runs that have one: {', '.join(older)}." if older else ""
+        log.warning(f"--ckpt_path last: no checkpoint in {run} to go on from; starting afresh in {new_run}.{hint}")
         return new_run, None
     checkpoint = _existing(asked)
     # last.ckpt and previous.ckpt go on where they are; what was best once starts a run of its own.

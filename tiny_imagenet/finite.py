@@ -29,7 +29,7 @@ class FiniteCheck:
         else:
             return
         raise UserError(
-            f"{what}: training has diverged and was stopped; earlier checkpoints are untouched. Lower the "
-            "learning rate (--model.optimizer.init_args.lr), warm up for longer, or clip gradients "
-            "(--trainer.gradient_clip_val 1)."
+            f"{what}: training has diverged and was stopped; earlier checkpoints are untouched. Start a "
+            "new run, from one of them if you like (--model.weights), with a lower --model.optimizer.lr, a longer "
+            "warm-up, or clipped gradients (--trainer.gradient_clip_val 1)."
         )

@@ -19,9 +19,6 @@ class History:
     def __init__(self, rows: list[dict[str, float]] | None = None) -> None:
         self.rows = rows or []
 
-    def append(self, row: dict[str, float]) -> None:
-        self.rows.append(row)
-
     def write(self, path: Path) -> None:
         """Replace the file at `path`. A column that an epoch has no value for is left empty."""
         others = {name: None for row in self.rows for name in row if name not in FIRST_COLUMNS}

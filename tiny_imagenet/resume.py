@@ -7,6 +7,7 @@ behind an epoch's means and the rows of metrics.csv, travels in the checkpoint.
 """
 
 import logging
+import math
 import os
 import shutil
 import signal
@@ -82,12 +83,14 @@ class RunCheckpoint(Checkpoint):
         if trainer.global_step == self._seen_step:
             return  # Gradients are still accumulating.
         self._seen_step = trainer.global_step
-        if self._seen_step % trainer.log_every_n_steps == 0:
-            self._finite.require(pl_module, trainer.global_step)
+        if self._seen_step % _interval(trainer) == 0:
+            self._require_finite(trainer, pl_module)
         if trainer.is_last_batch:
             return  # A checkpoint from here would skip this epoch's validation; on_train_epoch_end saves.
         leaving = self._agreed(trainer, self._signal is not None)
-        if leaving or self._is_due(trainer):
+        # Where the training ends within an epoch (max_steps, max_time), this is the state to go on from.
+        ending = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if leaving or ending or self._is_due(trainer):
             self._save(trainer, pl_module)
         if leaving:
             raise Interrupted(self._signal or signal.SIGTERM)
@@ -102,10 +105,14 @@ class RunCheckpoint(Checkpoint):
             # Lightning keeps the figures of the last validation, which was not in this epoch.
             metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
         self._validated = False
-        self.history.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
-        self._save(trainer, pl_module, best=self._is_best(metrics))
+        unfinished = trainer.fit_loop.epoch_loop.batch_progress.total.ready % trainer.datamodule.steps_per_epoch
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics}
+        history = History([*self.history.rows, row])
+        if not unfinished:
+            self.history = history
+            self._save(trainer, pl_module, best=self._is_best(metrics))
         if trainer.is_global_zero:
-            self.history.write(Path(trainer.default_root_dir) / "metrics.csv")
+            history.write(Path(trainer.default_root_dir) / "metrics.csv")
         if trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False):
             raise Interrupted(self._signal or signal.SIGTERM)
 
@@ -124,13 +131,13 @@ class RunCheckpoint(Checkpoint):
         """Whether any rank asks. Several ranks settle it only every `log_every_n_steps`, not to wait at every step."""
         if trainer.world_size == 1:
             return asked
-        if trainer.global_step % trainer.log_every_n_steps:
+        if trainer.global_step % _interval(trainer):
             return False
         return trainer.strategy.reduce_boolean_decision(asked, all=False)
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
         value = metrics.get(self.monitor)
-        if value is None:
+        if value is None or not math.isfinite(value):
             return False
         if self.best is not None and not (value > self.best if self.mode == "max" else value < self.best):
             return False
@@ -151,8 +158,18 @@ class RunCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self.best = History(state_dict["rows"]), state_dict["best"]
 
+    def _require_finite(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise UserError on all ranks if the loss or the weights of one are not finite."""
+        fault = None
+        try:
+            self._finite.require(pl_module, trainer.global_step)
+        except UserError as error:
+            fault = error
+        if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
+            raise fault or UserError("The loss or the weights of another device were NaN or infinite: see its message.")
+
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, best: bool = False) -> None:
-        self._finite.require(pl_module, trainer.global_step)
+        self._require_finite(trainer, pl_module)
         folder = Path(trainer.default_root_dir) / "checkpoints"
         beside = folder / ".saving.ckpt"
         try:
@@ -172,6 +189,11 @@ class RunCheckpoint(Checkpoint):
                 "then resume with --ckpt_path last."
             ) from error
         self._saved_at = time.monotonic()
+
+
+def _interval(trainer: pl.Trainer) -> int:
+    """Steps between checks that wait for the device, or for other ranks."""
+    return trainer.log_every_n_steps or 50
 
 
 def _is_of_epoch(metric: str) -> bool:
