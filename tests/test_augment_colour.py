@@ -114,7 +114,8 @@ def test_trivial_operations(name, interpolation):
     assert signed == ours_signed and (
         theirs is None or torch.equal(theirs, magnitudes.round() if name == "Posterize" else magnitudes)
     )
-    reference = v2.TrivialAugmentWide(interpolation=interpolation)
+    mode = v2.InterpolationMode(interpolation)
+    reference = v2.TrivialAugmentWide(interpolation=mode)
     images = F.gaussian_blur(levels(31), [3, 3])
     for magnitude in [magnitudes, -magnitudes] if signed else [magnitudes]:
         ours = trivial.apply_operations(
@@ -122,7 +123,7 @@ def test_trivial_operations(name, interpolation):
         )
         expected = [
             reference._apply_image_or_video_transform(
-                image, name, round(value) if name == "Posterize" else value, interpolation, {torch.Tensor: None}
+                image, name, round(value) if name == "Posterize" else value, mode, {torch.Tensor: None}
             )
             for image, value in zip(images, magnitude.tolist(), strict=True)
         ]
