@@ -184,12 +184,14 @@ class ImageClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["dataset"] = asdict(self.info)
-        # The sums of an unfinished epoch, over all ranks: a resumed epoch's train/* are means over the whole of it.
-        with self.train_metrics["loss"].sync_context(), self.train_metrics["top1"].sync_context():
-            checkpoint["train_metrics"] = {
-                name: {state: value.clone() for state, value in metric.metric_state.items()}
-                for name, metric in self.train_metrics.items(keep_base=True)
+        # The sums of an unfinished epoch, one of each rank: a resumed epoch's train/* are means over the whole of it, and
+        # each rank goes on adding to its own, since another order of adding would round otherwise.
+        checkpoint["train_metrics"] = {
+            name: {
+                state: self.all_gather(value).reshape(-1, *value.shape) for state, value in metric.metric_state.items()
             }
+            for name, metric in self.train_metrics.items(keep_base=True)
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the network that the checkpoint holds, or refuse it where it does not fit what is there.
@@ -206,10 +208,12 @@ class ImageClassifier(pl.LightningModule):
                 self.trainer.datamodule.adopt(info)
         else:
             require_same_classes(info, self.info.class_ids)
-        if self.global_rank == 0:
-            for name, metric in self.train_metrics.items(keep_base=True):
-                for state, value in checkpoint["train_metrics"][name].items():
-                    setattr(metric, state, value.clone())
+        for name, metric in self.train_metrics.items(keep_base=True):
+            for state, values in checkpoint["train_metrics"][name].items():
+                ranks = self._trainer.world_size if self._trainer else 1
+                if len(values) != ranks:  # on another number of devices, the first goes on with all
+                    values = torch.stack([values.sum(0)] + [torch.zeros_like(values[0])] * (ranks - 1))
+                setattr(metric, state, values[self.global_rank].clone())
 
 
 def _metrics(stage: str, classes: int, ks: list[int]) -> MetricCollection:
