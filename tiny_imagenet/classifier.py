@@ -184,7 +184,7 @@ class ImageClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["dataset"] = asdict(self.info)
-        # The sums of an unfinished epoch, one of each rank: a resumed epoch's train/* are means over the whole of it, and
+        # The sums of an unfinished epoch, one of each rank: a resumed epoch's train/* are means over all of it, and
         # each rank goes on adding to its own, since another order of adding would round otherwise.
         checkpoint["train_metrics"] = {
             name: {
