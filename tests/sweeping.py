@@ -20,6 +20,14 @@ TRAINING = """
 import json, os, signal, sys, time
 from pathlib import Path
 
+if sys.argv[1] == "test":
+    checkpoint = Path(sys.argv[2].removeprefix("--ckpt_path="))
+    with open("tests.txt", "a") as file:
+        file.write(str(checkpoint) + "\\n")
+    if not checkpoint.exists() or Path("untestable").exists():
+        sys.exit("error: nothing to test")
+    (checkpoint.parent.parent / "test_metrics.json").write_text(json.dumps({"top1": 0.5}))
+    sys.exit()
 options = dict(argument[2:].split("=", 1) for argument in sys.argv[2:] if "=" in argument)
 folder = Path("runs") / options["name"]
 resumed = options.get("ckpt_path") == "last"
@@ -87,8 +95,8 @@ def _give_up(number: int, frame: object) -> None:
     raise TimeoutError("The sweep did not end within a minute.")
 
 
-def trials() -> list[dict[str, str]]:
-    return list(csv.DictReader(Path("runs/sizes/trials.csv").open()))
+def trials(name: str = "sizes") -> list[dict[str, str]]:
+    return list(csv.DictReader(Path(f"runs/{name}/trials.csv").open()))
 
 
 def lines(name: str) -> list:

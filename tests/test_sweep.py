@@ -100,6 +100,18 @@ def test_pruned_trial_is_stopped(folder):
     assert lines("signals.txt") == [["sizes/trial_000", signal.SIGTERM]]
 
 
+def test_each_trial_is_tested_where_the_sweep_says_so(folder):
+    assert sweep(write_sweep(search={"model.score": [0.3, "bad", 0.6]}, test=True)) == 0
+    tested = [f"runs/sizes/trial_00{number}/version_0/checkpoints/last.ckpt" for number in (0, 2)]
+    assert Path("tests.txt").read_text().splitlines() == tested, "once each, and not what failed to train"
+    assert (Path(tested[0]).parent.parent / "test_metrics.json").exists()
+
+    Path("untestable").touch()
+    assert "No trial succeeded" in sweep(write_sweep(search={"model.score": [0.3]}, test=True), "--name=other")
+    (row,) = trials("other")
+    assert (row["state"], row["reason"]) == ("FAIL", "nothing to test")
+
+
 def test_minimize(folder):
     assert sweep(write_sweep(search={"model.score": [0.4, 0.2]}, direction="minimize")) == 0
     assert [float(row["value"]) for row in trials()] == pytest.approx([0.2, 0.1])

@@ -1,6 +1,15 @@
 """The data path: archive, class folders, packed images, batches, augmentation."""
 
 from tiny_imagenet.data.info import DatasetInfo, require_same_classes
-from tiny_imagenet.data.modules import ImageDataModule, SyntheticDataModule, TinyImageNetDataModule
+from tiny_imagenet.data.modules import (
+    CIFAR10DataModule,
+    ImageDataModule,
+    ImageFolderDataModule,
+    SyntheticDataModule,
+    TinyImageNetDataModule,
+)
 
-__all__ = ["DatasetInfo", "ImageDataModule", "SyntheticDataModule", "TinyImageNetDataModule", "require_same_classes"]
+__all__ = [
+    "CIFAR10DataModule", "DatasetInfo", "ImageDataModule", "ImageFolderDataModule", "SyntheticDataModule",
+    "TinyImageNetDataModule", "require_same_classes",
+]  # fmt: skip

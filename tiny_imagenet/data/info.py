@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from tiny_imagenet.errors import UserError
 
+# Mean and standard deviation of ImageNet's training pixels, which all of torchvision's pretrained weights expect
+# (https://docs.pytorch.org/vision/stable/models.html).
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 @dataclass(frozen=True)
 class DatasetInfo:

@@ -60,9 +60,7 @@ class _Job:
 
     def __init__(self, files: ImageFiles, image_size: int, path: Path) -> None:
         self.files, self.image_size, self.path = files, image_size, path
-        self.image_bytes = image_size * image_size * 3
-        self.header_bytes = os.path.getsize(path) - len(files) * self.image_bytes
-        self.images_per_task = max(1, CHUNK_BYTES // self.image_bytes)
+        self.images_per_task = max(1, CHUNK_BYTES // (image_size * image_size * 3))
 
     def run(self, start: int) -> np.ndarray:
         """Decode one task's images and write them in their place; their sums, int64 [n, 2, 3]."""
@@ -70,11 +68,25 @@ class _Job:
         pixels = np.empty((len(names), size, size, 3), np.uint8)
         for image, name in zip(pixels, names, strict=True):
             image[:] = decode_image(os.path.join(self.files.folder, name), size)
-        with open(self.path, "r+b") as file:
-            file.seek(self.header_bytes + start * self.image_bytes)
-            file.write(pixels.data)
-        values = (pixels, np.square(pixels, dtype=np.uint16))
-        return np.stack([_channel_sums(value) for value in values], axis=1)
+        write_rows(self.path, start, pixels)
+        return image_sums(pixels)
+
+
+def write_rows(path: Path, start: int, rows: np.ndarray) -> None:
+    """Write rows into the array of an .npy file that is there already, from row `start` on.
+
+    By writing, since a full disk kills a process that assigns to a memory map.
+    """
+    with open(path, "r+b") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        file.seek(start * rows[0].nbytes, os.SEEK_CUR)
+        file.write(rows.data)
+
+
+def image_sums(pixels: np.ndarray) -> np.ndarray:
+    """Sums over each image of uint8 [n, S, S, 3], of values and of their squares, by channel: int64 [n, 2, 3]."""
+    return np.stack([_channel_sums(values) for values in (pixels, np.square(pixels, dtype=np.uint16))], axis=1)
 
 
 def _channel_sums(values: np.ndarray) -> np.ndarray:

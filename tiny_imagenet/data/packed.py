@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # Of the cache; another number makes it be built again.
 PIXELS, SUMS, META = "pixels.npy", "sums.npy", "meta.json"
+Fill = Callable[[ImageFiles, int, Path], np.ndarray]
 
 
 class PackedImages(Dataset):
@@ -85,7 +87,7 @@ class PackedImages(Dataset):
         self.images = np.load(self.cache / PIXELS, mmap_mode="r")
 
 
-def pack(files: ImageFiles, image_size: int, cache: Path) -> PackedImages:
+def pack(files: ImageFiles, image_size: int, cache: Path, fill: Fill = decode_all) -> PackedImages:
     """Decode all images into a memory map, or open what was packed before if its sources are still the same.
 
     The cache is a folder that appears by a rename when it is whole. Two processes must not pack into one cache at the
@@ -95,6 +97,7 @@ def pack(files: ImageFiles, image_size: int, cache: Path) -> PackedImages:
         files: what to pack; their order is that of the rows.
         image_size: side S of the packed images in pixels; see `decode_image` for how others are brought to it.
         cache: folder to keep the packed images in, made if need be; it must be used for nothing else.
+        fill: what decodes; see `decode_all`, which takes image files.
 
     Raises:
         UserError: an image can't be decoded, or the cache can't be written.
@@ -103,7 +106,7 @@ def pack(files: ImageFiles, image_size: int, cache: Path) -> PackedImages:
     if fault := _fault(cache, meta):
         if cache.exists():
             log.info(f"The packed images in {cache} are not used, since {fault}; packing them again.")
-        _build(files, image_size, cache, meta)
+        _build(files, image_size, cache, meta, fill)
     return PackedImages(cache, files, np.arange(len(files)), files.labels)
 
 
@@ -132,7 +135,7 @@ def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
     return "their source files have changed" if changed else None
 
 
-def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any]) -> None:
+def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any], fill: Fill) -> None:
     beside = cache.with_name(f".{cache.name}.unfinished")
     shape = (len(files), image_size, image_size, 3)
     needed = int(np.prod(shape, dtype=np.int64)) + len(files) * 2 * 3 * 8
@@ -147,7 +150,7 @@ def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any]
                 f"{free / 1e6:,.0f} MB free at {cache.parent}. Free some space, or choose another --data.root."
             )
         np.lib.format.open_memmap(beside / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-        np.save(beside / SUMS, decode_all(files, image_size, beside / PIXELS))
+        np.save(beside / SUMS, fill(files, image_size, beside / PIXELS))
         lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
         (beside / META).write_text(json.dumps(meta | {"lengths": lengths}), encoding="utf-8")
         for path in (beside / PIXELS, beside / SUMS, beside / META, beside):

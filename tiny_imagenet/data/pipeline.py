@@ -27,6 +27,11 @@ class BatchPipeline:
     augmentations: list[Augmentation]
     mix: Mix | None
 
+    @property
+    def side(self) -> int:
+        """Side in pixels that images are resized to before anything else."""
+        return self.resize or self.image_size
+
     def train(self, batch: Batch, mean: Tensor, std: Tensor, num_classes: int, mixing: bool) -> tuple[Tensor, Tensor]:
         """The batch as a training step sees it.
 
@@ -55,7 +60,6 @@ class BatchPipeline:
         return augment(images, [], mean, std), batch.targets
 
     def _resized(self, images: Tensor) -> Tensor:
-        side = self.resize or self.image_size
-        if images.shape[-2:] == (side, side):
+        if images.shape[-2:] == (self.side, self.side):
             return images
-        return F.resize(images, [side, side], antialias=True)
+        return F.resize(images, [self.side, self.side], antialias=True)

@@ -5,6 +5,8 @@ import difflib
 import numpy as np
 
 from tiny_imagenet.data.layout import Classes
+from tiny_imagenet.data.packed import PackedImages
+from tiny_imagenet.data.scan import UNLABELLED
 from tiny_imagenet.errors import UserError
 
 SPLIT_SEED = 0  # Not the seed of the run: runs that differ in their seed must be judged by the same images.
@@ -33,6 +35,17 @@ def choose_classes(classes: Classes, chosen: int | list[str] | None) -> Classes:
     return Classes(ids, tuple(names[class_id] for class_id in ids))
 
 
+def of_classes(images: PackedImages, all_classes: Classes, classes: Classes) -> PackedImages:
+    """The images of some classes, labelled by their place among these, of a set labelled by their place among all."""
+    if classes.ids == all_classes.ids:
+        return images
+    label_of = np.full(len(all_classes.ids), UNLABELLED)
+    label_of[[all_classes.ids.index(class_id) for class_id in classes.ids]] = np.arange(len(classes.ids))
+    labels = label_of[images.labels]
+    rows = np.flatnonzero(labels != UNLABELLED)
+    return images.select(rows, labels[rows])
+
+
 def split_holdout(labels: np.ndarray, holdout: int | float) -> tuple[np.ndarray, np.ndarray]:
     """Divide the rows of a labelled set into those to train on and those held out, with equal shares of each class.
 
@@ -51,7 +64,7 @@ def split_holdout(labels: np.ndarray, holdout: int | float) -> tuple[np.ndarray,
     if not 0 < count < len(labels):
         raise UserError(
             f"holdout {holdout} would hold out {count:,} of {len(labels):,} training images. Give a number below "
-            f"{len(labels):,}, a share between 0 and 1 (--data.holdout 0.1), or 0 for the official validation images."
+            f"{len(labels):,}, a share between 0 and 1 (--data.holdout 0.1), or 0 to validate on images of their own."
         )
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(labels))
     by_class = [shuffled[labels[shuffled] == label] for label in np.unique(labels)]

@@ -9,7 +9,7 @@ from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep, read_sweep
 from tiny_imagenet.sweep.results import summary, trial_line, write_results
 from tiny_imagenet.sweep.study import SharedStudy
-from tiny_imagenet.sweep.training import Signals, error_of, metric_by_epoch, train
+from tiny_imagenet.sweep.training import Signals, error_of, metric_by_epoch, run_command
 
 USAGE = """usage: python -m tiny_imagenet.sweep FILE [--name NAME] [--retry_failed] [any option of training.py fit]
 
@@ -69,7 +69,7 @@ def run(sweep: Sweep, study: SharedStudy, signals: Signals) -> bool:
 
 
 def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) -> None:
-    """Train with a trial's options, and record how that ended."""
+    """Train with a trial's options, test where the sweep wants that, and record how it ended."""
     reported = set(claim.trial_now().intermediate_values)
 
     def report() -> None:
@@ -84,10 +84,16 @@ def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) 
         report()
         return len(reported) > before and claim.trial.should_prune()
 
+    def only_beat() -> bool:
+        study.beat(claim)
+        return False
+
     options = [*sweep.arguments(claim.point), f"--name={sweep.name}/{claim.folder.name}"]
     log_start = claim.log.stat().st_size if claim.log.exists() else 0
-    status, pruned = train([*options, *claim.resuming()], claim, signals, should_prune)
+    status, pruned = run_command(["fit", *options, *claim.resuming()], claim, signals, should_prune)
     report()
+    if status == 0 and sweep.test:
+        status, _ = run_command(claim.testing(), claim, signals, only_beat)
     values = metric_by_epoch(claim.run, sweep.metric)
     if status == 0 and values:
         best = max if sweep.direction == "maximize" else min

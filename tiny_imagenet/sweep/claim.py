@@ -33,6 +33,11 @@ class Claim:
     def resuming(self) -> list[str]:
         return ["--ckpt_path=last"] if has_checkpoint(self.run) else []
 
+    def testing(self) -> list[str]:
+        """The arguments that test what this trial has trained."""
+        best, last = (self.run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+        return ["test", f"--ckpt_path={best if best.exists() else last}"]
+
     def trial_now(self) -> FrozenTrial:
         return next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self.number)
 

@@ -13,7 +13,7 @@ import yaml
 from tiny_imagenet.commands import CONFIG_OPTIONS, CONFIGS, RUNS, find_config
 from tiny_imagenet.errors import UserError
 
-KEYS = ("config", "options", "search", "metric", "direction", "trials", "pruner", "storage")
+KEYS = ("config", "options", "search", "metric", "direction", "trials", "test", "pruner", "storage")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Sweep:
     metric: str
     direction: str
     trials: int | None
+    test: bool  # whether each trial's checkpoint is tested
     pruner: dict[str, Any] | None
     storage: str
 
@@ -104,6 +105,7 @@ def read_sweep(argv: list[str]) -> Sweep:
         metric=file.get("metric", "val/top1"),
         direction=file.get("direction", "maximize"),
         trials=file.get("trials"),
+        test=file.get("test", False),
         pruner=file.get("pruner"),
         storage=file.get("storage") or f"sqlite:///{RUNS / name / 'study.db'}",
     )
@@ -178,6 +180,8 @@ def _check(sweep: Sweep, path: Path) -> None:
         raise UserError(f"{path}: a search with ranges needs trials:, how many points to try.")
     if sweep.is_grid and sweep.trials is not None:
         raise UserError(f"{path}: trials: belongs to ranges; a search of lists runs each combination once.")
+    if not isinstance(sweep.test, bool):
+        raise UserError(f"{path}: test: is true or false, not {sweep.test!r}.")
     if sweep.pruner is not None and not (isinstance(sweep.pruner, dict) and "class_path" in sweep.pruner):
         raise UserError(f"{path}: pruner: has class_path and init_args, such as optuna.pruners.MedianPruner.")
 

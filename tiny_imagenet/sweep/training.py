@@ -1,4 +1,4 @@
-"""One trial's training: an ordinary `training.py fit` as a process of its own, watched from outside."""
+"""One trial's training and test: ordinary `training.py` commands as processes of their own, watched from outside."""
 
 import csv
 import ctypes
@@ -50,8 +50,10 @@ class Signals:
             self.process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
 
-def train(options: list[str], claim: Claim, signals: Signals, should_prune: Callable[[], bool]) -> tuple[int, bool]:
-    """Run a training to its end, or until `should_prune`, which is asked about once a second.
+def run_command(
+    arguments: list[str], claim: Claim, signals: Signals, should_prune: Callable[[], bool]
+) -> tuple[int, bool]:
+    """Run a `training.py` command to its end, or until `should_prune`, which is asked about once a second.
 
     Its output is appended to the trial's log.txt. Returns its exit status, negative for the number of the signal that
     killed it, and whether it was pruned.
@@ -59,7 +61,7 @@ def train(options: list[str], claim: Claim, signals: Signals, should_prune: Call
     pruned_at = None
     with claim.log.open("ab") as log:
         process = subprocess.Popen(
-            [*training_command(), "fit", *options],
+            [*training_command(), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

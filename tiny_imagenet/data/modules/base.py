@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tiny_imagenet.data.augment import Augmentation
-from tiny_imagenet.data.info import DatasetInfo, require_same_classes
+from tiny_imagenet.data.info import IMAGENET_MEAN, IMAGENET_STD, DatasetInfo, require_same_classes
 from tiny_imagenet.data.layout import Classes
 from tiny_imagenet.data.loader import Batch, IndexedImages, batch_loader
 from tiny_imagenet.data.loose import LooseImages
@@ -22,14 +22,10 @@ from tiny_imagenet.data.mix import Mix
 from tiny_imagenet.data.packed import PackedImages
 from tiny_imagenet.data.pipeline import BatchPipeline
 from tiny_imagenet.data.sampler import EvalBatches, TrainBatches, batches_per_epoch
-from tiny_imagenet.data.split import choose_classes, split_holdout
+from tiny_imagenet.data.split import choose_classes, of_classes, split_holdout
 from tiny_imagenet.errors import UserError
 
 log = logging.getLogger(__name__)
-
-# Mean and standard deviation of ImageNet's training pixels, which all of torchvision's pretrained weights expect
-# (https://docs.pytorch.org/vision/stable/models.html).
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -41,15 +37,15 @@ class ImageDataModule(pl.LightningDataModule):
         md5: checksum of the archive; null accepts any.
         image_size: side of the square images that the network sees, in pixels.
         batch_size: images per step and device.
-        holdout: training images to hold out for validation, as a number or a share; the official validation images are
-            then the test set. 0 trains on everything, and validates and tests on the official validation images.
+        holdout: training images to hold out for validation, as a number or a share. 0 trains on everything, and
+            validates on the official validation images, or on the test images where there are no others.
         classes: the first N classes, or those with the given ids, with labels 0..N-1; null uses all.
         resize: resize to this side, then crop `image_size` from it: at random in training, the centre otherwise.
         augment: augmentations of training batches, in this order.
         mix: MixUp and CutMix of training batches; null mixes nothing.
         normalize: with the statistics of the training pixels (dataset), or of ImageNet (for its pretrained weights).
         num_workers: processes that read batches; 0 reads in the training process.
-        images: for `predict`: an image file, or a folder of them, instead of the data set's own unlabelled images.
+        images: for `predict`: an image file, or a folder of them, instead of images of the data set.
     """
 
     def __init__(
@@ -94,8 +90,33 @@ class ImageDataModule(pl.LightningDataModule):
 
     @property
     def test_split(self) -> str:
-        """The split whose labelled images are the test set, and without a holdout the validation set too."""
+        """The split whose labelled images are the test set."""
         return "test"
+
+    @property
+    def val_split(self) -> str:
+        """The split whose labelled images are the validation set where none are held out."""
+        return self.test_split
+
+    def test_images(self) -> PackedImages:
+        """The labelled images to test on."""
+        return self._selected(self.test_split)
+
+    def unlabelled_images(self) -> PackedImages:
+        """The images that `predict` looks at, unless it is given others; with row numbers for labels."""
+        images = self.test_images()
+        return images.select(np.arange(len(images)), np.arange(len(images)))
+
+    def train_and_val_images(self) -> tuple[PackedImages, PackedImages]:
+        """The images to train on and those to validate on, which are held out of them or a split of their own."""
+        train = self._selected("train")
+        if self.holdout:
+            train_rows, val_rows = split_holdout(train.labels, self.holdout)
+            return train.select(train_rows), train.select(val_rows)
+        val = self._selected(self.val_split)
+        both = "validation and test both use" if self.val_split == self.test_split else "validation uses"
+        log.info(f"holdout 0: training on all {len(train):,} images; {both} the {len(val):,} of {val.files.folder}.")
+        return train, val
 
     # What Lightning calls
 
@@ -108,20 +129,13 @@ class ImageDataModule(pl.LightningDataModule):
         if self.sets.keys() >= {"fit": {"train", "val"}, "validate": {"val"}}.get(stage, {stage}):
             return
         if stage == "test":
-            self.sets["test"] = self._selected(self.test_split)
+            self.sets["test"] = self.test_images()
         elif stage == "predict":
-            size = self.pipeline.resize or self.pipeline.image_size
-            self.sets["predict"] = LooseImages(self.images, size) if self.images else self._unlabelled()
-        elif self.holdout:
-            train = self._selected("train")
-            train_rows, val_rows = split_holdout(train.labels, self.holdout)
-            self.sets["train"], self.sets["val"] = train.select(train_rows), train.select(val_rows)
-        else:
-            self.sets["train"], self.sets["val"] = self._selected("train"), self._selected(self.test_split)
-            log.info(
-                f"holdout 0: training on all {len(self.sets['train']):,} training images; validation and test both use "
-                f"the {len(self.sets['val']):,} official validation images."
+            self.sets["predict"] = (
+                LooseImages(self.images, self.pipeline.side) if self.images else self.unlabelled_images()
             )
+        else:
+            self.sets["train"], self.sets["val"] = self.train_and_val_images()
 
     def train_dataloader(self) -> DataLoader:
         images, rank, world_size = self.sets["train"], *self._ranks
@@ -200,19 +214,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _selected(self, split: str) -> PackedImages:
         """A split without the classes that are not in use."""
-        packed, ids = self.packed(split), self.all_classes().ids
-        if self.classes.ids == ids:
-            return packed
-        label_of = torch.full((len(ids),), -1)
-        label_of[[ids.index(class_id) for class_id in self.classes.ids]] = torch.arange(len(self.classes.ids))
-        labels = label_of[torch.from_numpy(packed.labels)].numpy()
-        rows = (labels >= 0).nonzero()[0]
-        return packed.select(rows, labels[rows])
-
-    def _unlabelled(self) -> PackedImages:
-        """The data set's own unlabelled images, each with its row number instead of a label."""
-        images = self.packed("test")
-        return images.select(np.arange(len(images)), np.arange(len(images)))
+        return of_classes(self.packed(split), self.all_classes(), self.classes)
 
     def _evaluation_loader(self, name: str) -> DataLoader:
         images, (rank, world_size) = self.sets[name], self._ranks

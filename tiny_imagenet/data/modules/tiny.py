@@ -4,6 +4,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tiny_imagenet.data.archive import extracted, locked
 from tiny_imagenet.data.layout import Classes, check_counts, read_classes, restructure_validation
 from tiny_imagenet.data.modules.base import ImageDataModule
@@ -41,6 +43,10 @@ class TinyImageNetDataModule(ImageDataModule):
     @property
     def test_split(self) -> str:
         return "val"
+
+    def unlabelled_images(self) -> PackedImages:
+        images = self.packed("test")
+        return images.select(np.arange(len(images)), np.arange(len(images)))
 
     def all_classes(self) -> Classes:
         return self._all_classes

@@ -1,0 +1,61 @@
+"""CIFAR-10: 10 classes of 32×32 images, 5,000 training and 1,000 test images each (Krizhevsky 2009)."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tiny_imagenet.data.archive import extracted, locked
+from tiny_imagenet.data.layout import Classes
+from tiny_imagenet.data.modules.base import ImageDataModule
+from tiny_imagenet.data.packed import PackedImages, pack
+from tiny_imagenet.data.records import SIZE, read_class_names, scan_records, unpack_records
+from tiny_imagenet.errors import UserError
+
+# Both from https://www.cs.toronto.edu/~kriz/cifar.html, the binary version.
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+OFFICIAL = {"train": 50_000, "test": 10_000}  # images
+
+
+class CIFAR10DataModule(ImageDataModule):
+    """CIFAR-10 from its binary archive, or a set in the same format. For the options, see `ImageDataModule`.
+
+    The test images are the test set, and also what `predict` looks at by default.
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        archive: str | None = URL,
+        md5: str | None = MD5,
+        image_size: int = SIZE,
+        holdout: int | float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root=root, archive=archive, md5=md5, image_size=image_size, holdout=holdout, **kwargs)
+
+    def all_classes(self) -> Classes:
+        return self._all_classes
+
+    def packed(self, split: str) -> PackedImages:
+        pattern = "test_batch.bin" if split == "test" else "data_batch_*.bin"
+        batches = sorted(path.name for path in self._folder.glob(pattern))
+        if not batches:
+            raise UserError(f"{self._folder} has no {pattern}: it is not the folder of CIFAR-10's binary version.")
+        files = scan_records(self._folder, batches, self._all_classes.ids)
+        if self.md5 == MD5 and len(files) != OFFICIAL[split]:
+            raise UserError(
+                f"{self._folder} has {len(files):,} of {OFFICIAL[split]:,} {split} images. Delete it and start again, "
+                "so that the archive is extracted anew."
+            )
+        with locked(self.root):
+            return pack(files, SIZE, self._folder / "packed" / split, fill=unpack_records)
+
+    @cached_property
+    def _all_classes(self) -> Classes:
+        return read_class_names(self._folder / "batches.meta.txt")
+
+    @cached_property
+    def _folder(self) -> Path:
+        """The folder of the batch files, downloaded and extracted if need be."""
+        return extracted([self.archive], self.md5, self.root) if self.archive else self.root

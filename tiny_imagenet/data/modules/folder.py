@@ -1,0 +1,76 @@
+"""Any folder of class folders, with images of any size and kind."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tiny_imagenet.data.archive import extracted, locked
+from tiny_imagenet.data.folders import cache_folder, find_splits, require_known_classes
+from tiny_imagenet.data.layout import Classes
+from tiny_imagenet.data.modules.base import ImageDataModule
+from tiny_imagenet.data.packed import PackedImages, pack
+from tiny_imagenet.data.scan import class_folders, scan_classes
+from tiny_imagenet.errors import UserError
+
+
+class ImageFolderDataModule(ImageDataModule):
+    """`root/{train,val,test}/<class>/…`, of which val/ and test/ may be missing, or `root/<class>/…`.
+
+    Each image is cropped to its central square and resized to `resize`, or else `image_size`, once, when it is packed.
+    Where there is no test/, val/ is the test set, and where there is neither, the held-out images are.
+
+    Args:
+        archive: URL or path of a zip or tar archive with such a folder; null where `root` is one.
+        holdout: null validates on val/ where there is one, and otherwise holds out a tenth.
+        others: see `ImageDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        archive: str | None = None,
+        md5: str | None = None,
+        image_size: int = 64,
+        holdout: int | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root=root, archive=archive, md5=md5, image_size=image_size, holdout=holdout, **kwargs)
+
+    @property
+    def test_split(self) -> str:
+        return "test" if "test" in self._splits else "val"
+
+    @property
+    def val_split(self) -> str:
+        return "val" if "val" in self._splits else "test"
+
+    def train_and_val_images(self) -> tuple[PackedImages, PackedImages]:
+        if self.holdout is None:
+            self.holdout = 0 if "val" in self._splits else 0.1
+        if not self.holdout and len(self._splits) == 1:
+            raise UserError(
+                f"holdout 0, but {self._folder} has neither val/ nor test/ beside train/: nothing to validate on. "
+                "Leave --data.holdout out to hold out a tenth of the images."
+            )
+        return super().train_and_val_images()
+
+    def test_images(self) -> PackedImages:
+        return super().test_images() if len(self._splits) > 1 else self.train_and_val_images()[1]
+
+    def all_classes(self) -> Classes:
+        ids = class_folders(self._splits["train"])
+        return Classes(ids, ids)
+
+    def packed(self, split: str) -> PackedImages:
+        require_known_classes(self._splits, split)
+        files, cache = scan_classes(self._splits[split], self.all_classes().ids), cache_folder(self._folder)
+        with locked(cache):
+            return pack(files, self.pipeline.side, cache / f"{split}-{self.pipeline.side}")
+
+    @cached_property
+    def _splits(self) -> dict[str, Path]:
+        return find_splits(self._folder)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return extracted([self.archive], self.md5, self.root) if self.archive else self.root
