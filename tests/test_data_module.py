@@ -130,7 +130,7 @@ def test_resize_then_crop_the_centre_in_evaluation_and_anywhere_in_training():
     large = F.normalize(F.resize(given.images, [20, 20], antialias=True) / 255, MEAN.tolist(), STD.tolist())
     images, _ = pipeline.evaluate(given, MEAN, STD)
     torch.testing.assert_close(images, large[:, :, 2:18, 2:18])
-    images, _ = pipeline.train(given, MEAN, STD, num_classes=4, mixing=True)
+    images, _ = pipeline.train(given, MEAN, STD, num_classes=4, epoch=0, epochs=None)
     crops = large.unfold(2, 16, 1).unfold(3, 16, 1)  # [B, 3, 5, 5, 16, 16]
     for image, candidates in zip(images, crops, strict=True):
         distances = (candidates - image[:, None, None]).abs().amax(dim=(0, 3, 4))
@@ -143,7 +143,7 @@ def test_training_depends_on_the_batch_s_seed_alone():
 
     def train(seed, before):
         torch.manual_seed(before)
-        images, targets = pipeline.train(given._replace(seed=seed), MEAN, STD, num_classes=4, mixing=True)
+        images, targets = pipeline.train(given._replace(seed=seed), MEAN, STD, num_classes=4, epoch=0, epochs=None)
         return images, targets, torch.rand(3)
 
     for one, other in zip(train(1, before=5), train(1, before=6), strict=True):
@@ -166,9 +166,31 @@ def test_mixed_targets_are_shares_of_what_the_images_are_made_of(mix):
 
 def test_mix_is_left_out_by_probability_and_in_the_last_epochs():
     given = batch()
-    assert BatchPipeline(16, None, [], Mix(probability=0.0)).train(given, MEAN, STD, 4, True)[1].ndim == 1
-    assert BatchPipeline(16, None, [], Mix()).train(given, MEAN, STD, 4, False)[1].ndim == 1
-    assert BatchPipeline(16, None, [], Mix()).train(given, MEAN, STD, 4, True)[1].ndim == 2
+
+    def mixed(mix, epoch, epochs=10):
+        return BatchPipeline(16, None, [], mix).train(given, MEAN, STD, 4, epoch, epochs)[1].ndim == 2
+
+    assert not mixed(Mix(probability=0.0), epoch=0)
+    assert [mixed(Mix(epochs_without=2), epoch) for epoch in (0, 7, 8, 9)] == [True, True, False, False]
+    assert mixed(Mix(epochs_without=2), epoch=9, epochs=-1), "a training without an end has no last epochs"
+
+
+def test_progressive_sizes_follow_the_share_of_the_epochs():
+    pipeline = BatchPipeline(16, None, [RandomHorizontalFlip(p=1.0)], None, {16: 0.75, 8: 0, 12: 0.3})
+    sides = [pipeline.train(batch(), MEAN, STD, 4, epoch, 8)[0].shape[-1] for epoch in range(8)]
+    assert sides == [8, 8, 8, 12, 12, 12, 16, 16], "0.3 and 0.75 of 8 epochs are 2.4 and 6"
+    assert pipeline.evaluate(batch(), MEAN, STD)[0].shape[-1] == 16
+    given = batch()
+    expected = F.normalize(F.resize(given.images.flip(3), [8, 8], antialias=True) / 255, MEAN.tolist(), STD.tolist())
+    torch.testing.assert_close(pipeline.train(given, MEAN, STD, 4, 0, 8)[0], expected)
+    with pytest.raises(UserError, match="max_epochs"):
+        pipeline.train(given, MEAN, STD, 4, 0, -1)
+
+
+@pytest.mark.parametrize("progressive", [{}, {32: 0.5}, {32: 0, 64: 1}, {32: 0, 64: -0.1}, {0: 0}])
+def test_progressive_refuses_nonsense(module, progressive):
+    with pytest.raises(UserError, match="progressive gives a share"):
+        module(progressive=progressive)
 
 
 @pytest.mark.parametrize("options", [{"mixup": -1}, {"mixup": 0, "cutmix": 0}, {"probability": 1.5}])

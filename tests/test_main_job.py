@@ -107,6 +107,22 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp
     assert float(predictions["a.png"]["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
 
 
+def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_mirror_image(run, small, trained, tmp_path):
+    best = trained / "checkpoints" / "best.ckpt"
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    status, output = run("predict", f"--ckpt_path={best}", f"--data.images={tmp_path / 'a.png'}", "--model.tta=true")
+    assert status == 0, output
+    model = ImageClassifier.load_from_checkpoint(best, weights_only=True).eval()
+    both = np.stack([pixels, pixels[:, ::-1]])
+    images = (torch.from_numpy(both) / 255 - torch.tensor(model.info.mean)) / torch.tensor(model.info.std)
+    with torch.no_grad():
+        expected = model(images.permute(0, 3, 1, 2)).mean(dim=0).softmax(dim=0)
+    (row,) = table(trained / "predictions.csv")
+    assert float(row["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
+    assert row["id1"] == model.info.class_ids[expected.argmax()]
+
+
 def test_the_same_seed_gives_the_same_run(run, small, tmp_path):
     for _ in range(2):
         assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0

@@ -31,12 +31,13 @@ BY_EPOCH = [
 ]
 EMA = ["--trainer.callbacks+=EMAWeightAveraging", "--trainer.callbacks.decay=0.9"]
 MIX = ["--data.mix.cutmix=1.0", "--data.mix.mixup=0.4", "--data.mix.epochs_without=1"]
+PROGRESSIVE = ['--data.progressive={"16": 0, "32": 0.5}']
 AUGMENT = ["--data.augment+=RandomHorizontalFlip", "--data.augment+=RandomCrop", "--data.augment.padding=4"]
 
 RECIPES = {
     "sgd-step": AUGMENT,
     "sgd-epoch-mix": [*BY_EPOCH, *MIX],
-    "adam-ema": [*ADAM, *EMA, *AUGMENT],
+    "adam-ema-progressive": [*ADAM, *EMA, *AUGMENT, *PROGRESSIVE],
     "lookahead-dropout": [*LOOKAHEAD, "--model.dropout=0.5"],
     "accumulate-workers": ["--trainer.accumulate_grad_batches=3", "--data.num_workers=2", *AUGMENT],
     "ema-mix-accumulate": [*EMA, *MIX, "--trainer.accumulate_grad_batches=2"],

@@ -39,6 +39,7 @@ class ImageClassifier(pl.LightningModule):
         scheduler: makes the learning-rate schedule from the optimizer; null keeps the rate.
         scheduler_interval: whether the schedule advances every epoch or every step. Schedules with an argument
             `total_steps` get the number of steps of the whole training.
+        tta: evaluate each image together with its mirror image, and take the mean of their logits.
         compile: compile the network with torch.compile.
     """
 
@@ -57,6 +58,7 @@ class ImageClassifier(pl.LightningModule):
         optimizer: OptimizerCallable = lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True),
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
+        tta: bool = False,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -122,19 +124,25 @@ class ImageClassifier(pl.LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """Returns row numbers int64 [B] and class probabilities [B, C]."""
         images, rows = batch
-        return rows, self(images).float().softmax(dim=1)
+        return rows, self._logits(images).float().softmax(dim=1)
 
     def _step(
         self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         images, targets = batch
-        logits = self(images)
+        logits = self._logits(images)
         loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
         # A mixed image counts as the one that most of it comes from.
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
         # Once for each image, since MeanMetric ignores a `weight` where its check for NaN is off (torchmetrics 1.9).
         metrics.update(preds=logits.detach(), target=labels, value=loss.detach().expand(len(labels)))
         return loss, logits
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Logits [B, C]; in evaluation with `tta` the mean of an image's and its mirror image's."""
+        if self.training or not self.hparams.tta:
+            return self(images)
+        return (self(images) + self(images.flip(3))) / 2
 
     def on_train_epoch_end(self) -> None:
         self._log(self.train_metrics)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from tiny_imagenet.data.augment import Augmentation, RandomCrop, augment
+from tiny_imagenet.data.augment import Augmentation, RandomCrop, augment, resize
 from tiny_imagenet.data.loader import Batch
 from tiny_imagenet.data.mix import Mix
+from tiny_imagenet.errors import UserError
 
 
 @dataclass
@@ -20,19 +21,37 @@ class BatchPipeline:
         resize: side to resize to before `image_size` is cropped from it; null resizes to `image_size` straight away.
         augmentations: applied in this order, while training only.
         mix: MixUp and CutMix, while training only.
+        progressive: sides that training images are resized to after augmentation, each with the share of the epochs
+            after which it begins, such as {32: 0, 48: 0.4, 64: 0.7}; null trains at `image_size` throughout.
+
+    Raises:
+        UserError: `progressive` does not begin at 0, or a share is not below 1, or a side not above 0.
     """
 
     image_size: int
     resize: int | None
     augmentations: list[Augmentation]
     mix: Mix | None
+    progressive: dict[int, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.progressive is None:
+            return
+        sides, shares = self.progressive.keys(), self.progressive.values()
+        if 0 not in shares or not all(0 <= share < 1 for share in shares) or min(sides) < 1:
+            raise UserError(
+                "progressive gives a share of the epochs, 0 to below 1, to each side in pixels, one of them 0, such as "
+                f"{{32: 0, 64: 0.5}}, not {self.progressive}."
+            )
 
     @property
     def side(self) -> int:
         """Side in pixels that images are resized to before anything else."""
         return self.resize or self.image_size
 
-    def train(self, batch: Batch, mean: Tensor, std: Tensor, num_classes: int, mixing: bool) -> tuple[Tensor, Tensor]:
+    def train(
+        self, batch: Batch, mean: Tensor, std: Tensor, num_classes: int, epoch: int, epochs: int | None
+    ) -> tuple[Tensor, Tensor]:
         """The batch as a training step sees it.
 
         Everything random in the step, dropout included, follows from the batch's seed, which is set here.
@@ -40,26 +59,32 @@ class BatchPipeline:
         Args:
             batch: images uint8 [B, 3, H, W] on the device.
             mean, std: of pixels in 0..1, [3] on the device.
-            mixing: whether this epoch is one that mixes.
+            epoch: which epoch this is, from 0.
+            epochs: of the whole training; None or -1 where it has no end.
 
         Returns:
             images, and targets as int64 labels [B] or, where the batch was mixed, float [B, num_classes].
         """
         torch.manual_seed(batch.seed)
         crop = [RandomCrop(self.image_size)] if self.resize else []
-        images = augment(self._resized(batch.images), crop + self.augmentations, mean, std)
-        if self.mix is None or not mixing:
+        size = self.train_size(epoch, epochs)
+        images = augment(resize(batch.images, self.side), crop + self.augmentations, mean, std, size)
+        endless = epochs in (None, -1)
+        if self.mix is None or not (endless or epoch < epochs - self.mix.epochs_without):
             return images, batch.targets
         return self.mix(images, batch.targets, num_classes)
 
     def evaluate(self, batch: Batch, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         """The batch as evaluation sees it: the same each time, cropped in the centre where `resize` is given."""
-        images = self._resized(batch.images)
+        images = resize(batch.images, self.side)
         if self.resize:
             images = F.center_crop(images, [self.image_size, self.image_size])
         return augment(images, [], mean, std), batch.targets
 
-    def _resized(self, images: Tensor) -> Tensor:
-        if images.shape[-2:] == (self.side, self.side):
-            return images
-        return F.resize(images, [self.side, self.side], antialias=True)
+    def train_size(self, epoch: int, epochs: int | None) -> int | None:
+        """Side of an epoch's training images; None where they keep the one that augmentation leaves."""
+        if self.progressive is None:
+            return None
+        if epochs in (None, -1):
+            raise UserError("progressive needs an end of the training: set --trainer.max_epochs.")
+        return max((share, size) for size, share in self.progressive.items() if share * epochs <= epoch)[1]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
 from tiny_imagenet.data.augment.base import Augmentation, pixel_rows
 from tiny_imagenet.data.augment.erasing import RandomErasing
@@ -22,15 +23,19 @@ __all__ = [
     "TrivialAugmentWide",
     "augment",
     "normalize",
+    "resize",
 ]
 
 
-def augment(images: Tensor, augmentations: Sequence[Augmentation], mean: Tensor, std: Tensor) -> Tensor:
+def augment(
+    images: Tensor, augmentations: Sequence[Augmentation], mean: Tensor, std: Tensor, size: int | None = None
+) -> Tensor:
     """Augment and normalise a batch: the augmentations in their order, those for normalised images afterwards.
 
     Args:
         images: [B, 3, H, W], uint8 levels 0..255 or float32 0..1.
         mean, std: of pixels in 0..1, [3] on the images' device.
+        size: side in pixels to resize to before normalising; by default the augmented images keep theirs.
 
     Returns:
         Normalised images, float32 [B, 3, H', W'] in channels-last memory.
@@ -38,11 +43,20 @@ def augment(images: Tensor, augmentations: Sequence[Augmentation], mean: Tensor,
     for augmentation in augmentations:
         if not augmentation.after_normalize:
             images = augmentation(images)
+    if size is not None:
+        images = resize(images, size)
     images = normalize(images, mean, std)
     for augmentation in augmentations:
         if augmentation.after_normalize:
             images = augmentation(images)
     return images.contiguous(memory_format=torch.channels_last)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Square images [B, 3, H, H] with another side, bilinear and antialiased; as they are if it is theirs."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.resize(images, [size, size], antialias=True)
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ class ImageDataModule(pl.LightningDataModule):
         resize: resize to this side, then crop `image_size` from it: at random in training, the centre otherwise.
         augment: augmentations of training batches, in this order.
         mix: MixUp and CutMix of training batches; null mixes nothing.
+        progressive: sides of the training images by share of the epochs, such as {32: 0, 64: 0.5}; see `BatchPipeline`.
         normalize: with the statistics of the training pixels (dataset), or of ImageNet (for its pretrained weights).
         num_workers: processes that read batches; 0 reads in the training process.
         images: for `predict`: an image file, or a folder of them, instead of images of the data set.
@@ -60,6 +61,7 @@ class ImageDataModule(pl.LightningDataModule):
         resize: int | None = None,
         augment: list[Augmentation] | None = None,
         mix: Mix | None = None,
+        progressive: dict[int, float] | None = None,
         normalize: Literal["dataset", "imagenet"] = "dataset",
         num_workers: int = 0,
         images: str | None = None,
@@ -74,7 +76,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.root, self.archive, self.md5 = Path(root).expanduser(), archive, md5
         self.batch_size, self.holdout, self.num_workers = batch_size, holdout, num_workers
         self.chosen_classes, self.normalize, self.images = classes, normalize, images
-        self.pipeline = BatchPipeline(image_size, resize, list(augment or []), mix)
+        self.pipeline = BatchPipeline(image_size, resize, list(augment or []), mix, progressive)
         self.sets: dict[str, IndexedImages] = {}
         self._mean_std: tuple[Tensor, Tensor] | None = None
 
@@ -162,7 +164,8 @@ class ImageDataModule(pl.LightningDataModule):
         """The batch as the network sees it, made on the device. See `BatchPipeline`."""
         mean, std = self._statistics(batch.images.device)
         if self.trainer.training:
-            return self.pipeline.train(batch, mean, std, len(self.info.class_ids), self._mixing)
+            epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
+            return self.pipeline.train(batch, mean, std, len(self.info.class_ids), epoch, epochs)
         return self.pipeline.evaluate(batch, mean, std)
 
     def state_dict(self) -> dict[str, int]:
@@ -234,12 +237,6 @@ class ImageDataModule(pl.LightningDataModule):
     @property
     def _stage(self) -> str:
         return self.trainer.state.fn.value if self.trainer and self.trainer.state.fn else "fit"
-
-    @property
-    def _mixing(self) -> bool:
-        """Whether this epoch mixes: not among the last ones that `mix` leaves out."""
-        mix, last = self.pipeline.mix, self.trainer.max_epochs
-        return mix is not None and (last in (None, -1) or self.trainer.current_epoch < last - mix.epochs_without)
 
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """mean and std as tensors [3]; kept, since to copy them to a GPU at every step would make it wait."""
