@@ -41,6 +41,7 @@ def small(archive, data_root) -> list[str]:
         "--model.width=0.125",
         "--model.stem=imagenet",
         "--trainer.accelerator=cpu",
+        "--trainer.precision=32-true",  # on every CPU
         "--trainer.max_epochs=2",
         "--trainer.log_every_n_steps=2",
     ]
