@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tiny_imagenet.report.figures import SMALL, hide_empty, new_figure, new_panels
 from tiny_imagenet.report.runs import Run
@@ -71,6 +71,9 @@ def condition_numbers(runs: Sequence[Run], columns: int = 3) -> Figure:
             line.set_color(colour)
         axis.set_title(run.label, fontsize=SMALL - 1, y=1.0, pad=3)
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
     hide_empty(axes)
     handles = [Line2D([], [], color=DEPTH(d), label=f"{name} layer") for name, d in (("first", 0.0), ("last", 1.0))]
     figure.legend(handles=handles, loc="upper right", ncols=2, fontsize=SMALL, frameon=False)

@@ -1,6 +1,7 @@
 """What all figures share: their look."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ SMALL = 8  # points
 
 
 def new_figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, layout: str | None = "constrained", **subplots: bool
+    width: float, height: float, rows: int = 1, columns: int = 1, layout: str | None = "constrained", **subplots: Any
 ) -> tuple[Figure, np.ndarray]:
     """An empty figure, in inches, and its axes [rows, columns]: a light grid, no frame.
 
