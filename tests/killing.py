@@ -1,5 +1,6 @@
-"""A callback that ends a training without warning, as kill -9 would, but within the test's process."""
+"""Callbacks that end a training without warning, by a signal or within the test's process."""
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -26,7 +27,17 @@ class KillAt(Callback):
     def _called(self, *args, **kwargs) -> None:
         self.calls += 1
         if self.calls > self.at:
-            raise Killed
+            self.end()
+
+    def end(self) -> None:
+        raise Killed
+
+
+class SigkillAt(KillAt):
+    """The same, by the signal itself: for a process of its own."""
+
+    def end(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class SignalAt(Callback):

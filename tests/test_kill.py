@@ -1,0 +1,97 @@
+"""Trainings that were killed with -9 at twenty random moments and resumed equal ones that were never stopped."""
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.archives import in_process
+from tests.test_resume import RECIPES, SAVE_OFTEN, assert_same, contents
+from tiny_imagenet import resume
+from tiny_imagenet.cli import main
+
+pytestmark = pytest.mark.slow
+
+# Of each recipe: after a random time, at a random file operation of some save, in the validation of either epoch.
+MOMENTS = [("time", "save", "validation")] * 4 + [("time", "save", "validation", "time")] * 2
+RECIPES_AND_MOMENTS = dict(zip(RECIPES, MOMENTS, strict=True))
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(folder: Path, argv: list[str], sabotage=lambda: None) -> int:
+    """Run `training.py` with these arguments in a process of its own; its exit status, negative if it was killed."""
+
+    def work() -> None:
+        os.chdir(folder)
+        sys.argv = ["training.py"]
+        torch.set_num_threads(1)
+        sabotage()
+        main(argv)
+
+    process = in_process(work)
+    process.join(timeout=120)
+    assert process.exitcode is not None, "it does not end"
+    return process.exitcode
+
+
+def kill_after(seconds: float) -> None:
+    timer = threading.Timer(seconds, kill)
+    timer.daemon = True
+    timer.start()
+
+
+def kill_while_saving(at: int) -> None:
+    """Kill in place of the `at`-th file operation of the saves; a file that should reach the disk is cut in half."""
+    count = 0
+
+    def counted(operation):
+        def instead(path, *others):
+            nonlocal count
+            count += 1
+            if count == at:
+                if operation is resume.to_disk and Path(path).is_file():
+                    os.truncate(path, os.path.getsize(path) // 2)
+                kill()
+            return operation(path, *others)
+
+        return instead
+
+    resume.to_disk, resume._link = counted(resume.to_disk), counted(resume._link)
+
+
+@pytest.mark.parametrize("recipe", RECIPES_AND_MOMENTS)
+def test_killed_at_a_random_moment_and_resumed_equals_never_stopped(small, tmp_path, recipe):
+    draw = random.Random(recipe)
+    fit = ["fit", "--config=defaults.yaml", *small, *SAVE_OFTEN, "--checkpoint.every_minutes=null", *RECIPES[recipe]]
+    started = time.monotonic()
+    assert train(tmp_path, fit) == 0
+    duration = time.monotonic() - started
+    runs = tmp_path / "runs" / "defaults"
+    expected = contents(runs / "version_0")
+    assert len(expected[1]) == 2
+
+    for moment in RECIPES_AND_MOMENTS[recipe]:
+        if moment == "time":
+            at = draw.uniform(0, duration)
+            status = train(tmp_path, fit, lambda at=at: kill_after(at))
+        elif moment == "save":
+            at = draw.randrange(1, 30)
+            status = train(tmp_path, fit, lambda at=at: kill_while_saving(at))
+        else:
+            at = draw.randrange(2)
+            callback = ["--trainer.callbacks+=tests.killing.SigkillAt", f"--trainer.callbacks.at={at}"]
+            status = train(tmp_path, [*fit, *callback, "--trainer.callbacks.hook=validation_batch_start"])
+        # A training that was faster than its killer is resumed all the same.
+        assert status == -signal.SIGKILL or moment == "time", f"{moment} {at}"
+        assert train(tmp_path, [*fit, "--ckpt_path=last"]) == 0
+        newest = max(runs.glob("version_*"), key=lambda run: int(run.name.removeprefix("version_")))
+        assert_same(contents(newest), expected, f"{recipe} killed: {moment} {at}")
