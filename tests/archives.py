@@ -9,7 +9,7 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-FILES = {"set/a.txt": b"one", "set/sub/b.bin": os.urandom(300_000), "set/sub/empty": b""}
+FILES = {"set/a.txt": b"one", "set/sub/b.bin": os.urandom(300_000), "set/sub/empty.txt": b""}
 EXPECTED = {name.removeprefix("set/"): content for name, content in FILES.items()}
 
 

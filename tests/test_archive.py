@@ -46,9 +46,9 @@ def _umask():
 
 
 def test_more_than_one_top_folder_is_kept(root, tmp_path):
-    files = {"train/a": b"1", "val/b": b"2", "./c": b"3"}
+    files = {"train/a.txt": b"1", "val/b.txt": b"2", "./c.txt": b"3"}
     path = write_zip(tmp_path / "set.zip", files)
-    assert contents(extracted([str(path)], None, root)) == {"train/a": b"1", "val/b": b"2", "c": b"3"}
+    assert contents(extracted([str(path)], None, root)) == {"train/a.txt": b"1", "val/b.txt": b"2", "c.txt": b"3"}
 
 
 @pytest.mark.parametrize("name", ["a b.zip", "50%#?.zip", "ä.zip"])
@@ -74,13 +74,13 @@ def test_another_archive_of_the_same_stem_takes_the_place(root, tmp_path, caplog
     path = write_zip(tmp_path / "set.zip")
     folder = extracted([str(path)], None, root)
     (folder / "packed").mkdir()
-    write_zip(path, {"set/new": b"new"})
-    assert contents(extracted([str(path)], None, root)) == {"new": b"new"}
+    write_zip(path, {"set/new.txt": b"new"})
+    assert contents(extracted([str(path)], None, root)) == {"new.txt": b"new"}
     assert "came from another archive" in caplog.text
     assert sorted(entry.name for entry in root.iterdir()) == [".lock", "set"]
     with pytest.raises(UserError, match="is " + md5_of(path)):
         extracted([str(path)], "0" * 32, root)
-    assert contents(folder) == {"new": b"new"}, "what was there stays until the new one is whole"
+    assert contents(folder) == {"new.txt": b"new"}, "what was there stays until the new one is whole"
 
 
 def test_the_same_bytes_with_another_time_are_not_extracted_again(root, tmp_path, monkeypatch):
@@ -165,7 +165,7 @@ def killed_at(monkeypatch, name, count):
     ("name", "count"), [("write", 1), ("write", 2), ("replace", 1), ("rename", 1), ("rename", 2), ("rmdir", 1)]
 )
 def test_killed_while_extracting_and_run_again(root, tmp_path, monkeypatch, name, count):
-    path = write_zip(tmp_path / "set.zip", {"set/old": b"old"})
+    path = write_zip(tmp_path / "set.zip", {"set/old.txt": b"old"})
     extracted([str(path)], None, root)
     write_zip(path)
     with monkeypatch.context() as patch:
@@ -174,7 +174,7 @@ def test_killed_while_extracting_and_run_again(root, tmp_path, monkeypatch, name
         process.join()
     assert process.exitcode == -signal.SIGKILL
     if (root / "set").exists():
-        assert contents(root / "set") in ({"old": b"old"}, EXPECTED)
+        assert contents(root / "set") in ({"old.txt": b"old"}, EXPECTED)
     assert contents(extracted([str(path)], None, root)) == EXPECTED
     assert sorted(entry.name for entry in root.iterdir()) == [".lock", "set"]
 

@@ -69,11 +69,11 @@ def test_how_a_download_comes_through(server, root, faults, requests):
 @pytest.mark.parametrize("etag", ['"2"', 'W/"2"', None])
 def test_a_file_that_changes_between_the_parts_starts_over(server, root, tmp_path, etag):
     def change():
-        server.content, server.etag = write_zip(tmp_path / "b.zip", {"set/new": b"new" * 70_000}).read_bytes(), etag
+        server.content, server.etag = write_zip(tmp_path / "b.zip", {"set/new.txt": b"new" * 70_000}).read_bytes(), etag
 
     server.etag = etag and etag.replace("2", "1")
     server.faults = ["stops", change]
-    assert contents(extracted([server.url], None, root)) == {"new": b"new" * 70_000}
+    assert contents(extracted([server.url], None, root)) == {"new.txt": b"new" * 70_000}
     assert server.requests[1], "the second request was for the rest"
     assert len(server.requests) == (2 if etag == '"2"' else 3), "If-Range spares the third"
 
@@ -90,9 +90,9 @@ def test_a_part_beyond_the_end(server, root, tmp_path, same):
     if same:
         (root / "set.zip.part").write_bytes(server.content)
     else:
-        server.content = write_zip(tmp_path / "b.zip", {"set/new": b"new"}).read_bytes()
+        server.content = write_zip(tmp_path / "b.zip", {"set/new.txt": b"new"}).read_bytes()
     server.etag, server.requests = "x", []
-    assert contents(extracted([server.url], None, root)) == (EXPECTED if same else {"new": b"new"})
+    assert contents(extracted([server.url], None, root)) == (EXPECTED if same else {"new.txt": b"new"})
     assert len(server.requests) == (1 if same else 2)
 
 

@@ -2,10 +2,14 @@
 
 import csv
 import json
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from jsonargparse import _common
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -105,6 +109,31 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp
         expected = model(image).softmax(dim=1)[0]
     assert predictions["a.png"]["id1"] == model.info.class_ids[expected.argmax()]
     assert float(predictions["a.png"]["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
+
+
+def test_a_checkpoint_that_names_a_class_to_make_runs_no_code(trained, tmp_path, monkeypatch):
+    """Lightning would make what the hyperparameters say with jsonargparse, which imports it, weights_only or not."""
+    (tmp_path / "strange.py").write_text(
+        "open('attacked', 'w').close()\nfrom torch.optim import SGD\nclass Code(SGD): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"] |= {
+        "_instantiator": "lightning.pytorch.cli.instantiate_module",
+        "optimizer": {"class_path": "strange.Code", "init_args": {"lr": 0.1}},
+    }
+    torch.save(checkpoint, "evil.ckpt")
+    monkeypatch.setitem(_common.parsing_settings, "import_paths_enforced", False)  # as where no command line was read
+    with suppress(Exception):
+        super(ImageClassifier, ImageClassifier).load_from_checkpoint("evil.ckpt", weights_only=True)
+    attacked = Path("attacked")
+    assert attacked.exists(), "without the guard the attack works, or it would show nothing"
+    attacked.unlink()
+    sys.modules.pop("strange")
+    with suppress(Exception):
+        ImageClassifier.load_from_checkpoint("evil.ckpt")
+    assert not attacked.exists()
 
 
 def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_mirror_image(run, small, trained, tmp_path):

@@ -10,7 +10,7 @@ import zipfile
 from collections import namedtuple
 
 import pytest
-from archives import FILES, write_tar, write_zip
+from archives import FILES, contents, write_tar, write_zip
 
 from tiny_imagenet.data import unpack as unpacking
 from tiny_imagenet.data.archive import extracted
@@ -44,7 +44,7 @@ def zip_link(path):
 
 def encrypted(path):
     """Set the bit in the local header and in the central directory."""
-    data = bytearray(write_zip(path, {"set/a": b"secret"}).read_bytes())
+    data = bytearray(write_zip(path, {"set/a.txt": b"secret"}).read_bytes())
     for mark, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         data[data.index(mark) + at] |= 1
     path.write_bytes(data)
@@ -53,11 +53,12 @@ def encrypted(path):
 def twice(path):
     with pytest.warns(UserWarning, match="Duplicate"):
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("set/a", b"1")
+            archive.writestr("set/a.txt", b"1")
             archive.writestr("set//a", b"2")
-            archive.writestr("set/a", b"2")
+            archive.writestr("set/a.txt", b"2")
 
 
+BOTH = "both a file and a folder"
 HOSTILE = {
     "absolute.zip": (lambda path: write_zip(path, {**FILES, "/tmp/out": b""}), "absolute"),
     "parent.zip": (lambda path: write_zip(path, {**FILES, "set/../../out": b""}), "outside"),
@@ -67,8 +68,14 @@ HOSTILE = {
     "encrypted.zip": (encrypted, "encrypted"),
     "bzip2.zip": (lambda path: write_zip(path, compression=zipfile.ZIP_BZIP2), "compression type 12"),
     "twice.zip": (twice, "twice"),
-    "file_and_folder.zip": (lambda path: write_zip(path, {"set/a": b"1", "set/a/b": b"2"}), "both a file and a folder"),
-    "folder_and_file.zip": (lambda path: write_zip(path, {"set/a/b": b"2", "set/a": b"1"}), "both a file and a folder"),
+    "file_and_folder.zip": (
+        lambda path: write_zip(path, {"set/a.txt": b"1", "set/a.txt/b.txt": b"2"}),
+        BOTH,
+    ),
+    "folder_and_file.zip": (
+        lambda path: write_zip(path, {"set/a.txt/b.txt": b"2", "set/a.txt": b"1"}),
+        BOTH,
+    ),
     "absolute.tar": (lambda path: write_tar(path, [*FILES.items(), ("/tmp/out", b"")], "w"), "absolute"),
     "parent.tgz": (lambda path: write_tar(path, [*FILES.items(), ("../out", b"")]), "outside"),
     "symlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.SYMTYPE), b"")]), "a link"),
@@ -99,8 +106,28 @@ def test_a_bomb_is_refused_by_what_it_declares(root, tmp_path, monkeypatch, suff
         extracted([str(path)], None, root)
 
 
+@pytest.mark.parametrize("write", [write_zip, lambda path, files: write_tar(path, files.items())], ids=["zip", "tar"])
+def test_only_data_is_written(root, tmp_path, caplog, write):
+    """A config may choose the folder, which may be one that programs look for code or settings in."""
+    others = ["__init__.py", "a.pth", "lib.so", "run", ".ssh/config.txt", "sub/.bashrc", ".hidden.png", "Makefile"]
+    wanted = ["sub/a.JPEG", "b.png", "wnids.txt", "data_batch_1.bin"]
+    path = write(
+        tmp_path / f"set.{'zip' if write is write_zip else 'tgz'}", {f"set/{n}": b"x" for n in others + wanted}
+    )
+    with caplog.at_level("INFO"):
+        found = contents(extracted([str(path)], None, root))
+    assert sorted(found) == sorted(wanted)
+    assert "no data, such as set/__init__.py" in caplog.text
+
+
+def test_an_archive_without_a_name_or_with_a_hidden_one_is_refused(root, tmp_path):
+    for name in (".ssh.zip", ".zip"):
+        with pytest.raises(UserError, match="names no archive"):
+            extracted([str(write_zip(tmp_path / name))], None, root)
+
+
 def test_a_bomb_that_declares_less_writes_no_more_than_that(root, tmp_path, written):
-    data = bytearray(write_zip(tmp_path / "lie.zip", {"a": bytes(10**7)}, zipfile.ZIP_DEFLATED).read_bytes())
+    data = bytearray(write_zip(tmp_path / "lie.zip", {"a.txt": bytes(10**7)}, zipfile.ZIP_DEFLATED).read_bytes())
     for mark, at in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
         struct.pack_into("<I", data, data.index(mark) + at, 5000)
     (tmp_path / "lie.zip").write_bytes(data)
@@ -111,7 +138,7 @@ def test_a_bomb_that_declares_less_writes_no_more_than_that(root, tmp_path, writ
 
 def test_more_bytes_than_declared_are_never_written(root, tmp_path, monkeypatch, written):
     """Whatever a reader returns: the rule doesn't rest on zipfile's own."""
-    path = write_zip(tmp_path / "set.zip", {"a": b"12345"})
+    path = write_zip(tmp_path / "set.zip", {"a.txt": b"12345"})
     monkeypatch.setattr(unpacking, "_chunks", lambda *_: iter([b"1234", b"56", b"7" * 10**6]))
     with pytest.raises(UserError, match="has not the 5 bytes"):
         extracted([str(path)], None, root)
@@ -121,7 +148,7 @@ def test_more_bytes_than_declared_are_never_written(root, tmp_path, monkeypatch,
 def test_a_header_of_gigabytes_does_not_fill_the_memory(root, tmp_path):
     name = tarfile.TarInfo("././@LongLink")
     name.type, name.size = tarfile.GNUTYPE_LONGNAME, 1 << 33
-    path = write_tar(tmp_path / "set.tar.gz", [("set/a", b"1")])
+    path = write_tar(tmp_path / "set.tar.gz", [("set/a.txt", b"1")])
     path.write_bytes(
         gzip.compress(gzip.decompress(path.read_bytes())[:1024] + name.tobuf(tarfile.GNU_FORMAT) + bytes(10**6))
     )
@@ -175,7 +202,7 @@ def test_an_archive_of_nothing(root, tmp_path, suffix):
 
 
 def test_a_damaged_header_is_not_taken_for_the_end(root, tmp_path):
-    path = write_tar(tmp_path / "set.tar", [("a", b"1"), ("b", b"2")], "w")
+    path = write_tar(tmp_path / "set.tar", [("a.txt", b"1"), ("b.txt", b"2")], "w")
     data = bytearray(path.read_bytes())
     data[1024 + 5] ^= 1  # in the second header, after the first and its one block
     path.write_bytes(data)

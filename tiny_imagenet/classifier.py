@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import lightning.pytorch as pl
 import torch
@@ -71,6 +72,14 @@ class ImageClassifier(pl.LightningModule):
         self.starting_weights = weights
         self.network: nn.Module | None = None
         self.info: DatasetInfo | None = None
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> Self:
+        """See Lightning's; of a checkpoint from anyone, nothing but weights and plain values is taken."""
+        # Lightning would import what a checkpoint names as its instantiator.
+        return super().load_from_checkpoint(
+            checkpoint_path, **({"weights_only": True} | options | {"_instantiator": None})
+        )
 
     def setup(self, stage: str) -> None:
         if stage != "fit" and self.info is not None:

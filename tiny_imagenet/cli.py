@@ -15,13 +15,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
-from tiny_imagenet import hardware
+from tiny_imagenet import allowed, hardware
 from tiny_imagenet.callbacks import EpochLines, EpochStatistics, Predictions, TestResults, TrainingImages
 from tiny_imagenet.changes import compare, flat
 from tiny_imagenet.classifier import ImageClassifier
@@ -90,7 +90,7 @@ def _message(error: BaseException | None) -> str | None:
     if isinstance(first, ArgumentError):
         options = flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text()))
         names = [option.replace("data.init_args.", "data.") for option in options]
-        return explained(str(first), names, [c.__name__ for base in NAMED_IN_CONFIGS for c in _subclasses(base)])
+        return explained(first, names, [c.__name__ for base in NAMED_IN_CONFIGS for c in _subclasses(base)])
     return None
 
 
@@ -111,6 +111,7 @@ class Cli(LightningCLI):
 
     def __init__(self, target: Plan) -> None:
         self.target = target
+        _restrict_configs()
         # A callback in a config is added to these, and cannot drop them.
         standing = [
             EpochStatistics(),
@@ -140,6 +141,9 @@ class Cli(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config, target = self.config[self.subcommand], self.target
+        if config.ckpt_path and not target.checkpoint:
+            raise UserError(f"ckpt_path: {config.ckpt_path} stands in a config; give it on the command line instead.")
+        config.weights_only = True  # whatever a config says
         config.trainer.precision = hardware.set_up(config.trainer.accelerator, config.trainer.precision)
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
@@ -167,6 +171,19 @@ class RunConfig(SaveConfigCallback):
         if trainer.is_global_zero:
             text = yaml.safe_dump(_sections(self.parser, self.config), sort_keys=False)
             replace_text(Path(trainer.default_root_dir) / "config.yaml", text)
+
+
+def _restrict_configs() -> None:
+    """Let configs name classes of allowed modules only, as judged by where a class is defined."""
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*allowed.MODULES, *allowed.users_modules()],
+        # Where any object will do, a class is refused or stays a dictionary; nothing is made of it.
+        validate_subclass_spec_in_any=True,
+        instantiate_subclass_spec_in_any=False,
+        # Lightning allows parts of a config to be URLs.
+        config_read_mode_fsspec_enabled=False,
+    )
 
 
 @rank_zero_only
@@ -224,6 +241,8 @@ def _show_log() -> None:
     warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
     # The sampler continues a resumed epoch where it was.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    # Frozen layers are meant to be.
+    warnings.filterwarnings("ignore", message="Found .* in eval mode")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda note: "Tip:" not in note.getMessage())
     package = logging.getLogger("tiny_imagenet")

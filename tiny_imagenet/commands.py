@@ -103,7 +103,8 @@ def _fit_target(name: str, asked: str | None) -> tuple[Path, Path | None]:
             return run, checkpoint
         older = [str(path.parent.parent) for path in sorted((RUNS / name).glob("version_*/checkpoints/last.ckpt"))]
         hint = f" Older runs that have one: {', '.join(older)}." if older else ""
-        log.warning(f"--ckpt_path last: no checkpoint in {run} to go on from; starting afresh in {new_run}.{hint}")
+        place = run if newest >= 0 else RUNS / name
+        log.warning(f"--ckpt_path last: no checkpoint in {place} to go on from; starting afresh in {new_run}.{hint}")
         return new_run, None
     checkpoint = _existing(asked)
     # last.ckpt and previous.ckpt go on where they are; what was best once starts a run of its own.

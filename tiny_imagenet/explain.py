@@ -4,26 +4,35 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from tiny_imagenet.allowed import refusal
+
 KEY = re.compile(r'Parser key "([^"]+)"')
 UNRECOGNIZED = re.compile(r"unrecognized arguments: (.*)")
 NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
+REFUSED = re.compile(r"Importing '([^']+)' is not allowed")
+TAG = re.compile(r"constructor for the tag 'tag:yaml.org,2002:([^']+)'")
 NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 WRONG_TYPE = re.compile(r"Expected an? (?:<class '(\w+)'>|typing\.(Literal\[.*?\]))\.? (?:Got value: (.*))")
 VALUE = re.compile(r"Given value: (.+)")
 
 
-def explained(error: str, options: Iterable[str], classes: Iterable[str]) -> str:
+def explained(problem: Exception, options: Iterable[str], classes: Iterable[str]) -> str:
     """What is wrong with a command line or config, and the nearest right word.
 
     Args:
-        error: jsonargparse's message.
+        problem: jsonargparse's error.
         options: dotted names of the options that there are, such as `model.arch`.
         classes: names of the classes that a config may name.
 
     Returns:
         One line; the message itself where it is of a kind that is not known here.
     """
+    error = str(problem)
     where = ".".join(key for key in KEY.findall(error))
+    if match := REFUSED.search(_with_causes(problem)):
+        return refusal(where, match[1])
+    if match := TAG.search(error):
+        return f"A config has the YAML tag !!{match[1]}. It could run code; configs hold plain values and class paths."
     if match := UNRECOGNIZED.search(error):
         wrong = match[1].split()[0].split("=")[0].lstrip("-")
         return f"There is no option --{wrong}.{_nearest(wrong, options, '--')}"
@@ -39,6 +48,15 @@ def explained(error: str, options: Iterable[str], classes: Iterable[str]) -> str
     if types and (match := VALUE.search(error)):
         return f"{where} must be {' or '.join(types)} or null, not {match[1].strip()!r}."
     return error
+
+
+def _with_causes(error: BaseException | None) -> str:
+    """All that was said: after a refusal in a file that a config names, jsonargparse goes on to another error."""
+    texts = []
+    while error is not None:
+        texts.append(str(error))
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)
 
 
 def _nearest(wrong: str, right: Iterable[str], prefix: str = "") -> str:

@@ -242,7 +242,7 @@ def _local_path(source: str) -> Path | None:
 def _name(source: str) -> str:
     path = _local_path(source)
     name = path.name if path else unquote(urlsplit(source).path).rpartition("/")[2]
-    if not SUFFIX.search(name) or SUFFIX.sub("", name) in ("", ".", ".."):
+    if not SUFFIX.search(name) or name.startswith("."):
         if path and path.is_dir():
             raise UserError(f"{source} is a folder, not an archive: give --data.root {source} --data.archive null.")
         raise UserError(f"{source} names no archive: .zip, .tar, .tar.gz and .tgz are known.")

@@ -1,6 +1,7 @@
 """Zip and tar archives to plain files, refusing whatever could land elsewhere or fill the disk."""
 
 import gzip
+import logging
 import os
 import re
 import stat
@@ -13,8 +14,14 @@ from typing import NamedTuple
 
 from tiny_imagenet.data.disk import disk_errors, require_free
 from tiny_imagenet.data.progress import progress
+from tiny_imagenet.data.scan import EXTENSIONS
 from tiny_imagenet.errors import UserError
 
+log = logging.getLogger(__name__)
+
+# What data sets consist of. A config may choose the folder that an archive is extracted to, and what is extracted must
+# then be nothing that a program runs or reads as its settings.
+DATA = (*EXTENSIONS, ".txt", ".csv", ".json", ".xml", ".html", ".bin")
 SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
 
 MAX_BYTES = 10 * 10**9  # that an archive may unpack to
@@ -42,7 +49,7 @@ def looks_whole(archive: Path) -> bool:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write the regular files of a zip (stored or deflated), tar or tar.gz archive into an empty folder.
+    """Write the data files (see DATA) of a zip (stored or deflated), tar or tar.gz archive into an empty folder.
 
     Permissions, owners and times are not taken over. What fails leaves files behind.
 
@@ -56,6 +63,10 @@ def unpack(archive: Path, folder: Path) -> None:
             members = list(_members(opened, archive))
             if not members:
                 raise EOFError("it holds nothing")
+        left_out = next((member.path for member in members if not _is_wanted(member)), None)
+        if left_out is not None:
+            members = [member for member in members if _is_wanted(member)]
+            log.info(f"{archive}: files that are no data, such as {left_out}, are left out.")
         needed = sum(-(-member.size // BLOCK) * BLOCK for member in members)
         require_free(folder, needed)
         with disk_errors(folder, needed), progress("extracting", len(members), " files") as advance:
@@ -156,6 +167,11 @@ def _tar_members(opened: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
     opened.fileobj.seek(opened.offset)
     if not (end := opened.fileobj.read(CHUNK)[: tarfile.BLOCKSIZE]) or any(end) or len(end) < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it ends before its end mark")
+
+
+def _is_wanted(member: _Member) -> bool:
+    hidden = any(part.startswith(".") for part in member.path.split("/"))
+    return not hidden and (member.is_folder or member.path.lower().endswith(DATA))
 
 
 def _refusal(archive: Path, name: str, what: str) -> str:
