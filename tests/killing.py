@@ -24,20 +24,25 @@ class KillAt(Callback):
         self.at, self.calls = at, 0
         setattr(self, f"on_{hook}", self._called)
 
-    def _called(self, *args, **kwargs) -> None:
+    def _called(self, trainer, *args, **kwargs) -> None:
         self.calls += 1
         if self.calls > self.at:
-            self.end()
+            self.end(trainer.global_rank)
 
-    def end(self) -> None:
+    def end(self, rank: int) -> None:
         raise Killed
 
 
 class SigkillAt(KillAt):
-    """The same, by the signal itself: for a process of its own."""
+    """The same, by the signal itself, for a process of its own: that of `rank`, or each if it is None."""
 
-    def end(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self, hook: str, at: int, rank: int | None = None) -> None:
+        super().__init__(hook, at)
+        self.rank = rank
+
+    def end(self, rank: int) -> None:
+        if self.rank in (None, rank):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class SignalAt(Callback):

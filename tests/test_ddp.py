@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -61,6 +62,44 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     }
     assert results[1][0]["loss"] == pytest.approx(results[2][0]["loss"], rel=1e-5)
     assert results[2][0]["images"] == 48
+
+
+def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(launch, small, tmp_path):
+    fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
+    kill = ["--trainer.callbacks+=tests.killing.SigkillAt", "--trainer.callbacks.hook=train_batch_start"]
+    status, output = launch(*fit, *kill, "--trainer.callbacks.at=10", "--trainer.callbacks.rank=1")
+    assert status == 1
+    assert "error: The connection to another process of this training is lost" in output
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] in (8, 10)
+    status, output = launch(*fit, "--ckpt_path=last")
+    assert status == 0, output
+    assert contents(last.parents[1])[2] == 16
+
+
+def test_two_nodes_of_torchrun_train_as_two_devices_do(launch, small, tmp_path):
+    options = [*small, "--data.batch_size=8", "--trainer.max_epochs=1"]
+    assert launch("fit", *options, *TWO)[0] == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    nodes = ["--trainer.num_nodes=2", "--trainer.devices=1", "--trainer.strategy=ddp"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1",
+               "--master_addr=127.0.0.1", f"--master_port={port}"]  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [*command, f"--node_rank={rank}", str(ROOT / "training.py"), "fit", *options, *nodes, "--name=nodes"],
+            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    assert sum(output.count("epoch 1/1 |") for output in outputs) == 1, "only one process prints"
+    runs = tmp_path / "runs"
+    assert [path.name for path in (runs / "nodes").iterdir()] == ["version_0"]
+    assert_same(contents(runs / "nodes" / "version_0"), contents(runs / "defaults" / "version_0"))
 
 
 def test_every_image_of_an_epoch_is_on_one_rank(launch, small, tmp_path):

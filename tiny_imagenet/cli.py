@@ -4,8 +4,6 @@ This file alone knows jsonargparse; `commands.plan` has turned what the user typ
 """
 
 import logging
-import os
-import pickle
 import shlex
 import sys
 import warnings
@@ -30,6 +28,7 @@ from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.explain import explained
+from tiny_imagenet.faults import told
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.resume import Interrupted, RunCheckpoint
 
@@ -68,30 +67,14 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2 if isinstance(error, ArgumentError) else 1)
 
 
-def _message(error: BaseException | None) -> str | None:
-    """What to tell the user of an error, wherever among its causes the telling one is; None for a fault of our own."""
-    first = error
-    while error is not None:
-        match error:
-            case UserError():
-                return str(error)
-            case torch.OutOfMemoryError():
-                return (
-                    "out of memory: lower --data.batch_size, and keep the recipe's batch with "
-                    f"--trainer.accumulate_grad_batches. ({str(error).splitlines()[0]})"
-                )
-            case pickle.UnpicklingError():
-                return (
-                    "The checkpoint holds more than weights and plain values. It might run code, so it is not opened."
-                )
-            case FileNotFoundError(filename=gone) if "tfevents" in str(gone):
-                return f"The run's folder was moved or deleted while it was written to: {os.fsdecode(gone)} is gone."
-        error = error.__cause__ or error.__context__
-    if isinstance(first, ArgumentError):
+def _message(error: Exception) -> str | None:
+    """What to tell the user of an error; None of a fault of our own."""
+    message = told(error)
+    if message is None and isinstance(error, ArgumentError):
         options = flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text()))
         names = [option.replace("data.init_args.", "data.") for option in options]
-        return explained(first, names, [c.__name__ for base in NAMED_IN_CONFIGS for c in _subclasses(base)])
-    return None
+        return explained(error, names, [c.__name__ for base in NAMED_IN_CONFIGS for c in _subclasses(base)])
+    return message
 
 
 def _run(target: Plan) -> None:
