@@ -1,0 +1,86 @@
+"""The benchmark: how it times, and that what it compares does the same work."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as F
+
+from tests.jpegs import packed_of, write_jpegs
+from tiny_imagenet.benchmark import pipelines, steps
+from tiny_imagenet.benchmark.memory import reading_memory
+from tiny_imagenet.benchmark.timing import Contestant, race, ratio
+from tiny_imagenet.data import TinyImageNetDataModule
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(archive, data_root):
+    module = TinyImageNetDataModule(str(data_root), str(archive), None, batch_size=16)
+    module.setup("fit")
+    return module
+
+
+def test_a_race_tells_how_many_times_as_fast():
+    def sleeping(seconds: float) -> Contestant:
+        return Contestant(lambda: time.sleep(seconds) or 10)
+
+    rates = race({"slow": sleeping(0.02), "fast": sleeping(0.005)}, rounds=3, seconds=0.1)
+    assert [len(each) for each in rates.values()] == [3, 3]
+    assert max(rates["slow"]) <= 500, "10 images in 0.02 s"
+    assert 2 < ratio(rates, "fast", "slow") < 6
+
+
+def test_what_was_ready_is_not_timed():
+    calls = []
+    race({"a": Contestant(lambda: calls.append(time.perf_counter()) or 1, untimed=5)}, rounds=2, seconds=0.0)
+    assert len(calls) == 10, "a turn of no time has untimed pieces only"
+
+
+@pytest.mark.parametrize("recipe", pipelines.OURS)
+def test_torchvision_s_transforms_are_of_the_same_kind(data, recipe):
+    """The same shapes and about the same statistics: neither side leaves work out."""
+    size, info = data.pipeline.image_size, data.info
+    transform = pipelines.torchvisions(recipe, size, info.mean, info.std)
+    torch.manual_seed(0)
+    images = data.sets["train"][np.arange(len(data.sets["train"]))][0]
+    theirs = torch.stack([transform(F.to_pil_image(image)) for image in images])
+    mean, std = torch.tensor(info.mean), torch.tensor(info.std)
+    ours = pipelines.augment(images, pipelines.OURS[recipe], mean, std)
+    assert theirs.shape == ours.shape and theirs.dtype == ours.dtype
+    assert abs(theirs.mean() - ours.mean()) < 0.1 and abs(theirs.std() - ours.std()) < 0.1
+
+
+def test_each_way_yields_whole_batches(data):
+    files = data.sets["train"].files.folder
+    transform = pipelines.torchvisions("crop + flip", 64, data.info.mean, data.info.std)
+    # Batches of an epoch are dealt evenly: 115 images make 10 of 8 and 5 of 7.
+    assert pipelines.packed(data, pipelines.OURS["crop + flip"], 8, CPU).step() in (7, 8)
+    assert pipelines.reading(data, 8).step() in (7, 8)
+    assert pipelines.image_files(files, transform, 8, 0, CPU)[0].step() == 8
+    batches = pipelines.image_files(files, pipelines.ancestors(), 2, 0, CPU)[1]
+    assert next(batches)[0].shape == (2, 3, 224, 224)
+
+
+@pytest.mark.slow
+def test_fit_is_timed_beside_a_bare_loop_and_to_its_first_step(small):
+    options = ["--config=resnet18_aug.yaml", *small, "--data.batch_size=4"]
+    found = steps.fit_beside_bare_loop(options, steps=28)
+    assert found["turns"] == 1 and found["images_per_s"] > 0
+    assert 0.1 < found["ratio"] < 1.5
+    # ResNet-18 at an eighth of its width: forward and backward take three times the forward's arithmetic.
+    assert 1e6 < found["flops_per_image"] < 1e8
+    reached = list(steps.first_step(options).values())
+    assert reached == sorted(reached) and 1 < reached[0] < 120
+
+
+@pytest.mark.slow
+def test_processes_share_the_packed_images(tmp_path):
+    images = packed_of(write_jpegs(tmp_path / "train"), size=256)
+    one, four = (reading_memory(images, processes) for processes in (1, 4))
+    if one is None:
+        pytest.skip("this system does not tell what processes share")
+    whole = images.images.nbytes / 2**20
+    assert one > 0.8 * whole and four < 0.5 * 4 * one

@@ -1,0 +1,136 @@
+"""From stored images to what a network sees: this project's way, and those that people use instead."""
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from tiny_imagenet.benchmark.timing import Contestant
+from tiny_imagenet.data import ImageDataModule
+from tiny_imagenet.data.augment import (
+    Augmentation,
+    ColorJitter,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    TrivialAugmentWide,
+    augment,
+)
+from tiny_imagenet.data.loader import Batch, batch_loader
+from tiny_imagenet.data.pipeline import BatchPipeline
+from tiny_imagenet.data.sampler import TrainBatches
+
+PREFETCH = 2  # batches that each worker process keeps ready, DataLoader's default
+JITTER = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.1}
+
+# The same recipes for whole batches here and for single images with torchvision.
+OURS: dict[str, list[Augmentation]] = {
+    "crop + flip": [RandomCrop(padding=8), RandomHorizontalFlip()],
+    "crop + flip + jitter": [RandomCrop(padding=8), RandomHorizontalFlip(), ColorJitter(**JITTER)],
+    "TrivialAugment + crop + flip + erasing": [
+        TrivialAugmentWide(), RandomCrop(padding=8), RandomHorizontalFlip(), RandomErasing(p=0.1),
+    ],
+}  # fmt: skip
+
+
+def torchvisions(recipe: str, size: int, mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
+    """A recipe of OURS as transforms of a PIL image."""
+    crop = [v2.RandomCrop(size, padding=size // 8), v2.RandomHorizontalFlip()]
+    as_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+    return v2.Compose(
+        {
+            "crop + flip": [*crop, *as_tensor],
+            "crop + flip + jitter": [*crop, v2.ColorJitter(**JITTER), *as_tensor],
+            "TrivialAugment + crop + flip + erasing": [
+                v2.TrivialAugmentWide(), *crop, *as_tensor, v2.RandomErasing(p=0.1),
+            ],
+        }[recipe]
+    )  # fmt: skip
+
+
+def ancestors() -> v2.Compose:
+    """The transforms of the script that this project descends from, which trains at 224×224."""
+    return v2.Compose(
+        [
+            v2.Resize(250), v2.RandomCrop(224), v2.RandomHorizontalFlip(0.2), v2.ColorJitter(**JITTER),
+            v2.ToImage(), v2.ToDtype(torch.float32, scale=True),
+        ]
+    )  # fmt: skip
+
+
+def packed(
+    data: ImageDataModule, augmentations: list[Augmentation], batch_size: int, device: torch.device,
+    workers: int = 0, size: int | None = None,
+) -> Contestant:  # fmt: skip
+    """Packed images, in batches, to normalised ones on the device."""
+    images = data.sets["train"]
+    loader = batch_loader(images, TrainBatches(len(images), batch_size, 0, lambda: (0, 0)), workers)
+    batches = _endless(loader)
+    pipeline = BatchPipeline(size or data.pipeline.image_size, None, augmentations, None)
+    mean, std = (torch.tensor(figure, device=device) for figure in (data.info.mean, data.info.std))
+
+    def step() -> int:
+        batch = next(batches)
+        on_device = Batch(batch.images.to(device, non_blocking=True), batch.targets, batch.seed)
+        return len(pipeline.train(on_device, mean, std, len(data.classes.ids), 0, None)[0])
+
+    return Contestant(step, untimed=1 + workers * PREFETCH)
+
+
+def reading(data: ImageDataModule, batch_size: int) -> Contestant:
+    """Packed images, in batches, and nothing else."""
+    images = data.sets["train"]
+    batches = _endless(batch_loader(images, TrainBatches(len(images), batch_size, 0, lambda: (0, 0)), 0))
+    return Contestant(lambda: len(next(batches).images))
+
+
+def one_augmentation(
+    data: ImageDataModule, augmentation: Augmentation, batch_size: int, device: torch.device
+) -> Contestant:
+    """One augmentation and the normalisation of a batch that is on the device already."""
+    images = data.sets["train"][range(batch_size)][0].to(device)
+    mean, std = (torch.tensor(figure, device=device) for figure in (data.info.mean, data.info.std))
+    return Contestant(lambda: len(augment(images, [augmentation], mean, std)))
+
+
+def image_files(
+    folder: Path, transform: Callable[..., Any], batch_size: int, workers: int, device: torch.device
+) -> tuple[Contestant, Iterator[tuple[Tensor, Tensor]]]:
+    """torchvision's ImageFolder, a transform of each image, and worker processes; and the batches themselves."""
+    loader = DataLoader(
+        ImageFolder(str(folder), transform), batch_size, shuffle=True, num_workers=workers, drop_last=True,
+        pin_memory=device.type == "cuda", persistent_workers=workers > 0,
+    )  # fmt: skip
+    batches = _endless(loader)
+
+    def step() -> int:
+        return len(next(batches)[0].to(device, non_blocking=True))
+
+    return Contestant(step, untimed=1 + workers * PREFETCH), batches
+
+
+def kornias(data: ImageDataModule, batch_size: int, device: torch.device) -> Contestant | None:
+    """Crop and flip by kornia of a batch that is on the device already; None where it is not installed."""
+    if importlib.util.find_spec("kornia") is None:
+        return None
+    from kornia.augmentation import AugmentationSequential, Normalize
+    from kornia.augmentation import RandomCrop as Crop
+    from kornia.augmentation import RandomHorizontalFlip as Flip
+
+    size = data.pipeline.image_size
+    transform = AugmentationSequential(
+        Crop((size, size), padding=size // 8), Flip(p=0.5), Normalize(data.info.mean, data.info.std)
+    )
+    images = data.sets["train"][range(batch_size)][0].to(device)
+    return Contestant(lambda: len(transform(images.float() / 255)))
+
+
+def _endless(loader: DataLoader) -> Iterator[Any]:
+    while True:
+        yield from loader

@@ -1,0 +1,116 @@
+"""What is measured of each stage, from files to training steps, and beside what."""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tiny_imagenet.benchmark import pipelines, steps
+from tiny_imagenet.benchmark.timing import race
+from tiny_imagenet.data import ImageDataModule
+from tiny_imagenet.data.augment import (
+    ColorJitter,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    TrivialAugmentWide,
+)
+from tiny_imagenet.data.pack_workers import decode_all
+from tiny_imagenet.data.scan import ImageFiles
+
+BATCH = 128
+OURS, TORCHVISION, ANCESTOR = "this project", "torchvision v2 per image", "the ancestor (PIL, 250 to 224)"
+Rates = dict[str, list[float]]  # images/s in each round
+
+
+def image_stages(
+    data: ImageDataModule, device: torch.device, workers: int, options: argparse.Namespace
+) -> dict[str, Rates]:
+    """Of packing, reading, each augmentation, and whole pipelines beside other people's with `workers` processes."""
+    files = data.packed("train").files
+    single = [RandomCrop(padding=8), RandomResizedCrop(64), RandomHorizontalFlip(), ColorJitter(**pipelines.JITTER),
+              TrivialAugmentWide(), RandomErasing(p=0.1)]  # fmt: skip
+    parts = {"read a batch": pipelines.reading(data, BATCH)}
+    parts |= {type(each).__name__: pipelines.one_augmentation(data, each, BATCH, device) for each in single}
+    if kornia := pipelines.kornias(data, BATCH, device):
+        parts["kornia's crop and flip"] = kornia
+    found = {"parts": {"decode and pack": [packing(files) for _ in range(2)]}}
+    found["parts"] |= race(parts, options.rounds, options.seconds)
+    for recipe, augmentations in pipelines.OURS.items():
+        transform = pipelines.torchvisions(recipe, data.pipeline.image_size, data.info.mean, data.info.std)
+        beside = {
+            OURS: pipelines.packed(data, augmentations, BATCH, device),
+            TORCHVISION: pipelines.image_files(files.folder, transform, BATCH, workers, device)[0],
+        }
+        if recipe == "crop + flip":
+            beside[ANCESTOR] = pipelines.image_files(files.folder, pipelines.ancestors(), BATCH, workers, device)[0]
+        found[recipe] = race(beside, options.rounds, options.seconds)
+    return found
+
+
+def packing(files: ImageFiles, count: int = 10_000) -> float:
+    """Images/s of decoding the first images of a set and writing them, at 64×64."""
+    each = (files.names, files.labels, files.sizes, files.times)
+    some = ImageFiles(files.folder, files.class_ids, *(values[:count] for values in each))
+    with tempfile.TemporaryDirectory(dir=files.folder.parent) as folder:
+        path = Path(folder) / "pixels.npy"
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(some), 64, 64, 3))
+        start = time.perf_counter()
+        decode_all(some, 64, path)
+        return len(some) / (time.perf_counter() - start)
+
+
+def training_steps(
+    data: ImageDataModule, fit_options: list[str], device: torch.device, workers: int, options: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """`fit` beside a bare loop; on a CPU also beside the ancestor's training at 224×224."""
+    train, found = data.sets["train"], {}
+    if device.type == "cuda":
+        shapes, recipe = [(f"resnet{depth}", size) for depth in (18, 34, 50) for size in (256, 1024)], []
+    else:
+        shapes, recipe = [("resnet18", BATCH)], ["--model.stem=imagenet"]
+    for arch, batch_size in shapes:
+        of_shape = [f"--config={arch}_aug.yaml", f"--data.batch_size={batch_size}", *recipe, *fit_options]
+        result = steps.fit_beside_bare_loop(of_shape, min(options.steps, len(train) // batch_size))
+        peak = steps.peak_flops(device, result["precision"])
+        found[f"{arch}, batch {batch_size}"] = result | {
+            "share_of_peak": result["flops_per_image"] * result["images_per_s"] / peak
+        }
+    if device.type != "cuda":
+        ancestor = steps.ancestors_training(train.files.folder, workers, device, len(data.classes.ids))
+        rates = race({ANCESTOR: ancestor}, 2, options.seconds)[ANCESTOR]
+        found[ANCESTOR] = {"images_per_s": statistics.median(rates)}
+    return found
+
+
+def start_up(fit_options: list[str], rounds: int) -> dict[str, list[float]]:
+    """Seconds from the command to the first step, by what they were spent on, and of the imports alone, in turns."""
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        found.setdefault("import lightning.pytorch.cli", []).append(steps.import_seconds())
+        for what, seconds in steps.first_step(["--config=resnet18_aug.yaml", *fit_options]).items():
+            found.setdefault(what, []).append(seconds)
+    return found
+
+
+def curves(data: ImageDataModule, device: torch.device, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Median images/s of crop and flip against batch size, image size and number of the loader's worker processes."""
+
+    def packed(batch_size: int = BATCH, **others: int) -> pipelines.Contestant:
+        return pipelines.packed(data, pipelines.OURS["crop + flip"], batch_size, device, **others)
+
+    lines = {
+        "batch size": {str(n): packed(n) for n in (32, 64, 128, 256, 512, 1024)},
+        "image size (pixels)": {str(n): packed(size=n) for n in (32, 48, 64, 96, 128)},
+        "worker processes": {str(n): packed(workers=n) for n in (0, 1, 2, 4)},
+    }
+    return {
+        quantity: {value: statistics.median(rates) for value, rates in race(line, options.rounds, 1.0).items()}
+        for quantity, line in lines.items()
+    }

@@ -1,0 +1,178 @@
+"""Training steps: `fit` as people run it beside a bare loop, and the time from the command to the first step."""
+
+import copy
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import get_model
+
+from tiny_imagenet.benchmark.pipelines import ancestors, image_files
+from tiny_imagenet.benchmark.timing import Contestant, synchronize
+from tiny_imagenet.commands import CONFIGS
+from tiny_imagenet.files import replace_text
+from tiny_imagenet.optim import parameter_groups
+
+TRAINING = CONFIGS.parent / "training.py"
+
+
+class BareLoop(Callback):
+    """Runs a bare loop on one resident batch in turns with `fit`, and writes how the two compare.
+
+    Args:
+        out: JSON file to write: images/s of both, the median of their ratio over the turns, and the arithmetic.
+        turn: steps of each in a turn.
+    """
+
+    WARM_UP = 1  # turns that do not count
+
+    def __init__(self, out: str, turn: int = 10) -> None:
+        self.out, self.turn = out, turn
+        self.fit_seconds: list[float] = []
+        self.bare_seconds: list[float] = []
+        self._resident: tuple[Tensor, Tensor] | None = None
+        self._turn_began = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.network = copy.deepcopy(pl_module.network)
+        self.optimizer = pl_module.optimizer(parameter_groups(self.network))
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
+    ) -> None:
+        if batch_idx % self.turn:
+            return
+        synchronize()
+        now = time.perf_counter()
+        if self._resident is not None:
+            self.fit_seconds.append(now - self._turn_began)
+        else:
+            self._resident = tuple(tensor.clone(memory_format=torch.preserve_format) for tensor in batch)
+        for _ in range(self.turn):
+            self._step(trainer)
+        synchronize()
+        self.bare_seconds.append(time.perf_counter() - now)
+        self._turn_began = time.perf_counter()
+
+    def _step(self, trainer: pl.Trainer) -> None:
+        images, targets = self._resident
+        with trainer.precision_plugin.forward_context():
+            loss = cross_entropy(self.network(images), targets)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        images = len(self._resident[0]) * self.turn
+        fit, bare = self.fit_seconds[self.WARM_UP :], self.bare_seconds[self.WARM_UP : len(self.fit_seconds)]
+        with FlopCounterMode(display=False) as counter:
+            self._step(trainer)
+        result = {
+            "images_per_s": images / statistics.median(fit),
+            "bare_images_per_s": images / statistics.median(bare),
+            "ratio": statistics.median(b / f for f, b in zip(fit, bare, strict=True)),
+            "turns": len(fit),
+            "flops_per_image": counter.get_total_flops() / len(self._resident[0]),
+            "precision": str(trainer.precision),
+        }
+        if torch.cuda.is_available():
+            result["memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        replace_text(Path(self.out), json.dumps(result))
+
+
+class FirstStep(Callback):
+    """Writes the seconds since `started` (by time.time()) at which a training got where, and ends the process."""
+
+    def __init__(self, out: str, started: float) -> None:
+        self.out, self.started = out, started
+        self.reached: dict[str, float] = {}
+
+    def _note(self, what: str) -> None:
+        self.reached[what] = time.time() - self.started
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._note("imports, command line, data")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._note("network, loader")
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self._note("first batch")
+        replace_text(Path(self.out), json.dumps(self.reached))
+        os._exit(0)
+
+
+def fit_beside_bare_loop(options: list[str], steps: int) -> dict[str, Any]:
+    """Images/s of `training.py fit` with these options and of a bare loop in turns with it. See `BareLoop`."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "steps.json"
+        _fit(folder, [*options, "--trainer.max_epochs=1", f"--trainer.limit_train_batches={steps}",
+                      "--trainer.limit_val_batches=2", f"--trainer.callbacks+={BareLoop.__module__}.BareLoop",
+                      f"--trainer.callbacks.out={out}"])  # fmt: skip
+        return json.loads(out.read_text())
+
+
+def first_step(options: list[str]) -> dict[str, float]:
+    """Seconds from the command to the first training step; the keys say what the time up to there was spent on."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "first.json"
+        _fit(folder, [*options, f"--trainer.callbacks+={FirstStep.__module__}.FirstStep",
+                      f"--trainer.callbacks.out={out}", f"--trainer.callbacks.started={time.time()}"])  # fmt: skip
+        return json.loads(out.read_text())
+
+
+def import_seconds() -> float:
+    """Seconds that Python takes to import what any LightningCLI needs."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import lightning.pytorch.cli"], check=True)
+    return time.perf_counter() - start
+
+
+def ancestors_training(folder: Path, workers: int, device: torch.device, classes: int) -> Contestant:
+    """Steps of the script that this project descends from: its transforms, 224×224, batch 64, plain SGD, float32."""
+    network = get_model("resnet18", num_classes=classes).to(device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    contestant, batches = image_files(folder, ancestors(), 64, workers, device)
+
+    def step() -> int:
+        images, targets = (tensor.to(device) for tensor in next(batches))
+        loss = nn.functional.cross_entropy(network(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return len(images)
+
+    return Contestant(step, contestant.untimed)
+
+
+def peak_flops(device: torch.device, precision: str) -> float:
+    """Operations a second that a large matrix product reaches in a run's precision."""
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision, torch.float32)
+    side = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    best = 0.0
+    for _ in range(5):
+        synchronize()
+        start = time.perf_counter()
+        left @ right
+        synchronize()
+        best = max(best, 2 * side**3 / (time.perf_counter() - start))
+    return best
+
+
+def _fit(folder: str, options: list[str]) -> None:
+    done = subprocess.run([sys.executable, str(TRAINING), "fit", *options], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"training.py fit {' '.join(options)} failed:\n{done.stderr[-2000:]}")

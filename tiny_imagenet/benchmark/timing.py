@@ -1,0 +1,47 @@
+"""Several ways to do the same, timed in turns, so that what else the machine does touches all of them alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass
+class Contestant:
+    """Work that is timed piece by piece.
+
+    step: does one piece and returns how many images that was. untimed: pieces at the beginning of each turn that do not
+    count, since worker processes had them ready.
+    """
+
+    step: Callable[[], int]
+    untimed: int = 1
+
+
+def race(contestants: Mapping[str, Contestant], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Images/s of each contestant in each of the rounds; a turn takes `seconds`, or as long as one piece does."""
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            for _ in range(contestant.untimed):
+                contestant.step()
+            synchronize()
+            images, start = 0, time.perf_counter()
+            while time.perf_counter() - start < seconds:
+                images += contestant.step()
+            synchronize()
+            rates[name].append(images / (time.perf_counter() - start))
+    return rates
+
+
+def ratio(rates: Mapping[str, list[float]], of: str, to: str) -> float:
+    """How many times as fast one contestant is as another: the median over the rounds, each of which has both."""
+    return statistics.median(one / other for one, other in zip(rates[of], rates[to], strict=True))
+
+
+def synchronize() -> None:
+    """Wait until the device has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
