@@ -24,6 +24,8 @@ if sys.argv[1] == "test":
     checkpoint = Path(sys.argv[2].removeprefix("--ckpt_path="))
     with open("tests.txt", "a") as file:
         file.write(str(checkpoint) + "\\n")
+    with open("test_arguments.txt", "a") as file:
+        file.write(json.dumps(sys.argv) + "\\n")
     if not checkpoint.exists() or Path("untestable").exists():
         sys.exit("error: nothing to test")
     (checkpoint.parent.parent / "test_metrics.json").write_text(json.dumps({"top1": 0.5}))

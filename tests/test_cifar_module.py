@@ -58,6 +58,10 @@ def test_pixels_and_labels_are_those_of_the_records(archive, pixels):
         assert packed.names[3] == f"{batches[0]}.bin#3"
 
 
+def test_class_names_may_have_spaces(archive):
+    assert archive(meta=b"polar bear\nsea eel\ndog\n").classes.ids == ("polar bear", "sea eel", "dog")
+
+
 def test_statistics(archive):
     data = archive()
     data.setup("fit")

@@ -69,7 +69,7 @@ def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(la
     kill = ["--trainer.callbacks+=tests.killing.SigkillAt", "--trainer.callbacks.hook=train_batch_start"]
     status, output = launch(*fit, *kill, "--trainer.callbacks.at=10", "--trainer.callbacks.rank=1")
     assert status == 1
-    assert "error: The connection to another process of this training is lost" in output
+    assert "error: The connection to another process of this run is lost" in output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] in (8, 10)
     status, output = launch(*fit, "--ckpt_path=last")

@@ -68,6 +68,7 @@ def test_splits(tmp_path, splits, holdout, expected, val, test):
 
 def test_a_class_may_be_called_train(tmp_path):
     data = module(write_classes(tmp_path, classes={"car": (9, 9, 9), "train": (90, 9, 9), "tram": (9, 90, 9)}))
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
     data.setup("fit")
     assert data.classes.ids == ("car", "train", "tram")
 
@@ -116,9 +117,44 @@ def test_a_folder_that_cannot_be_written_is_packed_in_the_user_s_cache(tmp_path,
     data = module(root)
     assert len(data.packed("train")) == 30
     assert not (root / ".packed").exists() and data.packed("train").cache.is_relative_to(tmp_path / "cache")
-    assert cache_folder(root) != cache_folder(tmp_path / "other" / "set"), (
-        "folders of one name have caches of their own"
+    assert cache_folder(root, "a") != cache_folder(tmp_path / "other" / "set", "a"), "not by name alone"
+
+
+def test_what_is_packed_in_a_folder_that_cannot_be_written_is_used(tmp_path, monkeypatch):
+    root = write_classes(tmp_path / "set")
+    inside = module(root).packed("train").cache
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert module(root).packed("train").cache == inside
+
+
+def test_splits_without_class_folders_are_none(tmp_path, caplog):
+    for split in ("train", "val"):
+        write_classes(tmp_path / split)
+    (tmp_path / "test").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "test" / "new.png")
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    with caplog.at_level("INFO"):
+        assert sizes(module(tmp_path)) == (30, 30, 30)
+    assert "test without class folders: for `predict --data.images` only" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("splits", "holdout", "expected"),
+    [
+        (["train", "val", "test"], None, False), (["train", "val"], None, True), (["train", "test"], None, False),
+        (["train", "test"], 0, True), (["train"], None, True),
+    ],
+)  # fmt: skip
+def test_it_is_known_where_validation_is_on_the_test_images(tmp_path, splits, holdout, expected):
+    for split in splits:
+        write_classes(tmp_path / split)
+    data = module(tmp_path, holdout=holdout)
+    sizes(data)
+    assert data.validates_on_test == expected
+    val, test = (
+        [images.files.folder / name for name in images.names] for images in map(data.sets.get, ("val", "test"))
     )
+    assert (val == test) == expected
 
 
 def test_an_archive_of_class_folders(tmp_path):
@@ -192,6 +228,7 @@ def test_fit_test_and_predict_from_the_command_line(run, tmp_path):
     write_classes(tmp_path / "set" / "test", 4)
     options = ["--data=ImageFolderDataModule", "--data.root=set", "--data.image_size=16", "--data.batch_size=12"]
     model = ["--model.width=0.125", "--model.stem=half", "--model.optimizer.lr=0.02", "--trainer.max_epochs=6"]
+    model.append("--trainer.precision=32-true")  # on every CPU
     status, said = run("fit", "--config=resnet18_baseline.yaml", "--trainer.accelerator=cpu", *options, *model)
     assert status == 0, said
     checkpoint = tmp_path / "runs/resnet18_baseline/version_0/checkpoints/last.ckpt"

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+import yaml
 
+from tiny_imagenet.errors import UserError
 from tiny_imagenet.hardware import set_up
+from tiny_imagenet.models import SHRINKING, build_resnet
 
 
 @pytest.mark.parametrize(
@@ -17,8 +20,11 @@ from tiny_imagenet.hardware import set_up
 )
 def test_a_cpu_trains_in_bf16_where_it_computes_in_it(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert set_up("cpu", None) == expected
-    assert set_up("cpu", "32-true") == "32-true", "what the user asks for comes first"
+    assert set_up("cpu", None, single_pixels=False) == expected
+    assert set_up("cpu", "32-true", single_pixels=False) == "32-true", "what the user asks for comes first"
+    assert set_up("cpu", None, single_pixels=True) == "32-true"
+    with pytest.raises(UserError, match="gives wrong gradients"):
+        set_up("cpu", "bf16-mixed", single_pixels=True)
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bf16-mixed"), (False, "16-mixed")])
@@ -28,8 +34,35 @@ def test_a_gpu(monkeypatch, supported, expected):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     before = torch.get_float32_matmul_precision()
     try:
-        assert set_up("auto", None) == expected
+        assert set_up("auto", None, single_pixels=True) == expected
         assert torch.backends.cudnn.benchmark
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("stem", SHRINKING)
+def test_what_single_pixels_are(stem):
+    """The last stage's input, by the network itself."""
+    network, seen = build_resnet("resnet18", 10, stem=stem, width=0.125).eval(), []
+    network.layer4.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[-1]))
+    for side in (SHRINKING[stem], SHRINKING[stem] + 1):
+        network(torch.zeros(1, 3, side, side))
+    assert seen == [1, 2]
+
+
+def test_small_images_train_in_32_bits_on_a_cpu_that_computes_in_bf16(run, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    options = ["--data.image_size=32", "--trainer.precision=null", "--trainer.max_epochs=1"]
+    for sides, expected in (("null", "bf16-mixed"), ('{"16": 0, "32": 0.5}', "32-true")):
+        status, output = run("fit", *small, *options, f"--data.progressive={sides}")
+        assert status == 0, output
+        version = 0 if sides == "null" else 1
+        config = yaml.safe_load((tmp_path / f"runs/defaults/version_{version}/config.yaml").read_text())
+        assert config["trainer"]["precision"] == expected
+    # On a machine without bf16, the first goes on as it began.
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    last = tmp_path / "runs/defaults/version_0/checkpoints/last.ckpt"
+    status, output = run("fit", *small, *options, "--trainer.max_epochs=2", f"--ckpt_path={last}")
+    assert status == 0, output
+    assert "precision" not in output.replace("bf16-mixed", "")

@@ -30,6 +30,13 @@ def table(path):
         return list(csv.DictReader(file))
 
 
+def soften(checkpoint):
+    """Make a network less sure of itself, so that its probabilities tell something."""
+    saved = torch.load(checkpoint, weights_only=True)
+    saved["state_dict"]["network.fc.weight"] /= 50
+    torch.save(saved, checkpoint)
+
+
 def test_fit_test_predict(run, trained, tmp_path):
     assert {path.name for path in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     rows = table(trained / "metrics.csv")
@@ -63,7 +70,7 @@ def test_fit_test_predict(run, trained, tmp_path):
         assert sum(shares) == pytest.approx(1, abs=1e-5)
         assert row["id1"] in {row["class_id"] for row in classes}
 
-    status, output = run("validate", f"--ckpt_path={best}")
+    status, output = run("validate", f"--ckpt_path={best}", "--trainer.precision=32-true")
     assert status == 0, output
     epoch = torch.load(best, weights_only=True)["epoch"]
     assert f"{float(rows[epoch]['val/top1']):.6f}"[:7] in output, "the same figure as in the epoch that it is of"
@@ -96,7 +103,9 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp
     Image.fromarray(pixels).save(pictures / "a.png")
     Image.fromarray(rng.integers(0, 256, (50, 70), dtype=np.uint8)).save(pictures / "grey.jpg")
     (pictures / "broken.jpg").write_bytes(b"\xff\xd8 no more")
-    arguments = ["predict", f"--ckpt_path={best}", f"--data.images={pictures}"]
+    soften(best)
+    model = ImageClassifier.load_from_checkpoint(best)
+    arguments = ["predict", f"--ckpt_path={best}", f"--data.images={pictures}", "--trainer.precision=32-true"]
     status, output = run(*arguments, "--data.archive=nowhere.zip", f"--data.root={tmp_path / 'nothing'}")
     assert status == 1, "one image could not be read"
     assert "broken.jpg" in output
@@ -107,6 +116,7 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp
     image = ((torch.from_numpy(pixels) / 255 - mean) / std).permute(2, 0, 1)[None]
     with torch.no_grad():
         expected = model(image).softmax(dim=1)[0]
+    assert expected.max() < 0.9
     assert predictions["a.png"]["id1"] == model.info.class_ids[expected.argmax()]
     assert float(predictions["a.png"]["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
 
@@ -140,13 +150,17 @@ def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_mirror_image(run, sma
     best = trained / "checkpoints" / "best.ckpt"
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    status, output = run("predict", f"--ckpt_path={best}", f"--data.images={tmp_path / 'a.png'}", "--model.tta=true")
+    soften(best)
+    precise = ["--trainer.precision=32-true", "--model.tta=true"]
+    status, output = run("predict", f"--ckpt_path={best}", f"--data.images={tmp_path / 'a.png'}", *precise)
     assert status == 0, output
     model = ImageClassifier.load_from_checkpoint(best, weights_only=True).eval()
     both = np.stack([pixels, pixels[:, ::-1]])
     images = (torch.from_numpy(both) / 255 - torch.tensor(model.info.mean)) / torch.tensor(model.info.std)
     with torch.no_grad():
-        expected = model(images.permute(0, 3, 1, 2)).mean(dim=0).softmax(dim=0)
+        logits = model(images.permute(0, 3, 1, 2))
+    expected, alone = logits.mean(dim=0).softmax(dim=0), logits[0].softmax(dim=0)
+    assert abs(expected.max() - alone.max()) > 1e-4, "or the mean could not be told from one of the two"
     (row,) = table(trained / "predictions.csv")
     assert float(row["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
     assert row["id1"] == model.info.class_ids[expected.argmax()]

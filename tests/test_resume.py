@@ -29,7 +29,7 @@ BY_EPOCH = [
     "--model.scheduler.step_size=1",
     "--model.scheduler_interval=epoch",
 ]
-EMA = ["--trainer.callbacks+=EMAWeightAveraging", "--trainer.callbacks.decay=0.9"]
+EMA = ["--trainer.callbacks+=EMA", "--trainer.callbacks.decay=0.9"]
 MIX = ["--data.mix.cutmix=1.0", "--data.mix.mixup=0.4", "--data.mix.epochs_without=1"]
 PROGRESSIVE = ['--data.progressive={"16": 0, "32": 0.5}']
 AUGMENT = ["--data.augment+=RandomHorizontalFlip", "--data.augment+=RandomCrop", "--data.augment.padding=4"]

@@ -7,13 +7,18 @@ from tiny_imagenet.data.layout import Classes
 from tiny_imagenet.data.split import choose_classes, split_holdout
 from tiny_imagenet.errors import UserError
 
+
+def names(count: int) -> list[str]:
+    return [f"class/{number}.png" for number in range(count)]
+
+
 CLASSES = Classes(("n1", "n2", "n3"), ("ant", "bee", "cat"))
 
 
 @pytest.mark.parametrize(("holdout", "expected"), [(100, 100), (0.1, 100), (7, 7), (0.25, 250)])
 def test_holdout_is_stratified_and_disjoint(holdout, expected):
     labels = np.repeat(np.arange(20), 50)
-    train, held_out = split_holdout(labels, holdout)
+    train, held_out = split_holdout(names(1000), labels, holdout)
     assert len(held_out) == expected
     assert sorted(np.concatenate([train, held_out])) == list(range(1000))
     counts = np.bincount(labels[held_out], minlength=20)
@@ -22,19 +27,33 @@ def test_holdout_is_stratified_and_disjoint(holdout, expected):
 
 def test_holdout_in_proportion_to_unequal_classes():
     labels = np.repeat([0, 1, 2], [100, 200, 700])
-    assert np.bincount(labels[split_holdout(labels, 50)[1]]).tolist() == [5, 10, 35]
+    assert np.bincount(labels[split_holdout(names(1000), labels, 50)[1]]).tolist() == [5, 10, 35]
 
 
 def test_holdout_is_the_same_each_time_and_not_the_first_images():
     labels = np.repeat(np.arange(4), 100)
-    np.testing.assert_array_equal(split_holdout(labels, 40)[1], split_holdout(labels, 40)[1])
-    assert split_holdout(labels, 40)[1][:10].tolist() != list(range(10))
+    held_out = split_holdout(names(400), labels, 40)[1]
+    np.testing.assert_array_equal(split_holdout(names(400), labels, 40)[1], held_out)
+    assert held_out[:10].tolist() != list(range(10))
+
+
+def test_an_image_more_moves_next_to_no_other():
+    """Or a test after an image was added would be one on images that were trained on."""
+    labels = np.repeat(np.arange(3), 100)
+    before = split_holdout(names(300), labels, 0.1)[1]
+    for place in (0, 150, 300):
+        more_names = names(300)
+        more_names.insert(place, "class/new.png")
+        more_labels = np.insert(labels, place, min(place // 100, 2))
+        after = split_holdout(more_names, more_labels, 0.1)[1]
+        moved = {more_names[row] for row in after} ^ {names(300)[row] for row in before}
+        assert len(moved) <= 2, moved
 
 
 @pytest.mark.parametrize("holdout", [1000, 5000, 0.0001, -1])
 def test_holdout_of_all_or_nothing_is_refused(holdout):
     with pytest.raises(UserError, match=f"holdout {holdout}"):
-        split_holdout(np.repeat(np.arange(20), 50), holdout)
+        split_holdout(names(1000), np.repeat(np.arange(20), 50), holdout)
 
 
 def test_choosing_classes():

@@ -14,7 +14,7 @@ LEVELS = [
     {"errors", "files"},
     {"allowed"},
     {"data", "models", "optim", "spectral", "analysis", "finite", "history", "hardware", "changes", "checkpoints"},
-    {"classifier", "resume", "explain", "faults"},
+    {"classifier", "resume", "explain", "faults", "notes"},
     {"callbacks", "commands"},
     {"cli"},
     {"sweep", "benchmark"},

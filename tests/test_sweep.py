@@ -106,6 +106,11 @@ def test_each_trial_is_tested_where_the_sweep_says_so(folder):
     assert Path("tests.txt").read_text().splitlines() == tested, "once each, and not what failed to train"
     assert (Path(tested[0]).parent.parent / "test_metrics.json").exists()
 
+    (line,) = {tuple(arguments[3:]) for arguments in lines("test_arguments.txt")}
+    assert line == ()
+    assert sweep(write_sweep(search={"model.score": [0.3]}, test=True), "--name=gpu", "--trainer.devices", "1") == 0
+    assert lines("test_arguments.txt")[-1][-1] == "--trainer.devices=1"
+
     Path("untestable").touch()
     assert "No trial succeeded" in sweep(write_sweep(search={"model.score": [0.3]}, test=True), "--name=other")
     (row,) = trials("other")

@@ -3,10 +3,8 @@
 This file alone knows jsonargparse; `commands.plan` has turned what the user typed into LightningCLI's own arguments.
 """
 
-import logging
 import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,13 @@ import lightning.pytorch as pl
 import torch
 import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
 from tiny_imagenet import allowed, hardware
-from tiny_imagenet.callbacks import EpochLines, EpochStatistics, Predictions, TestResults, TrainingImages
+from tiny_imagenet.callbacks import EpochLines, EpochStatistics, Predictions, StepBar, TestResults, TrainingImages
 from tiny_imagenet.changes import compare, flat
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.commands import COMMANDS, CONFIGS, Plan, plan
@@ -30,6 +28,8 @@ from tiny_imagenet.errors import UserError
 from tiny_imagenet.explain import explained
 from tiny_imagenet.faults import told
 from tiny_imagenet.files import replace_text
+from tiny_imagenet.models import SHRINKING
+from tiny_imagenet.notes import show_log
 from tiny_imagenet.resume import Interrupted, RunCheckpoint
 
 # What config.yaml keeps: all that makes a run what it is, and not where it lies.
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     understood; 130 after Ctrl-C and 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
-    _show_log()
+    show_log()
     target = None
     try:
         target = plan(argv)
@@ -80,8 +80,10 @@ def _message(error: Exception) -> str | None:
 def _run(target: Plan) -> None:
     cli = Cli(target)
     if target.command == "fit":
-        best = target.run / "checkpoints" / "best.ckpt"
-        tested = best if best.exists() else best.with_name("last.ckpt")
+        checkpoints = target.run / "checkpoints"
+        # An epoch that was chosen by the test images is not to be judged by them.
+        best = (checkpoints / "best.ckpt").exists() and not cli.datamodule.validates_on_test
+        tested = checkpoints / ("best.ckpt" if best else "last.ckpt")
         _say(f"This run lies in {target.run}. Next:\n  {_command('test', ['--ckpt_path', str(tested)])}\n"
              f"  tensorboard --logdir {target.run.parent.parent}")  # fmt: skip
     skipped = next(c.skipped for c in cli.trainer.callbacks if isinstance(c, Predictions))
@@ -101,7 +103,7 @@ class Cli(LightningCLI):
             TrainingImages(),
             TestResults(),
             Predictions(),
-            TQDMProgressBar(refresh_rate=10, leave=True) if sys.stderr.isatty() else EpochLines(),
+            StepBar(refresh_rate=10, leave=True) if sys.stderr.isatty() else EpochLines(),
         ]
         super().__init__(
             ImageClassifier,
@@ -127,16 +129,22 @@ class Cli(LightningCLI):
         if config.ckpt_path and not target.checkpoint:
             raise UserError(f"ckpt_path: {config.ckpt_path} stands in a config; give it on the command line instead.")
         config.weights_only = True  # whatever a config says
-        config.trainer.precision = hardware.set_up(config.trainer.accelerator, config.trainer.precision)
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
-        if target.command != "fit":
-            return
         origin = target.checkpoint and target.checkpoint.parent.parent
-        if origin and (origin / "config.yaml").is_file():
+        before = None
+        if target.command == "fit" and origin and (origin / "config.yaml").is_file():
             before = yaml.safe_load((origin / "config.yaml").read_text())
+            # What another machine chose: a training goes on as it began.
+            config.trainer.precision = config.trainer.precision or before["trainer"]["precision"]
+        options = config.data.init_args
+        smallest = min([options.image_size, *(options.progressive or {})])
+        config.trainer.precision = hardware.set_up(
+            config.trainer.accelerator, config.trainer.precision, smallest <= SHRINKING[config.model.stem]
+        )
+        if before:
             compare(before, _sections(self._parser("fit"), config), origin)
-        if origin != target.run:
+        if target.command == "fit" and origin != target.run:
             _claim(target.run)
 
     def after_instantiate_classes(self) -> None:
@@ -212,22 +220,3 @@ def _command(command: str, options: list[str]) -> str:
 @rank_zero_only
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _show_log() -> None:
-    """The project's own log to stderr, of the first process only, and none of the libraries' notes that help nobody."""
-    # The arguments are the same command line, worked out; sys.argv keeps it for the launcher of further processes.
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    # A batch is one indexed read of a memory map: worker processes would not make it faster.
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
-    # What is logged has been added up over the ranks already.
-    warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
-    # The sampler continues a resumed epoch where it was.
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
-    # Frozen layers are meant to be.
-    warnings.filterwarnings("ignore", message="Found .* in eval mode")
-    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda note: "Tip:" not in note.getMessage())
-    package = logging.getLogger("tiny_imagenet")
-    package.handlers = [logging.StreamHandler()]
-    package.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)

@@ -25,14 +25,21 @@ def told(error: BaseException | None) -> str | None:
                 )
             case FileNotFoundError(filename=gone) if "tfevents" in str(gone):
                 return f"The run's folder was moved or deleted while it was written to: {os.fsdecode(gone)} is gone."
+            case RuntimeError() if "EADDRINUSE" in str(error):
+                return f"The port by which processes meet is in use: choose another --master_port. ({_line(error)})"
             case RuntimeError() if _is_of_connection(error):
                 return (
-                    "The connection to another process of this training is lost: it was killed, or failed with a "
-                    "message of its own, or its machine is gone. Start all processes again with --ckpt_path last. "
-                    f"({str(error).splitlines()[0][:200]})"
+                    "The connection to another process of this run is lost, or was never made: it was killed, or "
+                    "failed with a message of its own, or its machine is gone. Start all processes again; a training "
+                    "goes on with --ckpt_path last. "
+                    f"({_line(error)})"
                 )
         error = error.__cause__ or error.__context__
     return None
+
+
+def _line(error: RuntimeError) -> str:
+    return str(error).splitlines()[0][:200]
 
 
 def _is_of_connection(error: RuntimeError) -> bool:

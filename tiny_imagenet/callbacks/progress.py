@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 
 
 class EpochStatistics(Callback):
@@ -62,6 +62,19 @@ def _peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+class StepBar(TQDMProgressBar):
+    """A bar on a terminal, with the loss of the step at which it was drawn.
+
+    To have Lightning show it would read it from the device, and so wait, at every step.
+    """
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        figures = super().get_metrics(trainer, pl_module)
+        figures.pop("v_num", None)
+        loss = trainer.callback_metrics.get("train/loss_step")
+        return figures if loss is None else {"loss": f"{loss.item():.3f}", **figures}
 
 
 class EpochLines(ProgressBar):

@@ -87,4 +87,4 @@ class BatchPipeline:
             return None
         if epochs in (None, -1):
             raise UserError("progressive needs an end of the training: set --trainer.max_epochs.")
-        return max((share, size) for size, share in self.progressive.items() if share * epochs <= epoch)[1]
+        return max((share, size) for size, share in self.progressive.items() if share * epochs <= epoch + 1e-9)[1]

@@ -22,7 +22,7 @@ def read_class_names(path: Path) -> Classes:
         UserError: the file can't be read, or does not list two different classes or more.
     """
     try:
-        names = tuple(path.read_text(encoding="utf-8").split())
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can't be read ({error}): it lists the classes of CIFAR-10. {AGAIN}") from None
     if len(set(names)) < max(2, len(names)):

@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 Stem = Literal["imagenet", "half", "small"]
 
+# By how much each stem and the stages that follow it shrink an image's side before the last of four stages.
+SHRINKING: dict[Stem, int] = {"imagenet": 16, "half": 8, "small": 4}
+
 # Channels of the stem and of the first stage, of which the later stages have 2, 4 and 8 times as many.
 CHANNELS = 64
 

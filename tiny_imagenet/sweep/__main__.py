@@ -93,7 +93,7 @@ def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) 
     status, pruned = run_command(["fit", *options, *claim.resuming()], claim, signals, should_prune)
     report()
     if status == 0 and sweep.test:
-        status, _ = run_command(claim.testing(), claim, signals, only_beat)
+        status, _ = run_command([*claim.testing(), *sweep.hardware], claim, signals, only_beat)
     values = metric_by_epoch(claim.run, sweep.metric)
     if status == 0 and values:
         best = max if sweep.direction == "maximize" else min

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import yaml
 from optuna.trial import FrozenTrial
 
 
@@ -35,8 +36,12 @@ class Claim:
 
     def testing(self) -> list[str]:
         """The arguments that test what this trial has trained."""
-        best, last = (self.run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-        return ["test", f"--ckpt_path={best if best.exists() else last}"]
+        config = yaml.safe_load((self.run / "config.yaml").read_text(encoding="utf-8"))
+        checkpoint = self.run / "checkpoints" / "best.ckpt"
+        # An epoch that was chosen by the test images is not to be judged by them.
+        if config.get("data", {}).get("init_args", {}).get("holdout") == 0 or not checkpoint.exists():
+            checkpoint = checkpoint.with_name("last.ckpt")
+        return ["test", f"--ckpt_path={checkpoint}"]
 
     def trial_now(self) -> FrozenTrial:
         return next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self.number)

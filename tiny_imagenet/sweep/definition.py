@@ -13,6 +13,7 @@ import yaml
 from tiny_imagenet.commands import CONFIG_OPTIONS, CONFIGS, RUNS, find_config
 from tiny_imagenet.errors import UserError
 
+HARDWARE = ("--trainer.accelerator", "--trainer.devices", "--trainer.precision")
 KEYS = ("config", "options", "search", "metric", "direction", "trials", "test", "pruner", "storage")
 
 
@@ -49,6 +50,16 @@ class Sweep:
     @property
     def folder(self) -> Path:
         return RUNS / self.name
+
+    @property
+    def hardware(self) -> list[str]:
+        """Those of the options that choose devices, which a trial's test takes as well."""
+        found, options = [], iter(self.options)
+        for option in options:
+            name, given, _ = option.partition("=")
+            if name in HARDWARE:
+                found.append(option if given else f"{name}={next(options, '')}")
+        return found
 
     @property
     def is_grid(self) -> bool:

@@ -104,6 +104,11 @@ class ImageDataModule(pl.LightningDataModule):
         """The labelled images to test on."""
         return self._selected(self.test_split)
 
+    @property
+    def validates_on_test(self) -> bool:
+        """Whether the validation images are the test images, so that an epoch chosen by them would not be judged."""
+        return not self.holdout and self.val_split == self.test_split
+
     def unlabelled_images(self) -> PackedImages:
         """The images that `predict` looks at, unless it is given others; with row numbers for labels."""
         images = self.test_images()
@@ -113,7 +118,7 @@ class ImageDataModule(pl.LightningDataModule):
         """The images to train on and those to validate on, which are held out of them or a split of their own."""
         train = self._selected("train")
         if self.holdout:
-            train_rows, val_rows = split_holdout(train.labels, self.holdout)
+            train_rows, val_rows = split_holdout(train.names, train.labels, self.holdout)
             return train.select(train_rows), train.select(val_rows)
         val = self._selected(self.val_split)
         both = "validation and test both use" if self.val_split == self.test_split else "validation uses"

@@ -54,6 +54,10 @@ class ImageFolderDataModule(ImageDataModule):
             )
         return super().train_and_val_images()
 
+    @property
+    def validates_on_test(self) -> bool:
+        return super().validates_on_test or len(self._splits) == 1
+
     def test_images(self) -> PackedImages:
         return super().test_images() if len(self._splits) > 1 else self.train_and_val_images()[1]
 
@@ -63,9 +67,10 @@ class ImageFolderDataModule(ImageDataModule):
 
     def packed(self, split: str) -> PackedImages:
         require_known_classes(self._splits, split)
-        files, cache = scan_classes(self._splits[split], self.all_classes().ids), cache_folder(self._folder)
+        files, name = scan_classes(self._splits[split], self.all_classes().ids), f"{split}-{self.pipeline.side}"
+        cache = cache_folder(self._folder, name)
         with locked(cache):
-            return pack(files, self.pipeline.side, cache / f"{split}-{self.pipeline.side}")
+            return pack(files, self.pipeline.side, cache / name)
 
     @cached_property
     def _splits(self) -> dict[str, Path]:
