@@ -136,7 +136,7 @@ class Cli(LightningCLI):
         if target.command == "fit" and origin and (origin / "config.yaml").is_file():
             before = yaml.safe_load((origin / "config.yaml").read_text())
             # What another machine chose: a training goes on as it began.
-            config.trainer.precision = config.trainer.precision or before["trainer"]["precision"]
+            config.trainer.precision = config.trainer.precision or before.get("trainer", {}).get("precision")
         options = config.data.init_args
         smallest = min([options.image_size, *(options.progressive or {})])
         config.trainer.precision = hardware.set_up(
