@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -53,7 +54,8 @@ def condition_medians(runs: Sequence[Run]) -> Figure:
         axes[0, 0].plot(
             medians.index, medians, color=run.colour, marker="." if len(medians) <= 12 else None, label=run.label
         )
-    axes[0, 0].set(xlabel="epoch", ylabel="median condition number of the layers", yscale="log")
+    axes[0, 0].set(xlabel="epoch", ylabel="median condition number of the layers")
+    _in_decades(axes[0, 0])
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside right upper", fontsize=SMALL if len(runs) <= 20 else SMALL - 2, frameon=False)
     return figure
@@ -70,14 +72,19 @@ def condition_numbers(runs: Sequence[Run], columns: int = 3) -> Figure:
         for line, colour in zip(lines, colours, strict=True):
             line.set_color(colour)
         axis.set_title(run.label, fontsize=SMALL - 1, y=1.0, pad=3)
-        axis.set_yscale("log")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        _in_decades(axis)
     hide_empty(axes)
     handles = [Line2D([], [], color=DEPTH(d), label=f"{name} layer") for name, d in (("first", 0.0), ("last", 1.0))]
     figure.legend(handles=handles, loc="upper right", ncols=2, fontsize=SMALL, frameon=False)
     return figure
+
+
+def _in_decades(axis: Axes) -> None:
+    """A logarithmic scale with plain numbers, of which there are enough also within a decade."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _by_epoch(run: Run) -> pd.DataFrame:
