@@ -89,3 +89,19 @@ def test_condition_numbers(tmp_path):
     assert (row["layers"], row["epochs"], row["its layer"], row["rank-deficient last"]) == (4, 3, "layer2.conv", 1)
     line = report.condition_medians(runs).axes[0].lines[0]
     assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([1, 2, 3], [20.0, 30.0, 45.0])
+
+
+def test_a_peak_of_the_validation_loss_leaves_the_picture(tmp_path):
+    run = tmp_path / "run/version_0"
+    write_run(run, top1=0.5)
+    lines = (run / "metrics.csv").read_text().splitlines()
+    column, train = lines[0].split(",").index("val/loss"), lines[0].split(",").index("train/loss")
+    highest = max(float(line.split(",")[train]) for line in lines[1:])
+    before = report.curves(report.find_runs(tmp_path).runs, "loss").axes[0].get_ylim()[1]
+    cells = lines[1].split(",")
+    cells[column] = "900.0"
+    (run / "metrics.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+    runs = report.find_runs(tmp_path).runs
+    for figure in (report.curves(runs, "loss"), report.curve_grid([runs], "loss")):
+        assert figure.axes[0].get_ylim()[1] == pytest.approx(2 * highest)
+    assert before != pytest.approx(2 * highest), "nothing is cut off where all are of one height"

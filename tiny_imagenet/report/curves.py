@@ -40,6 +40,7 @@ def curves(runs: Sequence[Run], metric: str = "top1") -> Figure:
             axis, metric, {"train": "training", "val": "validation"}.get(stages_here[0]) if len(panels) > 1 else None
         )
     axes[0, 0].set_ylabel(AXIS_LABELS.get(metric, metric))
+    _leave_out_peaks(axes[0, 0], runs, metric)
     handles = [Line2D([], [], color=run.colour, label=_with_best(run, metric)) for run in _best_first(runs, metric)]
     if len(runs) <= FEW:
         styles = {"train": ("--", "training"), "val": ("-", "validation")}
@@ -70,6 +71,7 @@ def curve_grid(grid: Sequence[Sequence[Run | None]], metric: str = "top1", width
             _draw(axis, run, f"val/{metric}", VAL)
             axis.set_title(run.label, fontsize=SMALL if width > 4 else SMALL - 1.5, y=1.0, pad=3)
     hide_empty(axes)
+    _leave_out_peaks(axes[0, 0], [run for row in grid for run in row if run is not None], metric)
     handles = [
         Line2D([], [], color=TRAIN, linestyle="--", label="training"),
         Line2D([], [], color=VAL, label="validation"),
@@ -97,6 +99,16 @@ def _label(axis: Axes, metric: str, title: str | None) -> None:
         axis.set_title(title, fontsize=SMALL + 2)
     if metric == "lr":
         axis.set_yscale("log")
+
+
+def _leave_out_peaks(axis: Axes, runs: Sequence[Run], metric: str) -> None:
+    """Where a validation loss far above any training loss would press all else flat, let it leave the picture."""
+    if metric != "loss":
+        return
+    highest = {s: max((run.values(f"{s}/loss").max() for run in runs if len(run.values(f"{s}/loss"))), default=0.0)
+               for s in ("train", "val")}  # fmt: skip
+    if 0 < 2 * highest["train"] < highest["val"]:
+        axis.set_ylim(0, 2 * highest["train"])
 
 
 def _best_first(runs: Sequence[Run], metric: str) -> list[Run]:
