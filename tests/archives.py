@@ -3,11 +3,16 @@
 import io
 import multiprocessing
 import os
+import subprocess
 import tarfile
 import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 FILES = {"set/a.txt": b"one", "set/sub/b.bin": os.urandom(300_000), "set/sub/empty.txt": b""}
 EXPECTED = {name.removeprefix("set/"): content for name, content in FILES.items()}
@@ -87,3 +92,20 @@ def in_process(work) -> multiprocessing.Process:
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
     return process
+
+
+@contextmanager
+def disk(folder: Path, options: str) -> Iterator[Path]:
+    """A disk of its own at `folder`, in memory and with mount's `options`; without the right to mount one, a skip."""
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("to mount a small or read-only disk needs root, and a machine that lets it")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def change_disk(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)

@@ -2,6 +2,8 @@
 
 import io
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -113,6 +115,14 @@ def floating():
     return data.getvalue()
 
 
+def huge_tile():
+    """A TIFF of 16 by 16 pixels in one tile of 900 million, which libtiff makes whole; it deflates to a megabyte."""
+    tile = zlib.compress(bytes(10**6))
+    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: 30_000, 323: 30_000, 324: 200, 325: len(tile)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return (b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries).ljust(200, b"\0") + tile
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -123,9 +133,10 @@ def floating():
         (jpeg()[:-300], "truncated"),
         (gigantic(), "10000×10000 pixels"),
         (floating(), "floating-point"),
+        (huge_tile(), "tiles are of more than 89,478,485 pixels"),
         (None, "No such file"),
     ],
-    ids=["empty", "html", "eps", "headless", "truncated", "gigantic", "float", "missing"],
+    ids=["empty", "html", "eps", "headless", "truncated", "gigantic", "float", "tile", "missing"],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_cant_be_decoded_is_named(tmp_path, content, message):

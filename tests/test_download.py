@@ -11,7 +11,7 @@ import time
 from collections import namedtuple
 
 import pytest
-from archives import EXPECTED, Server, contents, in_process, write_zip
+from archives import EXPECTED, Server, change_disk, contents, disk, in_process, write_zip
 
 from tiny_imagenet.data import download
 from tiny_imagenet.data.archive import extracted
@@ -167,6 +167,23 @@ def test_free_space_is_asked_for_first(server, root, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1000))
     with pytest.raises(UserError, match=f"{root} needs {len(server.content):,} bytes, but only 1,000 are free"):
         extracted([server.url], None, root)
+    assert os.listdir(root) == [".lock"]
+
+
+@pytest.mark.parametrize("options", ["size=100k", "ro"])
+def test_a_disk_that_is_full_or_read_only(server, root, monkeypatch, options):
+    """Full in the middle of the file, as where another program writes at the same time."""
+    monkeypatch.setattr(download, "require_free", lambda *_: None)
+    with disk(root, options):
+        with pytest.raises(UserError, match="Make it writable" if options == "ro" else "No space left.*Free some"):
+            extracted([server.url], None, root)
+        if options == "ro":
+            assert os.listdir(root) == []
+            return
+        assert sorted(os.listdir(root)) == [".lock", "set.zip.part", "set.zip.part.json"], "it can be gone on with"
+        change_disk(root, "size=4m")
+        assert contents(extracted([server.url], None, root)) == EXPECTED
+        assert int(server.requests[1].removeprefix("bytes=").removesuffix("-")) > 50_000
 
 
 def test_a_download_that_may_not_grow(server, root):

@@ -10,9 +10,10 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from archives import disk, in_process
 from jpegs import SIZE, by_pillow, packed_of, write_jpegs
 
-from tiny_imagenet.data import pack_workers
+from tiny_imagenet.data import TinyImageNetDataModule, pack_workers, packed
 from tiny_imagenet.errors import UserError
 
 
@@ -48,6 +49,36 @@ def test_a_disk_that_fills_up_is_said(folder):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.listdir(folder.parent / "packed") == []
+
+
+@pytest.mark.parametrize("options", ["size=40k", "ro"])
+def test_a_disk_that_is_full_or_read_only(folder, monkeypatch, options):
+    free = namedtuple("usage", "total used free")(10**9, 0, 10**9)  # until others fill it
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    with disk(folder.parent / "packed", options) as packed:
+        message = "Read-only file system" if options == "ro" else "No space left on device"
+        with pytest.raises(UserError, match=f"can't be packed at .*{message}.*choose another --data.root"):
+            packed_of(folder)
+        assert os.listdir(packed) == []
+
+
+def test_two_processes_at_once_pack_once(archive, tmp_path, monkeypatch):
+    build = packed._build
+
+    def counted(*args):
+        with open(tmp_path / "count", "a") as file:
+            file.write("x")
+        time.sleep(0.2)
+        build(*args)
+
+    monkeypatch.setattr(packed, "_build", counted)
+    module = TinyImageNetDataModule(str(tmp_path / "data"), str(archive), None)
+    processes = [in_process(lambda: module.setup("fit")) for _ in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "count").read_text() == "x"
+    assert os.listdir(tmp_path / "data" / "small" / "packed") == ["train"]
 
 
 def test_a_place_that_cant_be_written_is_said(folder):

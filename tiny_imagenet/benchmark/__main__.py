@@ -41,10 +41,11 @@ def main(argv: list[str] | None = None) -> None:
                    f"--data.md5={options.md5 or 'null'}"]  # fmt: skip
     results: dict[str, Any] = {"machine": machine()}
     for name, measure in {
+        # First, since this process would share the pages that it has read.
+        "memory": lambda: {str(n): reading_memory(data.packed("train"), n) for n in (1, 4)},
         "images": lambda: stages.image_stages(data, device, workers, options),
         "training": lambda: stages.training_steps(data, fit_options, device, workers, options),
         "start": lambda: stages.start_up(fit_options, options.rounds),
-        "memory": lambda: {str(n): reading_memory(data.packed("train"), n) for n in (1, 4)},
         "curves": lambda: stages.curves(data, device, options),
     }.items():
         print(f"measuring {name} …", file=sys.stderr, flush=True)

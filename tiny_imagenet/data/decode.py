@@ -1,5 +1,6 @@
 """One image file of any kind to RGB pixels."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from tiny_imagenet.errors import UserError
 
 # What image sets are made of. Pillow knows more, some of which (EPS) run other programs.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+# TIFF's width and length of a tile, which is decoded whole, even where it is larger than the image.
+TILE = (322, 323)
 
 
 def decode_image(path: Path | str, size: int) -> np.ndarray:
@@ -27,6 +30,8 @@ def decode_image(path: Path | str, size: int) -> np.ndarray:
             width, height = image.size
             if width * height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{width}×{height} pixels are more than {Image.MAX_IMAGE_PIXELS:,}")
+            if image.format == "TIFF" and math.prod(image.tag_v2.get(tag, 1) for tag in TILE) > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(f"its tiles are of more than {Image.MAX_IMAGE_PIXELS:,} pixels")
             ImageOps.exif_transpose(image, in_place=True)
             rgb = _rgb(image)
             if rgb.size != (size, size):
@@ -48,8 +53,10 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError("floating-point pixels have no defined range; save it with 8 or 16 bits a channel")
     if image.mode.startswith("I"):
         # Pillow would clip 16-bit grey at 255 instead of scaling it.
-        grey = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+        grey = np.asarray(image).clip(0, 65535).astype(np.uint32)
+        grey += 128  # in place: a large image would fill the memory
+        grey //= 257
+        image = Image.fromarray(grey.astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -1,5 +1,6 @@
 """Full, read-only and missing disks as errors that say what was to be written, where, and how large."""
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,8 @@ from pathlib import Path
 
 from tiny_imagenet.errors import UserError
 
-ADVICE = "Free some space there, or choose another folder with --data.root."
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ELSEWHERE = "or choose another folder with --data.root."
 
 
 @contextmanager
@@ -17,7 +19,8 @@ def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
         yield
     except OSError as error:
         size = f" ({needed:,} bytes)" if needed else ""
-        raise UserError(f"{path}{size} can't be written: {error.strerror or error}. {ADVICE}") from error
+        advice = "Free some space there" if error.errno in FULL else "Make it writable"
+        raise UserError(f"{path}{size} can't be written: {error.strerror or error}. {advice}, {ELSEWHERE}") from error
 
 
 def require_free(folder: Path, needed: int) -> None:
@@ -25,4 +28,6 @@ def require_free(folder: Path, needed: int) -> None:
     with disk_errors(folder, needed):
         free = shutil.disk_usage(folder).free
     if free < needed:
-        raise UserError(f"{folder} needs {needed:,} bytes, but only {free:,} are free on its disk. {ADVICE}")
+        raise UserError(
+            f"{folder} needs {needed:,} bytes, but only {free:,} are free there. Free some space, {ELSEWHERE}"
+        )

@@ -124,9 +124,10 @@ def _receive(response: HTTPResponse, version: _Version, part: Path, offset: int)
             raise Unavailable("the server answers with a web page instead of an archive")
         # The old part goes before the new record comes, so that no kill leaves the one beside the other.
         discard(part)
-        _write_record(part, version)
     needed = (version.size or 0) - offset
     require_free(part.parent, max(needed, 0))
+    if offset == 0:
+        _write_record(part, version)
     with disk_errors(part, max(needed, 0)), progress(part.stem, version.size, "B", offset) as advance:
         with open(part, "r+b" if offset else "wb") as file:
             file.seek(offset)

@@ -10,15 +10,18 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 
 import numpy as np
 
+from tiny_imagenet.data.disk import disk_errors
 from tiny_imagenet.data.scan import ImageFiles, is_image
 from tiny_imagenet.errors import UserError
 
 ANNOTATIONS = "val_annotations.txt"
 # File, class id and four box coordinates; a file name with a separator in it would lead out of the folder.
+CLASS_ID = re.compile(r"\w[\w.-]{0,59}")  # It names a folder, which may have 255 bytes.
 ANNOTATION = re.compile(r"(?!\.\.?\t)([^\t/\\\0]+)\t([^\t]+)(?:\t-?\d+){4}")
 # Images of each class in the official archive, and unlabelled ones in all.
 OFFICIAL = {"classes": 200, "train": 500, "val": 50, "test": 10_000}
@@ -56,7 +59,8 @@ def restructure_validation(folder: Path) -> None:
     by one, so that a process that was killed half way is simply run again.
 
     Raises:
-        UserError: an annotation is malformed or names an unknown class or no image, or an image has no annotation.
+        UserError: an annotation is malformed or names an unknown class or no image, an image has no annotation, or
+            would replace another one; or the disk is full or read-only.
     """
     images = folder / "val" / "images"
     if not images.is_dir():
@@ -76,13 +80,17 @@ def restructure_validation(folder: Path) -> None:
             f"{images} lacks {_some(missing)} that {path.name} lists. Extract the archive again: delete {folder} and "
             "start again."
         )
-    try:
+    again = [name for name in waiting if name in moved[class_of[name]]]
+    if differing := [name for name in again if not cmp(images / name, homes[class_of[name]] / name, shallow=False)]:
+        raise UserError(
+            f"{images} has {_some(sorted(differing))}, and so has the folder of its class, with other content. Remove "
+            "the wrong ones, or extract the archive again."
+        )
+    with disk_errors(folder / "val"):
         for home in homes.values():
             home.mkdir(parents=True, exist_ok=True)
         for name in waiting:
             os.replace(images / name, homes[class_of[name]] / name)
-    except OSError as error:
-        raise UserError(f"{images} can't be sorted into classes: {error}. Make {folder} writable.") from None
     # What is no image (Thumbs.db) stays behind, and the folder with it.
     with suppress(OSError):
         images.rmdir()
@@ -184,7 +192,7 @@ def _class_ids(folder: Path) -> tuple[str, ...]:
         ) from None
     if not ids:
         raise UserError(f"{path} is empty: it should list the class ids, one a line. Extract the archive again.")
-    if wrong := [class_id for class_id in ids if not re.fullmatch(r"\w[\w.-]*", class_id)]:
+    if wrong := [class_id for class_id in ids if not CLASS_ID.fullmatch(class_id)]:
         raise UserError(f"{path}: {_some(wrong)} can't be a class id, since that names a folder. Correct the file.")
     if twice := [class_id for class_id, times in Counter(ids).items() if times > 1]:
         raise UserError(f"{path} lists {_some(twice)} more than once. Correct the file, or extract the archive again.")

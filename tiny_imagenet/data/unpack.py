@@ -1,5 +1,6 @@
 """Zip and tar archives to plain files, refusing whatever could land elsewhere or fill the disk."""
 
+import errno
 import gzip
 import logging
 import os
@@ -10,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from tiny_imagenet.data.disk import disk_errors, require_free
 from tiny_imagenet.data.progress import progress
@@ -27,7 +28,9 @@ SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
 MAX_BYTES = 10 * 10**9  # that an archive may unpack to
 MAX_RATIO = 20  # times its own size that it may unpack to, where that is more than ...
 SMALL_BYTES = 100 * 10**6
-MAX_HEADER = 1 << 24  # bytes that tarfile may ask for at once: a name or an extended header
+MAX_HEADER = 1 << 14  # bytes that tarfile may read for one member before its content: names and extended headers
+# The time that tarfile takes for a long row of digits grows with its square (CVE-2024-6232, mended in Python 3.11.10).
+DIGITS = re.compile(rb"\d{1000}")
 CHUNK = 1 << 20  # bytes
 BLOCK = 4096  # bytes that file systems allot at a time
 
@@ -66,7 +69,7 @@ def unpack(archive: Path, folder: Path) -> None:
         left_out = next((member.path for member in members if not _is_wanted(member)), None)
         if left_out is not None:
             members = [member for member in members if _is_wanted(member)]
-            log.info(f"{archive}: files that are no data, such as {left_out}, are left out.")
+            log.info(f"{archive}: files that are no data, such as {left_out!r}, are left out.")
         needed = sum(-(-member.size // BLOCK) * BLOCK for member in members)
         require_free(folder, needed)
         with disk_errors(folder, needed), progress("extracting", len(members), " files") as advance:
@@ -98,13 +101,20 @@ def _reading(archive: Path) -> Iterator[None]:
         raise DamagedArchive(f"{archive} is damaged or can't be read: {reason}. Get it again.") from error
 
 
-class _Gzip(gzip.GzipFile):
-    """A gzip file that doesn't let a tar header of gigabytes, which compresses to almost nothing, fill the memory."""
+class _Sparing:
+    """The file behind a tar, of which a header that is huge, or slow to parse, is not read."""
 
-    def read(self, size: int | None = -1) -> bytes:
-        if size is not None and size > MAX_HEADER:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
-        return super().read(size)
+    def __init__(self, file: BinaryIO) -> None:
+        self.tell, self.seek, self._file = file.tell, file.seek, file
+        self.left: int | None = MAX_HEADER  # bytes to read before the next member; None while its content is read
+
+    def read(self, size: int) -> bytes:
+        if self.left is None:
+            return self._file.read(size)
+        self.left -= size
+        if self.left < 0 or DIGITS.search(data := self._file.read(size)):
+            raise tarfile.ReadError(f"a header of more than {MAX_HEADER:,} bytes, or of nothing but digits")
+        return data
 
 
 @contextmanager
@@ -114,10 +124,9 @@ def _opened(archive: Path) -> Iterator[_Archive]:
             # Not by is_zipfile, which also takes a tar that ends in a zip for one.
             if _begins(archive, b"PK"):
                 opened = zipfile.ZipFile(archive)
-            elif _begins(archive, b"\x1f\x8b"):
-                opened = tarfile.open(fileobj=stack.enter_context(_Gzip(archive)), mode="r:")
             else:
-                opened = tarfile.open(archive, "r:")
+                file = gzip.open(archive) if _begins(archive, b"\x1f\x8b") else open(archive, "rb")
+                opened = tarfile.open(fileobj=_Sparing(stack.enter_context(file)), mode="r:")
         yield stack.enter_context(opened)
 
 
@@ -134,7 +143,7 @@ def _members(opened: _Archive, archive: Path) -> Iterator[_Member]:
     for member in members(opened, archive):
         if member.size < 0:
             raise tarfile.ReadError(f"{member.path} has a negative size")
-        total += member.size
+        total += member.size + tarfile.BLOCKSIZE  # for its header: a million empty files fill the memory as well
         if total > most:
             raise UserError(
                 f"{archive} unpacks to more than {most:,} bytes and is refused as a decompression bomb: at most "
@@ -159,9 +168,11 @@ def _zip_members(opened: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
 
 def _tar_members(opened: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
     for info in opened:
-        if not info.isfile() and not info.isdir():
+        if info.issparse() or not (info.isfile() or info.isdir()):
             raise UserError(_refusal(archive, info.name, "a link or a special file"))
         yield _Member(_path(info.name, archive), info.size if info.isfile() else 0, info.isdir(), info)
+        opened.fileobj.left = MAX_HEADER
+    opened.fileobj.left = None
     # tarfile takes a header that is cut off or damaged for the end. The real one is a block of zeros; and to read on
     # makes gzip check its sum.
     opened.fileobj.seek(opened.offset)
@@ -170,7 +181,7 @@ def _tar_members(opened: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
 
 
 def _is_wanted(member: _Member) -> bool:
-    hidden = any(part.startswith(".") for part in member.path.split("/"))
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in member.path.split("/"))
     return not hidden and (member.is_folder or member.path.lower().endswith(DATA))
 
 
@@ -200,6 +211,11 @@ def _write(opened: _Archive, member: _Member, archive: Path, folder: Path, made:
         file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except (FileExistsError, NotADirectoryError):
         raise UserError(_refusal(archive, member.path, "there twice, or both a file and a folder")) from None
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
+            raise
+        what = f"of a name that the disk of {folder} does not take ({error.strerror})"
+        raise UserError(_refusal(archive, member.path, what)) from None
     try:
         for chunk in _chunks(opened, member, archive):
             # What is declared was checked; what comes must keep to it.
@@ -211,7 +227,9 @@ def _write(opened: _Archive, member: _Member, archive: Path, folder: Path, made:
     finally:
         os.close(file)
     if left:
-        raise DamagedArchive(f"{archive} is damaged: {member.path} has not the {member.size:,} bytes that it declares.")
+        raise DamagedArchive(
+            f"{archive} is damaged: {member.path!r} has not the {member.size:,} bytes that it declares."
+        )
 
 
 def _chunks(opened: _Archive, member: _Member, archive: Path) -> Iterator[bytes]:

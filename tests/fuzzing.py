@@ -1,0 +1,99 @@
+"""Many random examples of one input, damaged at random: what they may not take, and how they are counted."""
+
+import os
+import resource
+import signal
+import traceback
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+FAST = 200
+EXAMPLES = [FAST, pytest.param(1000 * int(os.environ.get("FUZZ_EXAMPLES", 4)), marks=pytest.mark.slow)]
+SECONDS = 10  # that one example may take on a busy machine
+MEMORY = (
+    2 << 20
+)  # KiB that a test may add to the peak; Pillow's limit of 89 million pixels, four bytes each, four times
+
+
+class Hang(BaseException):
+    """Not an Exception, which would be taken for a fault of the input."""
+
+
+def fuzz(check, examples, *inputs):
+    """Call `check(*inputs)` with many examples, none of which may take long or fill the memory."""
+
+    def hang(*_):
+        raise Hang
+
+    def limited(example):
+        signal.alarm(SECONDS)
+        try:
+            event(check(*example))
+        finally:
+            signal.alarm(0)
+
+    before, handler = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, signal.signal(signal.SIGALRM, hang)
+    rules = settings(
+        max_examples=examples,
+        derandomize=examples == FAST,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rules(given(st.tuples(*inputs))(limited))()
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY
+
+
+def kind_of(error):
+    """Where a message was raised and what it is about, to count the kinds."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(place.filename).name}:{place.lineno} {type(error.__cause__ or error.__context__).__name__}"
+
+
+TOKENS = [
+    b"\0" * 4,
+    b"\xff" * 4,
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\1\0",
+    b"../",
+    b"/",
+    b"9" * 12,
+    b"\n",
+    b"\t",
+]
+EDIT = st.tuples(
+    st.sampled_from(["set", "set", "set", "flip", "flip", "flip", "cut", "copy", "insert", "end"]),
+    st.integers(0, 600) | st.integers(0, 1 << 24),
+    st.integers(1, 600),
+    st.sampled_from(TOKENS) | st.binary(min_size=1, max_size=8),
+)
+DAMAGE = st.just([]) | st.lists(EDIT, min_size=1, max_size=2) | st.lists(EDIT, min_size=3, max_size=6)
+
+
+def damaged(data, edits):
+    data = bytearray(data)
+    for kind, place, length, token in edits:
+        at = place % (len(data) + 1)
+        if kind == "set":
+            data[at : at + len(token)] = token
+        elif kind == "flip" and at < len(data):
+            data[at] ^= 1 << length % 8
+        elif kind == "cut":
+            del data[at : at + length]
+        elif kind == "copy":
+            data[at:at] = data[at : at + length]
+        elif kind == "insert":
+            data[at:at] = token
+        elif kind == "end":
+            del data[at:]
+    return bytes(data)

@@ -1,0 +1,83 @@
+"""Images in folders: which are found, with which labels, and what is refused."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tiny_imagenet.data.scan import class_folders, scan_classes, scan_flat
+from tiny_imagenet.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of two training images each, and four images without a class."""
+    names = [f"train/{class_id}/images/{class_id}_{number}.JPEG" for class_id in ("n01", "n02") for number in range(2)]
+    for name in names + [f"val/images/val_{number}.JPEG" for number in range(4)]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * 10)
+    return tmp_path
+
+
+def test_a_scan_finds_the_images_of_each_class(folder):
+    images = folder / "train" / "n01" / "images"
+    for name in ".hidden.JPEG", "Thumbs.db", "notes.txt":
+        (images / name).write_bytes(b"x")
+    (images / "folder.jpeg").mkdir()
+    (images.parent / "deeper" / "still").mkdir(parents=True)
+    (images.parent / "deeper" / "still" / "a.PNG").write_bytes(b"")
+    (images.parent / "0.webp").symlink_to(images / "n01_1.JPEG")
+    os.utime(images / "n01_0.JPEG", ns=(5, 7))
+
+    files = scan_classes(folder / "train", ("n01", "n02"))
+
+    expected = ["n01/0.webp", "n01/deeper/still/a.PNG", "n01/images/n01_0.JPEG", "n01/images/n01_1.JPEG"]
+    assert files.names == [*expected, "n02/images/n02_0.JPEG", "n02/images/n02_1.JPEG"]
+    assert files.labels.tolist() == [0, 0, 0, 0, 1, 1] and files.labels.dtype == np.int64
+    assert files.sizes.tolist() == [10, 0, 10, 10, 10, 10]
+    assert files.times[2] == 7
+    assert len(files) == 6
+
+
+def test_labels_follow_the_order_of_the_ids(folder):
+    files = scan_classes(folder / "train", ("n02", "n01"))
+    assert [(name[:3], label) for name, label in zip(files.names, files.labels, strict=True)][::2] == [
+        ("n02", 0),
+        ("n01", 1),
+    ]
+
+
+@pytest.mark.parametrize("spoil", ["empty", "missing", "strays"])
+def test_a_class_without_images_is_named(folder, spoil):
+    class_folder = folder / "train" / "n02"
+    for path in (class_folder / "images").iterdir():
+        path.unlink()
+    if spoil == "missing":
+        class_folder.rename(folder / "elsewhere")
+    if spoil == "strays":
+        (class_folder / "images" / "Thumbs.db").write_bytes(b"")
+    with pytest.raises(UserError, match=r"train/n02 has no images"):
+        scan_classes(folder / "train", ("n01", "n02"))
+
+
+def test_a_flat_scan_has_no_labels(folder):
+    files = scan_flat(folder / "val" / "images")
+    assert files.names == [f"val_{number}.JPEG" for number in range(4)]
+    assert files.labels.tolist() == [-1] * 4
+    with pytest.raises(UserError, match="nowhere has no images"):
+        scan_flat(folder / "nowhere")
+
+
+def test_a_broken_link_is_named(folder):
+    (folder / "val" / "images" / "gone.JPEG").symlink_to(folder / "nowhere.JPEG")
+    with pytest.raises(UserError, match="gone.JPEG leads nowhere"):
+        scan_flat(folder / "val" / "images")
+
+
+def test_class_folders_are_those_in_sight(folder):
+    (folder / "train" / ".cache").mkdir()
+    (folder / "train" / "notes.txt").write_bytes(b"")
+    assert class_folders(folder / "train") == ("n01", "n02")
+    for wrong in folder / "nowhere", folder / "val" / "images":
+        with pytest.raises(UserError, match="a folder of images a class"):
+            class_folders(wrong)
