@@ -1,9 +1,14 @@
 """What a user may get wrong or run into, and the one message that says what to do."""
 
 import os
+import zipfile
 
 import pytest
 import torch
+from archives import change_disk, disk
+
+from tiny_imagenet.checkpoints import is_whole
+from tiny_imagenet.classifier import ImageClassifier
 
 CLI_FAULTS = {
     "misspelt option": (["fit", "--modle.arch=resnet18"], 2, "no option --modle.arch. Did you mean --model.arch"),
@@ -26,6 +31,14 @@ CLI_FAULTS = {
     "too many classes": (["fit", "--data.classes=9"], 1, "classes 9: choose between 2 and the 4 classes"),
     "large holdout": (["fit", "--data.holdout=128"], 1, "holdout 128 would hold out 128 of 128"),
     "missing images": (["predict", "--data.images=nowhere"], 1, "needs a checkpoint"),
+    "wrong precision": (["fit", "--trainer.precision=17"], 2, "trainer.precision must be one of 64, 32, 16, "),
+    "unknown strategy": (["fit", "--trainer.strategy=nonsense"], 1, "trainer: You selected an invalid strategy name"),
+    "unknown accelerator": (["fit", "--trainer.accelerator=nonsense"], 1, "You selected an invalid accelerator name"),
+    "more GPUs than there are": (["fit", "--trainer.accelerator=gpu", "--trainer.devices=99"], 1, "`auto` takes what"),
+    "no device": (["fit", "--trainer.devices=0"], 1, "trainer: `Trainer(devices='0')` value is not a valid input"),
+    "strategy of GPUs": (["fit", "--trainer.strategy=fsdp"], 1, "trainer: The strategy `fsdp` requires a GPU"),
+    "missing weights": (["fit", "--model.weights=no.ckpt"], 1, "'no.ckpt' is neither a file nor a name that torchv"),
+    "missing checkpoint to go on from": (["fit", "--ckpt_path=no.ckpt"], 1, "There is no checkpoint no.ckpt"),
 }  # fmt: skip
 
 
@@ -37,7 +50,7 @@ def test_one_message_and_nothing_left(run, small, tmp_path, fault):
     assert found == status, output
     assert message in output
     assert "Traceback" not in output
-    assert not list(tmp_path.glob("runs/**/*.ckpt"))
+    assert not list(tmp_path.glob("runs/*/version_*"))
 
 
 @pytest.fixture
@@ -46,16 +59,34 @@ def checkpoint(run, small, tmp_path):
     return tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "best.ckpt"
 
 
-def test_checkpoints_that_are_none(run, small, checkpoint):
-    whole = checkpoint.read_bytes()
-    checkpoint.write_bytes(whole[: len(whole) // 2])
-    status, output = run("test", f"--ckpt_path={checkpoint}")
-    assert status == 1
-    assert "is damaged" in output
-    torch.save({"state_dict": {}, "pytorch-lightning_version": "2.6.6"}, checkpoint)
-    status, output = run("test", f"--ckpt_path={checkpoint}")
-    assert status == 1
-    assert "not written by this project" in output
+def spoiled(checkpoint):
+    """Write what is no checkpoint, or not one of ours, beside one; yields its path and what is said of it."""
+    path, whole = checkpoint.with_name("spoiled.ckpt"), checkpoint.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    yield path, "is damaged"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "b")
+    yield path, "not written by this project"
+    content = torch.load(checkpoint, weights_only=True)
+    for other in (
+        {"conv1.weight": torch.ones(2)},
+        [1, 2],
+        {name: content[name] for name in content if name != "dataset"},
+    ):
+        torch.save(other, path)
+        yield path, "not written by this project: it lacks "
+    content["state_dict"] = {name: value.flatten()[:1] for name, value in content["state_dict"].items()}
+    torch.save(content, path)
+    yield path, "The checkpoint's weights do not fit the network"
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_checkpoints_that_are_none(run, small, checkpoint, tmp_path, command):
+    for path, message in spoiled(checkpoint):
+        status, output = run(command, *small, f"--ckpt_path={path}")
+        assert status == 1, output
+        assert message in output and "Traceback" not in output
+        assert os.listdir(tmp_path / "runs" / "defaults") == ["version_0"], "no run that never began"
 
 
 class Attack:
@@ -91,3 +122,48 @@ def test_a_run_folder_deleted_while_running_is_told(run, small, tmp_path):
     status, output = run("fit", *small, *delete)
     assert status == 1, output
     assert "moved or deleted while it was written to" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda *_: torch.empty(2**50), "out of memory: lower --data.batch_size, and keep the recipe's batch with"),
+        (lambda *_: bytearray(2**62), "out of memory: lower --data.batch_size"),
+    ],
+    ids=["torch", "python"],
+)
+def test_out_of_memory_says_what_to_lower(run, small, tmp_path, monkeypatch, fault, message):
+    monkeypatch.setattr(ImageClassifier, "training_step", fault)
+    status, output = run("fit", *small)
+    assert status == 1
+    assert message in output and "--trainer.accumulate_grad_batches" in output
+    assert not list(tmp_path.glob("runs/**/*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [("ro", "cannot be made: Read-only file"), ("size=4k", "can't be written: No space left")]
+)
+def test_a_disk_without_room_for_a_run(run, small, tmp_path, monkeypatch, options, message):
+    with disk(tmp_path / "disk", options) as place:
+        monkeypatch.chdir(place)
+        status, output = run("fit", *small)
+        assert status == 1, output
+        assert message in output and "Traceback" not in output
+        assert not list(place.glob("runs/*/*"))
+        monkeypatch.chdir(tmp_path)
+
+
+def test_a_disk_that_fills_up_keeps_the_checkpoint_before(run, small, tmp_path, monkeypatch):
+    with disk(tmp_path / "disk", "size=2500k") as place:  # for one checkpoint, and not for two
+        monkeypatch.chdir(place)
+        status, output = run("fit", *small)
+        assert status == 1, output
+        assert "The checkpoint could not be saved in" in output and "No space left on device" in output
+        checkpoints = place / "runs" / "defaults" / "version_0" / "checkpoints"
+        assert sorted(os.listdir(checkpoints)) == ["best.ckpt", "last.ckpt"]
+        assert is_whole(checkpoints / "last.ckpt")
+        change_disk(place, "size=9m")
+        assert run("fit", *small, "--ckpt_path=last")[0] == 0
+        assert len((checkpoints.parent / "metrics.csv").read_text().splitlines()) == 3
+        monkeypatch.chdir(tmp_path)

@@ -51,7 +51,7 @@ def layouts(draw):
     annotations = damaged(text.encode(), draw(usually(st.just([]), DAMAGE)))
     gone, odd = draw(usually(st.just(set()), st.sets(st.sampled_from(NAMES)))), draw(usually(st.just(""), ODD_NAMES))
     files = [f"images/{name}" for name in NAMES if name not in gone] + [f"images/{odd}"] * bool(odd)
-    moved = draw(usually(st.just({}), st.dictionaries(st.sampled_from(NAMES), CLASS_IDS, max_size=2)))
+    moved = draw(st.just({}) | st.dictionaries(st.sampled_from(NAMES), CLASS_IDS, max_size=2))
     files += [f"{class_id}/images/{name}" for name, class_id in moved.items()]
     return wnids, annotations, {name: draw(st.sampled_from("ab")) + os.path.basename(name) for name in files}
 

@@ -27,6 +27,8 @@ ODD = [
     "set/../../f.txt",
     "..\\f.txt",
     "C:/f.txt",
+    "a.txt",
+    "./a.txt",
     "a.txt/b.txt",
     "set",
     ".",

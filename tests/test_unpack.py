@@ -70,14 +70,8 @@ HOSTILE = {
     "encrypted.zip": (encrypted, "encrypted"),
     "bzip2.zip": (lambda path: write_zip(path, compression=zipfile.ZIP_BZIP2), "compression type 12"),
     "twice.zip": (twice, "twice"),
-    "file_and_folder.zip": (
-        lambda path: write_zip(path, {"set/a.txt": b"1", "set/a.txt/b.txt": b"2"}),
-        BOTH,
-    ),
-    "folder_and_file.zip": (
-        lambda path: write_zip(path, {"set/a.txt/b.txt": b"2", "set/a.txt": b"1"}),
-        BOTH,
-    ),
+    "file_and_folder.zip": (lambda path: write_zip(path, {"set/a.txt": b"1", "set/a.txt/b.txt": b"2"}), BOTH),
+    "folder_and_file.zip": (lambda path: write_zip(path, {"set/a.txt/b.txt": b"2", "set/a.txt": b"1"}), BOTH),
     "absolute.tar": (lambda path: write_tar(path, [*FILES.items(), ("/tmp/out", b"")], "w"), "absolute"),
     "parent.tgz": (lambda path: write_tar(path, [*FILES.items(), ("../out", b"")]), "outside"),
     "symlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.SYMTYPE), b"")]), "a link"),

@@ -4,7 +4,9 @@ This file alone knows jsonargparse; `commands.plan` has turned what the user typ
 """
 
 import shlex
+import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -30,7 +33,7 @@ from tiny_imagenet.faults import told
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import SHRINKING
 from tiny_imagenet.notes import show_log
-from tiny_imagenet.resume import Interrupted, RunCheckpoint
+from tiny_imagenet.resume import Interrupted, RunCheckpoint, require_checkpoint
 
 # What config.yaml keeps: all that makes a run what it is, and not where it lies.
 SECTIONS = ("seed_everything", "trainer", "model", "data", "checkpoint")
@@ -47,6 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     show_log()
+    # An error of TensorBoard's writing thread is raised in this one as well.
+    threading.excepthook = lambda args: None if told(args.exc_value) else threading.__excepthook__(args)
     target = None
     try:
         target = plan(argv)
@@ -95,7 +100,7 @@ class Cli(LightningCLI):
     """LightningCLI for a planned command; it parses, instantiates and runs it."""
 
     def __init__(self, target: Plan) -> None:
-        self.target = target
+        self.target, self.claimed = target, False
         _restrict_configs()
         # A callback in a config is added to these, and cannot drop them.
         standing = [
@@ -105,18 +110,24 @@ class Cli(LightningCLI):
             Predictions(),
             StepBar(refresh_rate=10, leave=True) if sys.stderr.isatty() else EpochLines(),
         ]
-        super().__init__(
-            ImageClassifier,
-            ImageDataModule,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            save_config_callback=RunConfig,
-            seed_everything_default=42,
-            trainer_defaults={"callbacks": standing},
-            parser_kwargs={command: {"exit_on_error": False} for command in COMMANDS} | {"exit_on_error": False},
-            args=target.argv,
-        )
+        try:
+            super().__init__(
+                ImageClassifier,
+                ImageDataModule,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                save_config_callback=RunConfig,
+                seed_everything_default=42,
+                trainer_defaults={"callbacks": standing},
+                parser_kwargs={command: {"exit_on_error": False} for command in COMMANDS} | {"exit_on_error": False},
+                args=target.argv,
+            )
+        except BaseException:
+            # What never began to train leaves nothing: `--ckpt_path last` goes on in the newest folder.
+            if self.claimed and not any((target.run / name).exists() for name in ("config.yaml", "checkpoints")):
+                shutil.rmtree(target.run, ignore_errors=True)
+            raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
@@ -144,8 +155,20 @@ class Cli(LightningCLI):
         )
         if before:
             compare(before, _sections(self._parser("fit"), config), origin)
+        if target.checkpoint:
+            require_checkpoint(target.checkpoint)
         if target.command == "fit" and origin != target.run:
             _claim(target.run)
+            self.claimed = rank_zero_only.rank == 0
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Lightning's own, whose errors are about the options of this machine's devices."""
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
+            raise UserError(
+                f"trainer: {error} (For accelerator, devices and strategy, `auto` takes what this machine has.)"
+            ) from error
 
     def after_instantiate_classes(self) -> None:
         if self.target.checkpoint:

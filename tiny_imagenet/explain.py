@@ -44,6 +44,9 @@ def explained(problem: Exception, options: Iterable[str], classes: Iterable[str]
     if match := WRONG_TYPE.search(error):
         expected = match[1] or match[2].replace("Literal", "one of ")
         return f"{where} must be {expected}, not {match[3].rstrip()!r}."
+    choices = re.findall(r"Expected an? typing\.Literal\[(.*?)\]", error)
+    if choices and (match := VALUE.search(error)):
+        return f"{where} must be one of {', '.join(choices)}, not {match[1].strip()!r}."
     types = [name for name in re.findall(r"Expected an? <class '(\w+)'>", error) if name != "NoneType"]
     if types and (match := VALUE.search(error)):
         return f"{where} must be {' or '.join(types)} or null, not {match[1].strip()!r}."

@@ -1,11 +1,16 @@
 """What to tell the user of an exception that is a mistake or misfortune of theirs, and no fault of the program."""
 
+import errno
 import os
 import pickle
 
 import torch
 
 from tiny_imagenet.errors import UserError
+
+OUT_OF_MEMORY = (
+    "out of memory: lower --data.batch_size, and keep the recipe's batch with --trainer.accumulate_grad_batches. ({})"
+)
 
 
 def told(error: BaseException | None) -> str | None:
@@ -14,14 +19,24 @@ def told(error: BaseException | None) -> str | None:
         match error:
             case UserError():
                 return str(error)
-            case torch.OutOfMemoryError():
-                return (
-                    "out of memory: lower --data.batch_size, and keep the recipe's batch with "
-                    f"--trainer.accumulate_grad_batches. ({str(error).splitlines()[0]})"
-                )
+            case torch.OutOfMemoryError() | MemoryError():
+                return OUT_OF_MEMORY.format(str(error).splitlines()[0] if str(error) else "MemoryError")
+            case RuntimeError() if "can't allocate memory" in str(error):  # on a CPU
+                return OUT_OF_MEMORY.format(str(error).rpartition("DefaultCPUAllocator: ")[2].splitlines()[0])
             case pickle.UnpicklingError():
                 return (
                     "The checkpoint holds more than weights and plain values. It might run code, so it is not opened."
+                )
+            case RuntimeError() if str(error).startswith("Error(s) in loading state_dict"):
+                return (
+                    "The checkpoint's weights do not fit the network: give the arch, stem, width and blocks that it "
+                    f"was trained with, or start a new run with --model.weights. ({str(error).splitlines()[1].strip()})"
+                )
+            case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS):
+                where = f"{os.fsdecode(error.filename)} " if error.filename else ""
+                return (
+                    f"{where}can't be written: {error.strerror}. Make room, or change to a folder on another disk; a "
+                    "training that has a checkpoint goes on with --ckpt_path last."
                 )
             case FileNotFoundError(filename=gone) if "tfevents" in str(gone):
                 return f"The run's folder was moved or deleted while it was written to: {os.fsdecode(gone)} is gone."

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from tiny_imagenet.errors import UserError
@@ -25,6 +26,8 @@ from tiny_imagenet.finite import FiniteCheck
 from tiny_imagenet.history import History, plain
 
 log = logging.getLogger(__name__)
+
+SAVED = ("state_dict", "dataset", "loops", "pytorch-lightning_version")  # by ImageClassifier and Lightning
 
 
 class Interrupted(Exception):
@@ -189,6 +192,20 @@ class RunCheckpoint(Checkpoint):
                 "then resume with --ckpt_path last."
             ) from error
         self._saved_at = time.monotonic()
+
+
+def require_checkpoint(path: Path) -> None:
+    """Raise UserError where a file is no checkpoint of this project, whatever else torch.load makes of it."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # a zip of something else
+        content = None
+    lacking = [name for name in SAVED if not isinstance(content, dict) or name not in content]
+    if lacking:
+        raise UserError(
+            f"{path} was not written by this project: it lacks {', '.join(lacking)}. Where it holds weights, a new run "
+            f"can start from them: fit --model.weights {path}"
+        )
 
 
 def _interval(trainer: pl.Trainer) -> int:
