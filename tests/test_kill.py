@@ -13,7 +13,7 @@ import torch
 
 from tests.archives import in_process
 from tests.test_resume import RECIPES, SAVE_OFTEN, assert_same, contents
-from tiny_imagenet import resume
+from tiny_imagenet import saving
 from tiny_imagenet.cli import main
 
 pytestmark = pytest.mark.slow
@@ -58,14 +58,14 @@ def kill_while_saving(at: int) -> None:
             nonlocal count
             count += 1
             if count == at:
-                if operation is resume.to_disk and Path(path).is_file():
+                if operation is saving.to_disk and Path(path).is_file():
                     os.truncate(path, os.path.getsize(path) // 2)
                 kill()
             return operation(path, *others)
 
         return instead
 
-    resume.to_disk, resume._link = counted(resume.to_disk), counted(resume._link)
+    saving.to_disk, saving._link = counted(saving.to_disk), counted(saving._link)
 
 
 @pytest.mark.parametrize("recipe", RECIPES_AND_MOMENTS)

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tiny_imagenet"
 # Each part may import only parts of a lower level; parts of one level know nothing of each other.
 LEVELS = [
     {"errors", "files"},
-    {"allowed"},
+    {"allowed", "saving"},
     {"data", "models", "optim", "spectral", "analysis", "finite", "history", "hardware", "changes", "checkpoints"},
     {"classifier", "resume", "explain", "faults", "notes"},
     {"callbacks", "commands"},

@@ -9,21 +9,20 @@ behind an epoch's means and the rows of metrics.csv, travels in the checkpoint.
 import logging
 import math
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.files import to_disk
 from tiny_imagenet.finite import FiniteCheck
 from tiny_imagenet.history import History, plain
+from tiny_imagenet.saving import CheckpointWriter
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +68,11 @@ class RunCheckpoint(Checkpoint):
         self._validated = False
         self._seen_step, self._saved_at = 0, 0.0
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._writer = CheckpointWriter(trainer.strategy.checkpoint_io)
+            trainer.strategy.checkpoint_io = self._writer
+
     # When to save
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -96,7 +100,7 @@ class RunCheckpoint(Checkpoint):
         if leaving or ending or self._is_due(trainer):
             self._save(trainer, pl_module)
         if leaving:
-            raise Interrupted(self._signal or signal.SIGTERM)
+            self._leave()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validated = not trainer.sanity_checking
@@ -117,7 +121,10 @@ class RunCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             history.write(Path(trainer.default_root_dir) / "metrics.csv")
         if trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False):
-            raise Interrupted(self._signal or signal.SIGTERM)
+            self._leave()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._writer.wait()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for number, handler in self._handlers.items():
@@ -147,6 +154,10 @@ class RunCheckpoint(Checkpoint):
         self.best = value
         return True
 
+    def _leave(self) -> NoReturn:
+        self._writer.wait()
+        raise Interrupted(self._signal or signal.SIGTERM)
+
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None and number == signal.SIGINT:
             os._exit(128 + number)  # Nothing is half written: files are renamed into place.
@@ -173,24 +184,9 @@ class RunCheckpoint(Checkpoint):
 
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, best: bool = False) -> None:
         self._require_finite(trainer, pl_module)
-        folder = Path(trainer.default_root_dir) / "checkpoints"
-        beside = folder / ".saving.ckpt"
-        try:
-            trainer.save_checkpoint(beside, weights_only=False)  # on every rank: its hooks gather
-            if trainer.is_global_zero:
-                to_disk(beside)
-                if best:  # Before `last`: a run killed in between repeats this epoch's end, and so does best.ckpt.
-                    _link(beside, folder / "best.ckpt")
-                if (folder / "last.ckpt").exists():
-                    _link(folder / "last.ckpt", folder / "previous.ckpt")
-                os.replace(beside, folder / "last.ckpt")
-                to_disk(folder)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise UserError(
-                f"The checkpoint could not be saved in {folder}: {error.strerror}. Those before are whole: make room, "
-                "then resume with --ckpt_path last."
-            ) from error
+        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        # On every rank: hooks gather what is saved, and one rank writes it.
+        trainer.save_checkpoint(last, weights_only=False, storage_options={"best": best})
         self._saved_at = time.monotonic()
 
 
@@ -216,15 +212,3 @@ def _interval(trainer: pl.Trainer) -> int:
 def _is_of_epoch(metric: str) -> bool:
     """Whether a metric is of a whole epoch, and not of its last step, as Lightning's learning rates are."""
     return not metric.endswith("_step") and not metric.startswith("lr-")
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, replacing what has that name; on file systems without hard links, a copy."""
-    beside = target.with_name(f".{target.name}")
-    beside.unlink(missing_ok=True)
-    try:
-        os.link(source, beside)
-    except OSError:
-        shutil.copyfile(source, beside)
-        to_disk(beside)
-    os.replace(beside, target)
