@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback
@@ -43,6 +44,14 @@ class SigkillAt(KillAt):
     def end(self, rank: int) -> None:
         if self.rank in (None, rank):
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class StuckAt(KillAt):
+    """Let the first process wait as long as NCCL would for a lost one."""
+
+    def end(self, rank: int) -> None:
+        if rank == 0:
+            time.sleep(600)
 
 
 class SignalAt(Callback):

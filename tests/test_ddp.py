@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -75,6 +76,18 @@ def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(la
     status, output = launch(*fit, "--ckpt_path=last")
     assert status == 0, output
     assert contents(last.parents[1])[2] == 16
+
+
+def test_a_process_that_waits_for_a_lost_one_is_ended_with_a_message(launch, small, tmp_path):
+    """With NCCL the others do not notice; here the first one sleeps in their stead."""
+    fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
+    at_ten = ["--trainer.callbacks.hook=train_batch_start", "--trainer.callbacks.at=10"]
+    kill = ["--trainer.callbacks+=tests.killing.SigkillAt", *at_ten, "--trainer.callbacks.rank=1"]
+    status, output = launch(*fit, *kill, "--trainer.callbacks+=tests.killing.StuckAt", *at_ten)
+    assert status == -signal.SIGKILL
+    assert "terminated with code -9" in output and "goes on with --ckpt_path last" in output
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] in (8, 10)
 
 
 def test_two_nodes_of_torchrun_train_as_two_devices_do(launch, small, tmp_path):

@@ -20,6 +20,14 @@ def show_log() -> None:
     warnings.filterwarnings("ignore", message="Found .* in eval mode")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda note: "Tip:" not in note.getMessage())
+    # The first process may be waiting for a lost one for ever; Lightning's thread then kills all that are left.
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").addFilter(_with_advice)
     package = logging.getLogger("tiny_imagenet")
     package.handlers = [logging.StreamHandler()]
     package.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
+
+
+def _with_advice(note: logging.LogRecord) -> bool:
+    if "Forcefully terminating" in note.getMessage():
+        note.msg = f"{note.msg}\nA message of its own may stand above. A training goes on with --ckpt_path last."
+    return True
