@@ -6,6 +6,7 @@ import math
 import re
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -106,6 +107,16 @@ def test_curves_are_dashed_in_training_and_solid_in_validation_in_the_runs_colou
     assert len(drawn) == 2 * number
     assert "%" in figure.axes[0].get_ylabel()
     assert figure.legends[0].get_texts()[0].get_text().endswith(runs[-1].label)  # the best run comes first
+
+
+def test_accuracy_against_minutes(tmp_path):
+    write_run(tmp_path / "slow/version_0", top1=0.5, epochs=2, seconds=160)
+    write_run(tmp_path / "fast/version_0", top1=0.4, epochs=2, seconds=40)
+    figure = report.accuracy_by_minutes(report.find_runs(tmp_path).runs)
+    slow, fast = figure.axes[0].lines  # the first epoch takes 20 seconds more; the best run comes first
+    np.testing.assert_allclose(slow.get_xydata(), [[3, 25], [340 / 60, 50]])
+    np.testing.assert_allclose(fast.get_xydata(), [[1, 20], [100 / 60, 40]])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["50.0 %  slow", "40.0 %  fast"]
 
 
 def test_panels_have_one_run_each(tmp_path):

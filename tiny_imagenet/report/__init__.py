@@ -8,7 +8,7 @@ from tiny_imagenet.report.classes import (
     most_confused,
 )
 from tiny_imagenet.report.conditions import condition_medians, condition_numbers, conditions_table, with_conditions
-from tiny_imagenet.report.curves import curve_grid, curve_panels, curves
+from tiny_imagenet.report.curves import accuracy_by_minutes, curve_grid, curve_panels, curves
 from tiny_imagenet.report.dataset import class_counts, counts_figure, image_rows, levels_figure
 from tiny_imagenet.report.page import write_report
 from tiny_imagenet.report.published import (
@@ -35,9 +35,9 @@ from tiny_imagenet.report.tables import results_table, runs_table, shown_text
 
 __all__ = [
     "BATCH_SIZE", "EPOCHS", "LEARNING_RATE", "OPTIMIZER", "SCHEDULER", "SHAPE", "Found", "Run",
-    "architecture_studies", "best_and_worst_classes", "class_counts", "classes_figure", "condition_medians",
-    "condition_numbers", "conditions_table", "confused_figure", "counts_figure", "curve_grid", "curve_panels",
-    "curves", "effects", "examples", "find_runs", "find_studies", "image_rows", "levels_figure", "most_confused",
-    "other_studies_table", "ranking", "results_table", "runs_table", "sections", "shown_text", "study_table",
-    "ten_models_grid", "ten_models_table", "with_conditions", "write_report",
+    "accuracy_by_minutes", "architecture_studies", "best_and_worst_classes", "class_counts", "classes_figure",
+    "condition_medians", "condition_numbers", "conditions_table", "confused_figure", "counts_figure", "curve_grid",
+    "curve_panels", "curves", "effects", "examples", "find_runs", "find_studies", "image_rows", "levels_figure",
+    "most_confused", "other_studies_table", "ranking", "results_table", "runs_table", "sections", "shown_text",
+    "study_table", "ten_models_grid", "ten_models_table", "with_conditions", "write_report",
 ]  # fmt: skip

@@ -51,6 +51,19 @@ def curves(runs: Sequence[Run], metric: str = "top1") -> Figure:
     return figure
 
 
+def accuracy_by_minutes(runs: Sequence[Run]) -> Figure:
+    """Validation top-1 against the minutes that a run has trained, for what a given time buys. The best run first."""
+    figure, axes = new_figure(11, 4.6)
+    for run in _best_first(runs, "top1"):
+        minutes, top1 = run.values("seconds").cumsum() / 60, in_percent(run.values("val/top1"), "top1")
+        shared = top1.index.intersection(minutes.index)
+        axes[0, 0].plot(minutes[shared], top1[shared], color=run.colour, linewidth=1.4, marker=".",
+                        label=_with_best(run, "top1"))  # fmt: skip
+    axes[0, 0].set(xlabel="minutes of training", ylabel=AXIS_LABELS["top1"], xlim=(0, None), ylim=(0, None))
+    figure.legend(loc="outside right upper", fontsize=SMALL, frameon=False)
+    return figure
+
+
 def curve_panels(runs: Sequence[Run], metric: str = "top1", columns: int = 4) -> Figure:
     """A small panel for each run, with its training and validation curve of `top1`, `top5` or `loss`."""
     columns = min(columns, len(runs))

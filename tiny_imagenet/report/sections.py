@@ -12,7 +12,7 @@ from tiny_imagenet.report.classes import (
     most_confused,
 )
 from tiny_imagenet.report.conditions import condition_medians, condition_numbers, conditions_table, with_conditions
-from tiny_imagenet.report.curves import FEW, curve_grid, curve_panels, curves
+from tiny_imagenet.report.curves import FEW, accuracy_by_minutes, curve_grid, curve_panels, curves
 from tiny_imagenet.report.page import Item, Picture, Section, Table, Text
 from tiny_imagenet.report.published import (
     TEN_MODELS,
@@ -82,7 +82,10 @@ def _curves(runs: Sequence[Run]) -> Iterator[Item]:
     for metric, name in (("top1", "Top-1 accuracy"), ("loss", "Loss")):
         caption = f"{name}: training dashed, validation solid. In the legend, the best run first."
         yield Picture(f"curves_{metric}", caption, curves(runs, metric))
-    if len(runs) > FEW:
+    if len(runs) <= FEW:
+        caption = "Validation top-1 against minutes of training, validation included."
+        yield Picture("accuracy_by_minutes", caption, accuracy_by_minutes(runs))
+    else:
         yield Picture("curves_each", "Top-1 accuracy of each run.", curve_panels(runs))
 
 
