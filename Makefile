@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Without bytecode each process would compile all that it imports again: 12 s instead of 5.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install quickstart test test-slow lint format
+.PHONY: help install quickstart test test-slow lint format gpu
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -31,6 +31,14 @@ lint: $(STAMP)  ## Check style and formatting.
 format: $(STAMP)  ## Mend style and formatting where ruff can.
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
+
+# EPOCHS=10 where an hour must do; all stop and go on at will.
+gpu: $(STAMP)  ## Where there is a GPU: the benchmark, the record recipes, the ten ResNets; a report of it all.
+	$(RUN) -m tiny_imagenet.benchmark --out benchmark
+	for recipe in tiny_resnet18_fast cifar10_5m tiny_resnet50 tiny_resnet18_long; do \
+		$(RUN) training.py fit --config records/$$recipe.yaml --ckpt_path last || exit; done
+	$(RUN) -m tiny_imagenet.sweep resnets.yaml $(if $(EPOCHS),--trainer.max_epochs $(EPOCHS))
+	$(RUN) -m tiny_imagenet.report runs --out report
 
 # The stamp is written last, so an installation that broke off is taken up again.
 $(STAMP): requirements.txt

@@ -1,5 +1,6 @@
 """The benchmark: how it times, and that what it compares does the same work."""
 
+import os
 import time
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torchvision.transforms.v2 import functional as F
 
 from tests.jpegs import packed_of, write_jpegs
-from tiny_imagenet.benchmark import pipelines, steps
+from tiny_imagenet.benchmark import choices, pipelines, steps
 from tiny_imagenet.benchmark.memory import reading_memory
 from tiny_imagenet.benchmark.timing import Contestant, race, ratio
 from tiny_imagenet.data import TinyImageNetDataModule
@@ -62,6 +63,26 @@ def test_each_way_yields_whole_batches(data):
     assert pipelines.image_files(files, transform, 8, 0, CPU)[0].step() == 8
     batches = pipelines.image_files(files, pipelines.ancestors(), 2, 0, CPU)[1]
     assert next(batches)[0].shape == (2, 3, 224, 224)
+
+
+def test_each_choice_trains(tmp_path):
+    ways = choices.contestants(CPU, batch_size=2, size=32)
+    assert list(ways)[0] == choices.DEFAULT and len(ways) > 3
+    assert [way.step() for name, way in ways.items() if name != "compiled"] == [2] * (len(ways) - ("compiled" in ways))
+
+
+def test_the_use_of_a_gpu_is_sampled_until_the_end(tmp_path, monkeypatch):
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text("#!/bin/sh\necho 0\necho 97\necho '[N/A]'\nexec sleep 60\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with steps.gpu_use() as percents:
+        time.sleep(0.5)
+    assert percents == [0, 97]
+    monkeypatch.setenv("PATH", "")
+    with steps.gpu_use() as percents:
+        pass
+    assert percents == []
 
 
 @pytest.mark.slow

@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from tiny_imagenet.benchmark import stages
+from tiny_imagenet.benchmark import choices, stages
 from tiny_imagenet.benchmark.memory import reading_memory
 from tiny_imagenet.benchmark.picture import rates_figure
-from tiny_imagenet.benchmark.timing import ratio
+from tiny_imagenet.benchmark.timing import race, ratio
 from tiny_imagenet.data import TinyImageNetDataModule
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import replace_text
@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         "memory": lambda: {str(n): reading_memory(data.packed("train"), n) for n in (1, 4)},
         "images": lambda: stages.image_stages(data, device, workers, options),
         "training": lambda: stages.training_steps(data, fit_options, device, workers, options),
+        "choices": lambda: race(choices.contestants(device, stages.BATCH), options.rounds, options.seconds),
         "start": lambda: stages.start_up(fit_options, options.rounds),
         "curves": lambda: stages.curves(data, device, options),
     }.items():
@@ -84,7 +85,13 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
             against = (
                 f"{each['ratio']:.3f} of a bare loop; {100 * each['share_of_peak']:.0f} % of a matrix product's rate"
             )
+            if each["gpu_percent"] is not None:
+                against += f"; GPU busy {each['gpu_percent']:.0f} % of the time"
         rows.append((f"training: {name}", _rate([each["images_per_s"]]), against))
+    for choice, rates in results["choices"].items():
+        times = ratio(results["choices"], choice, choices.DEFAULT)
+        against = f"{times:.2f} times as fast" if choice != choices.DEFAULT else ""
+        rows.append((f"a bare step, {choice}", _rate(rates), against))
     for what, seconds in results["start"].items():
         rows.append((f"start: {what}", f"{statistics.median(seconds):.1f} s", ""))
     one, four = results["memory"]["1"], results["memory"]["4"]

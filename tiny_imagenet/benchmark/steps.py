@@ -3,11 +3,14 @@
 import copy
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +121,12 @@ def fit_beside_bare_loop(options: list[str], steps: int) -> dict[str, Any]:
     """Images/s of `training.py fit` with these options and of a bare loop in turns with it. See `BareLoop`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "steps.json"
-        _fit(folder, [*options, "--trainer.max_epochs=1", f"--trainer.limit_train_batches={steps}",
-                      "--trainer.limit_val_batches=2", f"--trainer.callbacks+={BareLoop.__module__}.BareLoop",
-                      f"--trainer.callbacks.out={out}"])  # fmt: skip
-        return json.loads(out.read_text())
+        with gpu_use() as percents:
+            _fit(folder, [*options, "--trainer.max_epochs=1", f"--trainer.limit_train_batches={steps}",
+                          "--trainer.limit_val_batches=2", f"--trainer.callbacks+={BareLoop.__module__}.BareLoop",
+                          f"--trainer.callbacks.out={out}"])  # fmt: skip
+        in_use = [percent for percent in percents if percent > 0]
+        return json.loads(out.read_text()) | {"gpu_percent": statistics.median(in_use) if in_use else None}
 
 
 def first_step(options: list[str]) -> dict[str, float]:
@@ -170,6 +175,22 @@ def peak_flops(device: torch.device, precision: str) -> float:
         synchronize()
         best = max(best, 2 * side**3 / (time.perf_counter() - start))
     return best
+
+
+@contextmanager
+def gpu_use() -> Iterator[list[int]]:
+    """A list that holds, afterwards, at how many percent of the time the first GPU computed, five times a second."""
+    percents: list[int] = []
+    if shutil.which("nvidia-smi") is None:
+        yield percents
+        return
+    query = ["nvidia-smi", "--id=0", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
+    with subprocess.Popen(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as sampling:
+        try:
+            yield percents
+        finally:
+            sampling.terminate()
+            percents += [int(line) for line in sampling.stdout if line.strip().isdigit()]
 
 
 def _fit(folder: str, options: list[str]) -> None:

@@ -1,0 +1,72 @@
+"""Training steps with each choice that is made for the hardware made otherwise: whether it is right on this machine."""
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from tiny_imagenet import hardware
+from tiny_imagenet.benchmark.timing import Contestant
+from tiny_imagenet.models import build_resnet
+from tiny_imagenet.optim import parameter_groups
+
+DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+DEFAULT = "as this project does"
+
+
+def contestants(device: torch.device, batch_size: int, size: int = 64) -> dict[str, Contestant]:
+    """Steps of ResNet-18 on one resident batch [batch_size, 3, size, size]: as `fit` does them, and others.
+
+    On a CPU with the ImageNet stem, since what is measured would take minutes otherwise.
+    """
+    precision = str(hardware.set_up(device.type, None, single_pixels=False))
+    others: dict[str, dict[str, Any]] = {
+        DEFAULT: {},
+        "images not channels last": {"memory_format": torch.contiguous_format},
+        "fused optimizer": {"fused": True},
+        "16 and 32 bit the other way": {"precision": "32-true" if precision in DTYPES else "bf16-mixed"},
+    }
+    if device.type == "cuda":
+        others["cudnn.benchmark off"] = {"autotuned": False}
+        others["TF32 off, 32 bit"] = {"precision": "32-true", "matmul": "highest"}
+    if device.type == "cuda" or shutil.which("g++"):
+        others["compiled"] = {"compiled": True}
+    stem = "small" if device.type == "cuda" else "imagenet"
+    return {
+        name: Contestant(_step(device, batch_size, size, stem, **({"precision": precision} | choice)), untimed=2)
+        for name, choice in others.items()
+    }
+
+
+def _step(
+    device: torch.device,
+    batch_size: int,
+    size: int,
+    stem: str,
+    precision: str,
+    memory_format: torch.memory_format = torch.channels_last,
+    fused: bool | None = None,
+    compiled: bool = False,
+    autotuned: bool = True,
+    matmul: str = "high",
+) -> Callable[[], int]:
+    network = build_resnet("resnet18", 200, stem=stem).to(device, memory_format=memory_format)
+    if compiled:
+        network.compile()
+    optimizer = torch.optim.SGD(parameter_groups(network), lr=0.1, momentum=0.9, nesterov=True, fused=fused)
+    images = torch.randn(batch_size, 3, size, size, device=device).to(memory_format=memory_format)
+    targets = torch.arange(batch_size, device=device) % 200
+
+    def step() -> int:
+        torch.backends.cudnn.benchmark = autotuned
+        torch.set_float32_matmul_precision(matmul)
+        with torch.autocast(device.type, DTYPES.get(precision), enabled=precision in DTYPES):
+            loss = cross_entropy(network(images), targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return batch_size
+
+    return step
