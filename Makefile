@@ -32,7 +32,7 @@ format: $(STAMP)  ## Mend style and formatting where ruff can.
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 
-# EPOCHS=10 where an hour must do; all stop and go on at will.
+# EPOCHS=10 where an hour must do for the ten; trainings go on where they were stopped.
 gpu: $(STAMP)  ## Where there is a GPU: the benchmark, the record recipes, the ten ResNets; a report of it all.
 	$(RUN) -m tiny_imagenet.benchmark --out benchmark
 	for recipe in tiny_resnet18_fast cifar10_5m tiny_resnet50 tiny_resnet18_long; do \

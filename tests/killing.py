@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback
 
+from tiny_imagenet import saving
+
 
 class Killed(BaseException):
     """Not an Exception, so nothing that handles errors takes it for one."""
@@ -64,6 +66,14 @@ class SignalAt(Callback):
         if self.calls == self.at:
             signal.raise_signal(self.number)
         self.calls += 1
+
+
+class SlowDisk(Callback):
+    """Let a checkpoint take ten seconds to reach the disk."""
+
+    def on_train_start(self, *args) -> None:
+        to_disk = saving.to_disk
+        saving.to_disk = lambda path: time.sleep(5) or to_disk(path)  # the file, then its folder
 
 
 class DeleteAt(Callback):

@@ -71,18 +71,27 @@ def test_each_choice_trains(tmp_path):
     assert [way.step() for name, way in ways.items() if name != "compiled"] == [2] * (len(ways) - ("compiled" in ways))
 
 
-def test_the_use_of_a_gpu_is_sampled_until_the_end(tmp_path, monkeypatch):
+def test_a_training_waits_for_less_than_the_disk():
+    found = steps.saving_seconds(CPU, rounds=2)
+    assert len(found["waits"]) == 2
+    assert all(0 < waits < whole for waits, whole in zip(*found.values(), strict=True))
+
+
+def test_the_use_of_a_gpu_is_sampled(tmp_path, monkeypatch):
     fake = tmp_path / "nvidia-smi"
     fake.write_text("#!/bin/sh\necho 0\necho 97\necho '[N/A]'\nexec sleep 60\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with steps.gpu_use() as percents:
+    before = time.time()
+    with steps.gpu_use() as samples:
         time.sleep(0.5)
-    assert percents == [0, 97]
+        while_in_use = len(samples)
+    assert while_in_use == 2
+    assert [percent for _, percent in samples] == [0, 97] and all(before < at < time.time() for at, _ in samples)
     monkeypatch.setenv("PATH", "")
-    with steps.gpu_use() as percents:
+    with steps.gpu_use() as samples:
         pass
-    assert percents == []
+    assert samples == []
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -57,12 +58,25 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
         assert status == 0, output
         tables = [(first / name).read_text() for name in ("per_class.csv", "confusion.csv")]
         results[ranks] = json.loads((first / "test_metrics.json").read_text()), tables
+        status, output = launch("validate", f"--ckpt_path={best}", "--data.batch_size=7", *options)
+        assert status == 0, output
+        results[ranks][1].extend(re.findall(r"val/top[15] +\W+ +([\d.]+)", output))
+        assert len(results[ranks][1]) == 4, output
     assert results[1][1] == results[2][1]
     assert {k: results[1][0][k] for k in ("top1", "top5", "images")} == {
         k: results[2][0][k] for k in ("top1", "top5", "images")
     }
     assert results[1][0]["loss"] == pytest.approx(results[2][0]["loss"], rel=1e-5)
     assert results[2][0]["images"] == 48
+
+
+def test_all_processes_wait_for_the_one_that_saves(launch, small, tmp_path):
+    fit = ["fit", *small, *TWO, "--data.batch_size=8", "--trainer.callbacks+=tests.killing.SlowDisk"]
+    stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=3"]
+    status, output = launch(*fit, *stop)
+    assert status == 143 and "--ckpt_path last" in output, output
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 4
 
 
 def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(launch, small, tmp_path):

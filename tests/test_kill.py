@@ -68,6 +68,10 @@ def kill_while_saving(at: int) -> None:
     saving.to_disk, saving._link = counted(saving.to_disk), counted(saving._link)
 
 
+def weights_of_best(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+
+
 @pytest.mark.parametrize("recipe", RECIPES_AND_MOMENTS)
 def test_killed_at_a_random_moment_and_resumed_equals_never_stopped(small, tmp_path, recipe):
     draw = random.Random(recipe)
@@ -95,3 +99,4 @@ def test_killed_at_a_random_moment_and_resumed_equals_never_stopped(small, tmp_p
         assert train(tmp_path, [*fit, "--ckpt_path=last"]) == 0
         newest = max(runs.glob("version_*"), key=lambda run: int(run.name.removeprefix("version_")))
         assert_same(contents(newest), expected, f"{recipe} killed: {moment} {at}")
+        assert_same(weights_of_best(newest), weights_of_best(runs / "version_0"), f"{recipe} killed: {moment} {at}")

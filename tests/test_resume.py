@@ -3,13 +3,16 @@
 import csv
 import json
 import os
+import re
 import signal
 
 import pytest
 import torch
 
+from tests.archives import in_process
 from tests.killing import Killed
 from tiny_imagenet.checkpoints import is_whole, resumable_checkpoint
+from tiny_imagenet.cli import main
 
 RUN_DEPENDENT = ("seconds", "images_per_s", "memory")  # columns that measure this machine
 SAVE_OFTEN = ["--checkpoint.every_n_steps=1"]
@@ -168,6 +171,10 @@ def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, tmp_path)
     status, output = run("fit", *small, f"--ckpt_path={best}", "--model.arch=resnet34")
     assert status == 1
     assert "model.arch: resnet18 -> resnet34" in output
+    for option in ("--seed_everything=1", "--model.freeze=[conv1]"):
+        status, output = run("fit", *small, "--ckpt_path=last", option)
+        assert status == 1
+        assert f"cannot go on with a changed {option[2:].partition('=')[0]}: " in output
     status, output = run("fit", *small, "--ckpt_path=last", "--data.batch_size=8")
     assert status == 1
     assert "batches" in output
@@ -175,6 +182,48 @@ def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, tmp_path)
     assert status == 1
     assert "4 classes" in output
     assert config.read_text() == before, "what was refused is not recorded"
+
+
+def test_an_average_cannot_be_dropped_on_the_way(run, small):
+    assert run("fit", *small, *EMA, "--trainer.max_epochs=1")[0] == 0
+    status, output = run("fit", *small, "--ckpt_path=last")
+    assert status == 1
+    assert "cannot go on with a changed trainer.callbacks: EMA is gone" in output
+
+
+def test_a_save_that_was_killed_half_way_does_not_cost_the_best_checkpoint(run, small, tmp_path):
+    fit = ["fit", *small]
+    assert run(*fit)[0] == 0
+    checkpoints = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
+    before = (checkpoints / "best.ckpt").read_bytes()
+    # As kill -9 leaves them between the names of best.ckpt and of last.ckpt.
+    os.link(checkpoints / "best.ckpt", checkpoints / ".saving.ckpt")
+    assert run(*fit, "--ckpt_path=last", "--trainer.max_epochs=3", "--checkpoint.monitor=none")[0] == 0
+    assert (checkpoints / "best.ckpt").read_bytes() == before
+    assert torch.load(checkpoints / "last.ckpt", weights_only=True)["epoch"] == 2
+
+
+def test_a_second_ctrl_c_leaves_at_once(small, tmp_path):
+    twice = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=2", "--trainer.callbacks.at=9"]
+
+    def work():
+        os.chdir(tmp_path)
+        main(["fit", *small, *twice, *twice])
+
+    process = in_process(work)
+    process.join(timeout=120)
+    assert process.exitcode == 130
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 7, "that of the first epoch: nothing was saved since"
+
+
+def test_a_callback_that_saves_checkpoints_of_its_own(run, small, tmp_path):
+    status, output = run("fit", *small, "--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.dirpath=own")
+    assert status == 0, output
+    assert "epoch 2/2 |" in output
+    own = [torch.load(path, weights_only=True)["epoch"] for path in (tmp_path / "own").iterdir()]
+    run_s = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
+    assert own == [1] and sorted(os.listdir(run_s)) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
 
 
 def test_ended_by_max_steps_within_an_epoch_and_resumed(run, small, tmp_path):
@@ -201,7 +250,10 @@ def test_last_without_anything_to_resume_starts_afresh_and_says_so(run, small, t
 def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):
     status, output = run("fit", *small, *SAVE_OFTEN, "--model.optimizer.lr=1e30", "--model.scheduler=null")
     assert status == 1
-    assert "NaN or infinite at step" in output
-    for path in (tmp_path / "runs" / "defaults" / "version_0").glob("checkpoints/*.ckpt"):
+    step = int(re.search(r"NaN or infinite at step (\d+)", output)[1])
+    kept = list((tmp_path / "runs" / "defaults" / "version_0").glob("checkpoints/*.ckpt"))
+    assert kept
+    for path in kept:
+        assert torch.load(path, weights_only=True)["global_step"] <= step
         for weights in torch.load(path, weights_only=True)["state_dict"].values():
             assert weights.isfinite().all(), path

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "tiny_imagenet"
 # Each part may import only parts of a lower level; parts of one level know nothing of each other.
 LEVELS = [
     {"errors", "files"},
-    {"allowed", "saving"},
-    {"data", "models", "optim", "spectral", "analysis", "finite", "history", "hardware", "changes", "checkpoints"},
+    {"allowed", "checkpoints"},
+    {"data", "models", "optim", "spectral", "analysis", "finite", "history", "hardware", "changes", "saving"},
     {"classifier", "resume", "explain", "faults", "notes"},
     {"callbacks", "commands"},
     {"cli"},

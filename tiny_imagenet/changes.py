@@ -9,13 +9,16 @@ from tiny_imagenet.errors import UserError
 log = logging.getLogger(__name__)
 
 # With one of these changed, a checkpoint's weights do not fit any more, or its optimizer and schedule, which come back
-# with their own rates, would not do what the config says.
-NOT_RESUMABLE = ("model.arch", "model.stem", "model.width", "model.blocks", "data.class_path")
+# with their own rates, would not do what the config says, or images of the epoch would be repeated and others left out.
+NOT_RESUMABLE = (
+    "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path", "seed_everything",
+)  # fmt: skip
 NOT_RESUMABLE_BELOW = ("model.optimizer", "model.scheduler")
 
 
 def compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
     """Say what has changed in a run's config, and refuse what cannot be resumed."""
+    had_average, has_average = (_has_average(config) for config in (before, now))
     before, now = flat(before), flat(now)
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     told = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed]
@@ -24,6 +27,9 @@ def compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
         for key, line in zip(changed, told, strict=True)
         if key in NOT_RESUMABLE or key.startswith(NOT_RESUMABLE_BELOW)
     ]
+    if had_average and not has_average:
+        # The weights would go on from their average, and the average would be lost.
+        refused.append("trainer.callbacks: EMA is gone")
     if refused:
         raise UserError(
             f"{run} cannot go on with a changed {'; '.join(refused)}. Start a new run without --ckpt_path, from its "
@@ -31,6 +37,11 @@ def compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
         )
     if told:
         log.warning(f"Going on in {run} with a changed config:\n  " + "\n  ".join(told))
+
+
+def _has_average(config: dict[str, Any]) -> bool:
+    callbacks = config.get("trainer", {}).get("callbacks") or []
+    return any(callback["class_path"].rpartition(".")[2] == "EMA" for callback in callbacks)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         _run(target)
     except Interrupted as interruption:
         _say(f"Stopped by {interruption}. To go on: {_command('fit', _resuming(argv, target))}")
-        sys.exit(128 + interruption.signum)
+        sys.exit(interruption.status)
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as leaving:

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file as a whole, in place of what was there; the folder is made if need be."""
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a file as a whole, in place of what was there; the folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """As `replace_bytes`, in UTF-8."""
+    replace_bytes(path, text.encode())
 
 
 def replace_csv(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:

@@ -29,5 +29,5 @@ def show_log() -> None:
 
 def _with_advice(note: logging.LogRecord) -> bool:
     if "Forcefully terminating" in note.getMessage():
-        note.msg = f"{note.msg}\nA message of its own may stand above. A training goes on with --ckpt_path last."
+        note.msg = f"{note.msg}\nIt may have said why above. A training goes on with --ckpt_path last."
     return True

@@ -11,18 +11,20 @@ import math
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Checkpoint
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.finite import FiniteCheck
 from tiny_imagenet.history import History, plain
-from tiny_imagenet.saving import CheckpointWriter
+from tiny_imagenet.saving import BESIDE, CheckpointWriter
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +32,11 @@ SAVED = ("state_dict", "dataset", "loops", "pytorch-lightning_version")  # by Im
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM ended the training, after its state was saved."""
+    """Ctrl-C or SIGTERM ended the training, after its state was saved; `status` is what the process exits with."""
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, status: int) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.signum = signum
+        self.status = status
 
 
 class RunCheckpoint(Checkpoint):
@@ -70,8 +72,7 @@ class RunCheckpoint(Checkpoint):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            self._writer = CheckpointWriter(trainer.strategy.checkpoint_io)
-            trainer.strategy.checkpoint_io = self._writer
+            trainer.strategy.checkpoint_io = self._writer = CheckpointWriter()
 
     # When to save
 
@@ -91,7 +92,7 @@ class RunCheckpoint(Checkpoint):
             return  # Gradients are still accumulating.
         self._seen_step = trainer.global_step
         if self._seen_step % _interval(trainer) == 0:
-            self._require_finite(trainer, pl_module)
+            self._require_sound(trainer, pl_module)
         if trainer.is_last_batch:
             return  # A checkpoint from here would skip this epoch's validation; on_train_epoch_end saves.
         leaving = self._agreed(trainer, self._signal is not None)
@@ -100,7 +101,7 @@ class RunCheckpoint(Checkpoint):
         if leaving or ending or self._is_due(trainer):
             self._save(trainer, pl_module)
         if leaving:
-            self._leave()
+            self._leave(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validated = not trainer.sanity_checking
@@ -121,10 +122,10 @@ class RunCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             history.write(Path(trainer.default_root_dir) / "metrics.csv")
         if trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False):
-            self._leave()
+            self._leave(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._writer.wait()
+        _together(trainer, self._writer.wait)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for number, handler in self._handlers.items():
@@ -154,9 +155,13 @@ class RunCheckpoint(Checkpoint):
         self.best = value
         return True
 
-    def _leave(self) -> NoReturn:
-        self._writer.wait()
-        raise Interrupted(self._signal or signal.SIGTERM)
+    def _leave(self, trainer: pl.Trainer) -> NoReturn:
+        _together(trainer, self._writer.wait)
+        number = self._signal or signal.SIGTERM
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        # Lightning's first process would kill itself at once if one that it started ended with another status than 0.
+        started = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
+        raise Interrupted(number, 0 if started else 128 + number)
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None and number == signal.SIGINT:
@@ -172,21 +177,21 @@ class RunCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self.best = History(state_dict["rows"]), state_dict["best"]
 
-    def _require_finite(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise UserError on all ranks if the loss or the weights of one are not finite."""
-        fault = None
-        try:
+    def _require_sound(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise UserError on all ranks if the loss or the weights of one are not finite, or its last save failed."""
+
+        def require() -> None:
+            self._writer.require_written()
             self._finite.require(pl_module, trainer.global_step)
-        except UserError as error:
-            fault = error
-        if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
-            raise fault or UserError("The loss or the weights of another device were NaN or infinite: see its message.")
+
+        _together(trainer, require)
 
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, best: bool = False) -> None:
-        self._require_finite(trainer, pl_module)
-        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        _together(trainer, self._writer.wait)
+        self._require_sound(trainer, pl_module)
+        self._writer.best = best
         # On every rank: hooks gather what is saved, and one rank writes it.
-        trainer.save_checkpoint(last, weights_only=False, storage_options={"best": best})
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / BESIDE, weights_only=False)
         self._saved_at = time.monotonic()
 
 
@@ -202,6 +207,17 @@ def require_checkpoint(path: Path) -> None:
             f"{path} was not written by this project: it lacks {', '.join(lacking)}. Where it holds weights, a new run "
             f"can start from them: fit --model.weights {path}"
         )
+
+
+def _together(trainer: pl.Trainer, require: Callable[[], None]) -> None:
+    """Raise UserError on all ranks if `require` raises it on one; none is left waiting for it."""
+    fault = None
+    try:
+        require()
+    except UserError as error:
+        fault = error
+    if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
+        raise fault or UserError("Another process of this run has failed: see its message.")
 
 
 def _interval(trainer: pl.Trainer) -> int:

@@ -10,83 +10,96 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from tiny_imagenet.checkpoints import is_whole
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import to_disk
 
 log = logging.getLogger(__name__)
 
+BESIDE = ".saving.ckpt"
 
-class CheckpointWriter(CheckpointIO):
-    """Writes `last.ckpt` while the training goes on; the one before it becomes `previous.ckpt`.
 
-    The training waits for a copy of its tensors in memory, and for a save before this one that is not done yet. An
-    error of the thread is raised at the next save or by `wait`, as a UserError.
+class CheckpointWriter(TorchCheckpointIO):
+    """Writes a run's checkpoints, those that are saved as `BESIDE`, while the training goes on.
 
-    Args:
-        reader: loads and removes checkpoints.
+    The training waits for a copy of its tensors in memory, and for a save before this one that is not done yet. Then a
+    thread makes the checkpoint `last.ckpt` of its folder, and `best.ckpt` too where `best` says so; the last one before
+    it becomes `previous.ckpt`. Other names are saved as Lightning does.
     """
 
-    def __init__(self, reader: CheckpointIO) -> None:
-        self._reader = reader
+    def __init__(self) -> None:
+        self.best = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
+        self._wrote_last = False
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: dict[str, bool] | None = None
-    ) -> None:
-        """Copy a checkpoint, to be written to `path`; with {"best": True} it becomes `best.ckpt` there as well."""
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Copy a checkpoint, to be written.
+
+        Raises:
+            UserError: the one before could not be written.
+        """
+        path = Path(path)
+        if path.name != BESIDE:
+            return super().save_checkpoint(checkpoint, path, storage_options)
         self.wait()
-        # Containers are copied with it; only the CPU's memory is certain to have room for a second set of tensors.
+        # In the CPU's memory, since a device might have no room for all of its tensors twice. Containers are copied
+        # with them, though state_dict loses _metadata, the versions of its modules, which ResNets do not need.
         copied = apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
-        self._writing = self._thread.submit(_write, copied, Path(path), **(storage_options or {}))
+        self._writing = self._thread.submit(self._write, copied, path, self.best)
 
     def wait(self) -> None:
-        """Return when all is on the disk."""
+        """Return when all is on the disk.
+
+        Raises:
+            UserError: it could not be written.
+        """
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
+    def require_written(self) -> None:
+        """As `wait`, but without waiting for what is still being written."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
     def teardown(self) -> None:
-        """Wait, at the end of a training or after an error, of which nothing may distract."""
+        """Wait, at the end of a training or after another error, which must not be hidden by one of this thread."""
         try:
             self.wait()
-        except UserError as error:
+        except Exception as error:
             log.warning(str(error))
         self._thread.shutdown()
 
-    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return self._reader.load_checkpoint(*args, **kwargs)
-
-    def remove_checkpoint(self, path: str | Path) -> None:
-        self._reader.remove_checkpoint(path)
-
-
-def _write(checkpoint: dict[str, Any], last: Path, best: bool = False) -> None:
-    folder = last.parent
-    beside = folder / ".saving.ckpt"
-    content = io.BytesIO()
-    torch.save(checkpoint, content)  # which tells a full disk in other words than files do
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content.getbuffer())
-        to_disk(beside)
-        if best:  # Before `last`: a run killed in between repeats this epoch's end, and so does best.ckpt.
-            _link(beside, folder / "best.ckpt")
-        if last.exists():
-            _link(last, folder / "previous.ckpt")
-        os.replace(beside, last)
-        to_disk(folder)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise UserError(
-            f"The checkpoint could not be saved in {folder}: {error.strerror}. Those before are whole: make room, then "
-            "resume with --ckpt_path last."
-        ) from error
+    def _write(self, checkpoint: dict[str, Any], beside: Path, best: bool) -> None:
+        folder = beside.parent
+        last = folder / "last.ckpt"
+        content = io.BytesIO()
+        torch.save(checkpoint, content)  # to memory: of a full disk it would tell in other words than files do
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # What a run that was killed here left may be best.ckpt by another name.
+            beside.unlink(missing_ok=True)
+            beside.write_bytes(content.getbuffer())
+            to_disk(beside)
+            if best:  # Before `last`: a run killed in between repeats this epoch's end, and so does best.ckpt.
+                _link(beside, folder / "best.ckpt")
+            if self._wrote_last or is_whole(last):  # A damaged one must not take the place of the one before it.
+                _link(last, folder / "previous.ckpt")
+            os.replace(beside, last)
+            to_disk(folder)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink()
+            raise UserError(
+                f"The checkpoint could not be saved in {folder}: {error.strerror}. Those before are whole: make room, "
+                "then resume with --ckpt_path last."
+            ) from error
+        self._wrote_last = True
 
 
 def _link(source: Path, target: Path) -> None:

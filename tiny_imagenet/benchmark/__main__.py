@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from tiny_imagenet.benchmark import choices, stages
+from tiny_imagenet.benchmark import choices, stages, steps
 from tiny_imagenet.benchmark.memory import reading_memory
 from tiny_imagenet.benchmark.picture import rates_figure
 from tiny_imagenet.benchmark.timing import race, ratio
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         "images": lambda: stages.image_stages(data, device, workers, options),
         "training": lambda: stages.training_steps(data, fit_options, device, workers, options),
         "choices": lambda: race(choices.contestants(device, stages.BATCH), options.rounds, options.seconds),
+        "saving": lambda: steps.saving_seconds(device, options.rounds),
         "start": lambda: stages.start_up(fit_options, options.rounds),
         "curves": lambda: stages.curves(data, device, options),
     }.items():
@@ -79,8 +80,9 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
             times = f"{ratio(rates, stages.OURS, who):.1f} times as fast is this project" if who != stages.OURS else ""
             rows.append((f"{recipe}: {who}", _rate(rates[who]), times))
     training = results["training"]
+    fastest = next(iter(training.values()))["images_per_s"]
     for name, each in training.items():
-        against = ""
+        against = f"{fastest / each['images_per_s']:.1f} times as fast is this project"
         if "ratio" in each:
             against = (
                 f"{each['ratio']:.3f} of a bare loop; {100 * each['share_of_peak']:.0f} % of a matrix product's rate"
@@ -88,6 +90,10 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
             if each["gpu_percent"] is not None:
                 against += f"; GPU busy {each['gpu_percent']:.0f} % of the time"
         rows.append((f"training: {name}", _rate([each["images_per_s"]]), against))
+    waits, whole = (statistics.median(seconds) for seconds in results["saving"].values())
+    share = waits / (100_000 / fastest)
+    against = f"{whole:.2f} s to the disk; {100 * share:.2f} % of an epoch of 100,000 images"
+    rows.append(("training waits for a checkpoint of ResNet-18", f"{waits:.3f} s", against))
     for choice, rates in results["choices"].items():
         times = ratio(results["choices"], choice, choices.DEFAULT)
         against = f"{times:.2f} times as fast" if choice != choices.DEFAULT else ""

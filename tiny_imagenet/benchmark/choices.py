@@ -8,12 +8,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tiny_imagenet import hardware
+from tiny_imagenet.benchmark.steps import DTYPES
 from tiny_imagenet.benchmark.timing import Contestant
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups
 
-DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-DEFAULT = "as this project does"
+DEFAULT = "the default choices"
 
 
 def contestants(device: torch.device, batch_size: int, size: int = 64) -> dict[str, Contestant]:

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +27,11 @@ from tiny_imagenet.benchmark.pipelines import ancestors, image_files
 from tiny_imagenet.benchmark.timing import Contestant, synchronize
 from tiny_imagenet.commands import CONFIGS
 from tiny_imagenet.files import replace_text
+from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups
+from tiny_imagenet.saving import BESIDE, CheckpointWriter
 
+DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # float32 otherwise
 TRAINING = CONFIGS.parent / "training.py"
 
 
@@ -43,6 +47,7 @@ class BareLoop(Callback):
 
     def __init__(self, out: str, turn: int = 10) -> None:
         self.out, self.turn = out, turn
+        self.fit_turns: list[tuple[float, float]] = []  # from and to, by time.time()
         self.fit_seconds: list[float] = []
         self.bare_seconds: list[float] = []
         self._resident: tuple[Tensor, Tensor] | None = None
@@ -61,6 +66,7 @@ class BareLoop(Callback):
         now = time.perf_counter()
         if self._resident is not None:
             self.fit_seconds.append(now - self._turn_began)
+            self.fit_turns.append((time.time() - self.fit_seconds[-1], time.time()))
         else:
             self._resident = tuple(tensor.clone(memory_format=torch.preserve_format) for tensor in batch)
         for _ in range(self.turn):
@@ -86,7 +92,7 @@ class BareLoop(Callback):
             "images_per_s": images / statistics.median(fit),
             "bare_images_per_s": images / statistics.median(bare),
             "ratio": statistics.median(b / f for f, b in zip(fit, bare, strict=True)),
-            "turns": len(fit),
+            "turns": self.fit_turns[self.WARM_UP :],
             "flops_per_image": counter.get_total_flops() / len(self._resident[0]),
             "precision": str(trainer.precision),
         }
@@ -121,12 +127,14 @@ def fit_beside_bare_loop(options: list[str], steps: int) -> dict[str, Any]:
     """Images/s of `training.py fit` with these options and of a bare loop in turns with it. See `BareLoop`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "steps.json"
-        with gpu_use() as percents:
+        with gpu_use() as samples:
             _fit(folder, [*options, "--trainer.max_epochs=1", f"--trainer.limit_train_batches={steps}",
                           "--trainer.limit_val_batches=2", f"--trainer.callbacks+={BareLoop.__module__}.BareLoop",
                           f"--trainer.callbacks.out={out}"])  # fmt: skip
-        in_use = [percent for percent in percents if percent > 0]
-        return json.loads(out.read_text()) | {"gpu_percent": statistics.median(in_use) if in_use else None}
+        found = json.loads(out.read_text())
+    # A sample tells of the tenths of a second before it.
+    of_fit = [percent for at, percent in samples if any(start + 0.2 < at < end for start, end in found["turns"])]
+    return found | {"turns": len(found["turns"]), "gpu_percent": statistics.mean(of_fit) if of_fit else None}
 
 
 def first_step(options: list[str]) -> dict[str, float]:
@@ -162,9 +170,26 @@ def ancestors_training(folder: Path, workers: int, device: torch.device, classes
     return Contestant(step, contestant.untimed)
 
 
+def saving_seconds(device: torch.device, rounds: int) -> dict[str, list[float]]:
+    """Seconds that a training waits for a save, and until it is on the disk: ResNet-18, its momentum and an average."""
+    weights = build_resnet("resnet18", 200).to(device).state_dict()
+    checkpoint = {what: {name: value.clone() for name, value in weights.items()} for what in ("now", "momentum", "mean")}
+    writer, found = CheckpointWriter(), {"waits": [], "on the disk": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(rounds):
+            synchronize()
+            start = time.perf_counter()
+            writer.save_checkpoint(checkpoint, Path(folder) / BESIDE)
+            found["waits"].append(time.perf_counter() - start)
+            writer.wait()
+            found["on the disk"].append(time.perf_counter() - start)
+    writer.teardown()
+    return found
+
+
 def peak_flops(device: torch.device, precision: str) -> float:
     """Operations a second that a large matrix product reaches in a run's precision."""
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision, torch.float32)
+    dtype = DTYPES.get(precision, torch.float32)
     side = 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     best = 0.0
@@ -178,19 +203,27 @@ def peak_flops(device: torch.device, precision: str) -> float:
 
 
 @contextmanager
-def gpu_use() -> Iterator[list[int]]:
-    """A list that holds, afterwards, at how many percent of the time the first GPU computed, five times a second."""
-    percents: list[int] = []
+def gpu_use() -> Iterator[list[tuple[float, int]]]:
+    """A list of pairs that grows: a time, as of time.time(), and at how many percent of late the GPU computed."""
+    samples: list[tuple[float, int]] = []
     if shutil.which("nvidia-smi") is None:
-        yield percents
+        yield samples
         return
-    query = ["nvidia-smi", "--id=0", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
+    device = f"GPU-{torch.cuda.get_device_properties().uuid}" if torch.cuda.is_available() else "0"
+    query = ["nvidia-smi", f"--id={device}", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits",
+             "--loop-ms=100"]  # fmt: skip
     with subprocess.Popen(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as sampling:
+
+        def read() -> None:
+            samples.extend((time.time(), int(line)) for line in sampling.stdout if line.strip().isdigit())
+
+        reading = threading.Thread(target=read)
+        reading.start()
         try:
-            yield percents
+            yield samples
         finally:
             sampling.terminate()
-            percents += [int(line) for line in sampling.stdout if line.strip().isdigit()]
+            reading.join()
 
 
 def _fit(folder: str, options: list[str]) -> None:

@@ -1,5 +1,6 @@
 """What testing leaves in the run's folder: test_metrics.json, per_class.csv, confusion.csv and examples.png."""
 
+import io
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from tiny_imagenet.analysis import confusion_cells, confusion_counts, per_class
 from tiny_imagenet.callbacks.gather import gathered_rows
 from tiny_imagenet.data.sampler import batch_rows
-from tiny_imagenet.files import replace_csv, replace_text
+from tiny_imagenet.files import replace_bytes, replace_csv, replace_text
 from tiny_imagenet.history import plain
 
 PER_CLASS_COLUMNS = ["class_id", "name", "images", "correct", "top1", "top5", "precision"]
@@ -69,7 +70,9 @@ class TestResults(Callback):
         counts = confusion_counts(targets, answers[:, 0], len(ids))
         replace_csv(folder / "confusion.csv", CONFUSION_COLUMNS, confusion_cells(counts, ids, names))
         figure = examples_figure(trainer.datamodule.sets["test"], targets, answers[:, 0], names)
-        figure.savefig(folder / "examples.png", dpi=75)
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=75)
+        replace_bytes(folder / "examples.png", picture.getvalue())
         if isinstance(trainer.logger, pl.loggers.TensorBoardLogger):
             trainer.logger.experiment.add_figure("test/confusion", confusion_figure(counts, names), trainer.global_step)
             trainer.logger.experiment.add_figure("test/examples", figure, trainer.global_step)

@@ -9,6 +9,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 
+from tiny_imagenet.resume import RunCheckpoint
+
 
 class EpochStatistics(Callback):
     """Logs, for each epoch, `seconds` (training and validation), `images_per_s` of training over all devices, the peak
@@ -102,7 +104,7 @@ class EpochLines(ProgressBar):
 
     def _print_finished_epoch(self, trainer: pl.Trainer) -> None:
         # An epoch's row is complete only after the last hook of its end, so it is printed at the start of the next.
-        rows = trainer.checkpoint_callback.history.rows
+        rows = next(c for c in trainer.checkpoint_callbacks if isinstance(c, RunCheckpoint)).history.rows
         if not self._enabled or trainer.current_epoch == self._first_epoch or not rows:
             return
         seconds_each = (time.monotonic() - self._start) / (trainer.current_epoch - self._first_epoch)

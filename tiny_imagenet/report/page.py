@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.files import replace_text
+from tiny_imagenet.files import replace_bytes, replace_text
 from tiny_imagenet.report.tables import in_markdown, shown_text
 
 DPI = 100
@@ -87,7 +86,7 @@ def _items(out: Path, section: Section) -> str:
             )
         else:
             file, content = _encoded(item)
-            _replace_bytes(out / "pictures" / file, content)
+            replace_bytes(out / "pictures" / file, content)
             kind = "jpeg" if file.endswith("jpg") else "png"
             source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
             caption = html.escape(item.caption)
@@ -116,13 +115,6 @@ def _encoded(picture: Picture) -> tuple[str, bytes]:
         return f"{picture.name}.png", content.getvalue()
     picture.content.save(content, "JPEG", quality=88)
     return f"{picture.name}.jpg", content.getvalue()
-
-
-def _replace_bytes(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    os.replace(beside, path)
 
 
 def _slug(title: str) -> str:
