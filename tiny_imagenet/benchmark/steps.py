@@ -173,7 +173,7 @@ def ancestors_training(folder: Path, workers: int, device: torch.device, classes
 def saving_seconds(device: torch.device, rounds: int) -> dict[str, list[float]]:
     """Seconds that a training waits for a save, and until it is on the disk: ResNet-18, its momentum and an average."""
     weights = build_resnet("resnet18", 200).to(device).state_dict()
-    checkpoint = {what: {name: value.clone() for name, value in weights.items()} for what in ("now", "momentum", "mean")}
+    checkpoint = {what: {k: v.clone() for k, v in weights.items()} for what in ("now", "momentum", "mean")}
     writer, found = CheckpointWriter(), {"waits": [], "on the disk": []}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
