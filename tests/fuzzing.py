@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -12,11 +13,11 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 FAST = 200
-EXAMPLES = [FAST, pytest.param(1000 * int(os.environ.get("FUZZ_EXAMPLES", 4)), marks=pytest.mark.slow)]
+EXAMPLES = [FAST, pytest.param(4000, marks=pytest.mark.slow)]
+MINUTES = float(os.environ.get("FUZZ_MINUTES", 0))  # at least, of each slow test, which then counts its examples
 SECONDS = 10  # that one example may take on a busy machine
-MEMORY = (
-    2 << 20
-)  # KiB that a test may add to the peak; Pillow's limit of 89 million pixels, four bytes each, four times
+# KiB that a test may add to the peak; Pillow's limit of 89 million pixels, four bytes each, four times
+MEMORY = 2 << 20
 
 
 class Hang(BaseException):
@@ -30,16 +31,19 @@ def fuzz(check, examples, *inputs):
         raise Hang
 
     def limited(example):
+        nonlocal count
+        count += 1
         signal.alarm(SECONDS)
         try:
             event(check(*example))
         finally:
             signal.alarm(0)
 
+    count, began = 0, time.monotonic()
     before, handler = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, signal.signal(signal.SIGALRM, hang)
     rules = settings(
         max_examples=examples,
-        derandomize=examples == FAST,
+        derandomize=examples <= FAST,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
@@ -47,9 +51,11 @@ def fuzz(check, examples, *inputs):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            rules(given(st.tuples(*inputs))(limited))()
+            while count == 0 or (examples > FAST and time.monotonic() - began < 60 * MINUTES):
+                rules(given(st.tuples(*inputs))(limited))()
     finally:
         signal.signal(signal.SIGALRM, handler)
+    print(f"{count:,} examples in {(time.monotonic() - began) / 60:.1f} minutes")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY
 
 
