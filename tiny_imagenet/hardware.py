@@ -1,8 +1,14 @@
 """The choices that the hardware makes, in one place, each by what measured best on it."""
 
+import ctypes
+
 import torch
 
 from tiny_imagenet.errors import UserError
+
+# Of glibc's malloc.h: bytes from which an allocation is a mapping of its own; bytes free at the heap's end from which
+# they are given back; bytes by which the heap grows in advance.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -> str | int:
@@ -26,6 +32,8 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -
         torch.backends.cudnn.benchmark = True  # image sizes are few and return at every step
         torch.set_float32_matmul_precision("high")
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    if on_cpu:
+        keep_freed_memory()
     if on_cpu and single_pixels:
         if str(precision).startswith("bf16"):
             raise UserError(
@@ -38,6 +46,21 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -
     if on_gpu:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     return "bf16-mixed" if on_cpu and _cpu_computes_in_bf16() else "32-true"
+
+
+def keep_freed_memory() -> None:
+    """Let malloc keep large tensors' memory for the next ones, and not give it back to the system at once.
+
+    The system would clear each page anew. On two cores of an AMD EPYC crop and flip ran 1.5 to 5 times as fast so, and
+    a training step of ResNet-18 at 64×64 1.1 to 1.4 times (torch 2.15, glibc, 2026-11-21). Without glibc, nothing
+    changes.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for parameter, size in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 64 << 20)):
+        mallopt(parameter, size)
 
 
 def _cpu_computes_in_bf16() -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from tiny_imagenet import hardware
 from tiny_imagenet.benchmark import choices, stages, steps
 from tiny_imagenet.benchmark.memory import reading_memory
 from tiny_imagenet.benchmark.picture import rates_figure
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    hardware.set_up(device.type, None, single_pixels=False)  # as `fit` does
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # The trainings run elsewhere, so that they leave nothing here.
     archive = Path(options.archive).resolve() if options.archive and Path(options.archive).exists() else options.archive
