@@ -40,6 +40,14 @@ def test_what_was_ready_is_not_timed():
     assert len(calls) == 10, "a turn of no time has untimed pieces only"
 
 
+def test_nobody_is_timed_while_another_s_workers_get_ready():
+    ends, starts = [], []
+    with_workers = Contestant(lambda: time.sleep(0.02) or ends.append(time.perf_counter()) or 1, ahead=10)
+    alone = Contestant(lambda: starts.append(time.perf_counter()) or 1)
+    race({"a": with_workers, "b": alone}, rounds=1, seconds=0.05)
+    assert starts[0] - ends[-1] > 0.15, "ten pieces of 0.02 s each"
+
+
 @pytest.mark.parametrize("recipe", pipelines.OURS)
 def test_torchvision_s_transforms_are_of_the_same_kind(data, recipe):
     """The same shapes and about the same statistics: neither side leaves work out."""

@@ -80,7 +80,7 @@ def packed(
         on_device = Batch(batch.images.to(device, non_blocking=True), batch.targets, batch.seed)
         return len(pipeline.train(on_device, mean, std, len(data.classes.ids), 0, None)[0])
 
-    return Contestant(step, untimed=1 + workers * PREFETCH)
+    return Contestant(step, untimed=1 + workers * PREFETCH, ahead=workers * PREFETCH)
 
 
 def reading(data: ImageDataModule, batch_size: int) -> Contestant:
@@ -112,7 +112,7 @@ def image_files(
     def step() -> int:
         return len(next(batches)[0].to(device, non_blocking=True))
 
-    return Contestant(step, untimed=1 + workers * PREFETCH), batches
+    return Contestant(step, untimed=1 + workers * PREFETCH, ahead=workers * PREFETCH), batches
 
 
 def kornias(data: ImageDataModule, batch_size: int, device: torch.device) -> Contestant | None:

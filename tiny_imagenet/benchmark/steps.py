@@ -167,7 +167,7 @@ def ancestors_training(folder: Path, workers: int, device: torch.device, classes
         optimizer.step()
         return len(images)
 
-    return Contestant(step, contestant.untimed)
+    return Contestant(step, contestant.untimed, contestant.ahead)
 
 
 def saving_seconds(device: torch.device, rounds: int) -> dict[str, list[float]]:
