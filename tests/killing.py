@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from tiny_imagenet import saving
@@ -66,6 +67,15 @@ class SignalAt(Callback):
         if self.calls == self.at:
             signal.raise_signal(self.number)
         self.calls += 1
+
+
+class PoisonAt(KillAt):
+    """Make a weight NaN."""
+
+    def _called(self, trainer, *args, **kwargs) -> None:
+        self.calls += 1
+        if self.calls > self.at:
+            torch.nn.init.constant_(trainer.lightning_module.network.fc.weight, float("nan"))
 
 
 class SlowDisk(Callback):

@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.finite import FiniteCheck
 from tiny_imagenet.history import History, plain
-from tiny_imagenet.saving import BESIDE, CheckpointWriter
+from tiny_imagenet.saving import BESIDE, CheckpointWriter, folder_gone
 
 log = logging.getLogger(__name__)
 
@@ -178,9 +178,11 @@ class RunCheckpoint(Checkpoint):
         self.history, self.best = History(state_dict["rows"]), state_dict["best"]
 
     def _require_sound(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise UserError on all ranks if the loss or the weights of one are not finite, or its last save failed."""
+        """Raise UserError on all ranks if one's loss, weights or last save are not sound, or the folder is gone."""
 
         def require() -> None:
+            if trainer.is_global_zero and not Path(trainer.default_root_dir).is_dir():  # Whoever writes to it next would make it again.
+                raise folder_gone(Path(trainer.default_root_dir))
             self._writer.require_written()
             self._finite.require(pl_module, trainer.global_step)
 

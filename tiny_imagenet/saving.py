@@ -81,7 +81,7 @@ class CheckpointWriter(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)  # to memory: of a full disk it would tell in other words than files do
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             # What a run that was killed here left may be best.ckpt by another name.
             beside.unlink(missing_ok=True)
             beside.write_bytes(content.getbuffer())
@@ -92,6 +92,8 @@ class CheckpointWriter(TorchCheckpointIO):
                 _link(last, folder / "previous.ckpt")
             os.replace(beside, last)
             to_disk(folder)
+        except FileNotFoundError as error:
+            raise folder_gone(folder.parent) from error
         except OSError as error:
             with suppress(OSError):
                 beside.unlink()
@@ -100,6 +102,10 @@ class CheckpointWriter(TorchCheckpointIO):
                 "then resume with --ckpt_path last."
             ) from error
         self._wrote_last = True
+
+
+def folder_gone(run: Path) -> UserError:
+    return UserError(f"The run's folder was moved or deleted while it was written to: {run} is gone.")
 
 
 def _link(source: Path, target: Path) -> None:
