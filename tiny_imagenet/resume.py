@@ -181,8 +181,9 @@ class RunCheckpoint(Checkpoint):
         """Raise UserError on all ranks if one's loss, weights or last save are not sound, or the folder is gone."""
 
         def require() -> None:
-            if trainer.is_global_zero and not Path(trainer.default_root_dir).is_dir():  # Whoever writes to it next would make it again.
-                raise folder_gone(Path(trainer.default_root_dir))
+            run = Path(trainer.default_root_dir)
+            if trainer.is_global_zero and not run.is_dir():  # Whoever writes to it next would make it again.
+                raise folder_gone(run)
             self._writer.require_written()
             self._finite.require(pl_module, trainer.global_step)
 
