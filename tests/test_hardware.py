@@ -1,11 +1,17 @@
 """What is chosen for which device."""
 
+import os
+import platform
+import resource
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
 
+from tests.archives import in_process
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.hardware import set_up
+from tiny_imagenet.hardware import keep_freed_memory, set_up
 from tiny_imagenet.models import SHRINKING, build_resnet
 
 
@@ -66,3 +72,21 @@ def test_small_images_train_in_32_bits_on_a_cpu_that_computes_in_bf16(run, small
     status, output = run("fit", *small, *options, "--trainer.max_epochs=2", f"--ckpt_path={last}")
     assert status == 0, output
     assert "precision" not in output.replace("bf16-mixed", "")
+
+
+def test_freed_memory_is_kept_for_the_next_tensors():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    def work() -> None:
+        keep_freed_memory()
+        before = resident()
+        tensor = torch.ones(64 << 20, dtype=torch.uint8)
+        del tensor
+        os._exit(0 if resident() - before > 60 << 20 else 1)
+
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc is told")
+    process = in_process(work)
+    process.join(timeout=60)
+    assert process.exitcode == 0
