@@ -187,6 +187,12 @@ def test_progressive_sizes_follow_the_share_of_the_epochs():
         pipeline.train(given, MEAN, STD, 4, 0, -1)
 
 
+@pytest.mark.parametrize(("last", "told"), [(24, True), (32, False)])
+def test_progressive_that_ends_with_other_images_than_those_of_validation_is_told(module, caplog, last, told):
+    module(progressive={16: 0, last: 0.5}, image_size=32)
+    assert (f"set --data.image_size {last}" in caplog.text) == told
+
+
 @pytest.mark.parametrize("progressive", [{}, {32: 0.5}, {32: 0, 64: 1}, {32: 0, 64: -0.1}, {0: 0}])
 def test_progressive_refuses_nonsense(module, progressive):
     with pytest.raises(UserError, match="progressive gives a share"):

@@ -1,5 +1,6 @@
 """A batch's way on the device, from uint8 pixels to what the network sees: resize, crop, augment, normalise, mix."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from tiny_imagenet.data.augment import Augmentation, RandomCrop, augment, resize
 from tiny_imagenet.data.loader import Batch
 from tiny_imagenet.data.mix import Mix
 from tiny_imagenet.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -42,6 +45,12 @@ class BatchPipeline:
             raise UserError(
                 "progressive gives a share of the epochs, 0 to below 1, to each side in pixels, one of them 0, such as "
                 f"{{32: 0, 64: 0.5}}, not {self.progressive}."
+            )
+        last = max(self.progressive, key=self.progressive.get)
+        if last != self.image_size:
+            log.warning(
+                f"progressive ends with images of {last} pixels, and those of validation have {self.image_size}: set "
+                f"--data.image_size {last} where they should be the same."
             )
 
     @property
