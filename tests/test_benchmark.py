@@ -105,7 +105,7 @@ def test_the_use_of_a_gpu_is_sampled(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_fit_is_timed_beside_a_bare_loop_and_to_its_first_step(small):
     options = ["--config=resnet18_aug.yaml", *small, "--data.batch_size=4"]
-    found = steps.fit_beside_bare_loop(options, steps=28)
+    found = steps.fit_beside_bare_loop(options, steps=28, turn=10)
     assert found["turns"] == 1 and found["images_per_s"] > 0
     assert 0.1 < found["ratio"] < 1.5
     # ResNet-18 at an eighth of its width: forward and backward take three times the forward's arithmetic.

@@ -3,7 +3,10 @@
 import json
 import os
 import pickle
+import resource
 import shutil
+import sys
+import threading
 import warnings
 
 import numpy as np
@@ -43,6 +46,25 @@ def test_a_batch_is_a_copy_in_channels_last_memory(folder):
     expected = by_pillow(images)[rows].transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(images[rows][0].numpy(), expected)
     assert labels.tolist() == [2, 0, 0, 2] and labels.dtype == torch.int64
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, a page that is touched may bring others or not")
+def test_pages_that_were_read_ahead_are_not_asked_for_again(tmp_path):
+    np.save(tmp_path / packed.PIXELS, np.zeros((2000, 64, 64, 3), np.uint8))
+
+    def faults(ahead):
+        images = packed.PackedImages(tmp_path, None, np.arange(2000), np.zeros(2000, np.int64))
+        if ahead:
+            images.read_ahead()
+            for thread in threading.enumerate():
+                if thread.name == "read ahead":
+                    thread.join()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        assert images.images[:, 0, 0, 0].max() == 0
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert faults(ahead=False) > 300  # 24 MB, mapped in pieces of 64 KiB
+    assert faults(ahead=True) < 30
 
 
 def test_unlabelled_images_are_packed_too(folder):

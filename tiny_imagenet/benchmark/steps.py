@@ -45,7 +45,7 @@ class BareLoop(Callback):
 
     WARM_UP = 1  # turns that do not count
 
-    def __init__(self, out: str, turn: int = 10) -> None:
+    def __init__(self, out: str, turn: int) -> None:
         self.out, self.turn = out, turn
         self.fit_turns: list[tuple[float, float]] = []  # from and to, by time.time()
         self.fit_seconds: list[float] = []
@@ -123,14 +123,14 @@ class FirstStep(Callback):
         os._exit(0)
 
 
-def fit_beside_bare_loop(options: list[str], steps: int) -> dict[str, Any]:
+def fit_beside_bare_loop(options: list[str], steps: int, turn: int) -> dict[str, Any]:
     """Images/s of `training.py fit` with these options and of a bare loop in turns with it. See `BareLoop`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "steps.json"
         with gpu_use() as samples:
             _fit(folder, [*options, "--trainer.max_epochs=1", f"--trainer.limit_train_batches={steps}",
                           "--trainer.limit_val_batches=2", f"--trainer.callbacks+={BareLoop.__module__}.BareLoop",
-                          f"--trainer.callbacks.out={out}"])  # fmt: skip
+                          f"--trainer.callbacks.out={out}", f"--trainer.callbacks.turn={turn}"])  # fmt: skip
         found = json.loads(out.read_text())
     # A sample tells of the tenths of a second before it.
     of_fit = [percent for at, percent in samples if any(start + 0.2 < at < end for start, end in found["turns"])]

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # Of the cache; another number makes it be built again.
 PIXELS, SUMS, META = "pixels.npy", "sums.npy", "meta.json"
+MAPPED_AT_ONCE = 1 << 16  # Bytes that Linux maps around a page that is touched.
 Fill = Callable[[ImageFiles, int, Path], np.ndarray]
 
 
@@ -52,6 +54,15 @@ class PackedImages(Dataset):
         """
         images = torch.from_numpy(self.images[self.rows[index]])
         return images.permute(0, 3, 1, 2), torch.from_numpy(self.labels[index])
+
+    def read_ahead(self) -> None:
+        """Have the system read and map all pages in order, beside whatever else runs.
+
+        Otherwise the first epoch does it image by image, in random order: 1 to 5 ms a batch of 128 even where the file
+        is in memory already (Linux 6.18, 2026-11-21), and one seek each where it is not.
+        """
+        pages = self.images.reshape(-1)[::MAPPED_AT_ONCE]
+        threading.Thread(target=pages.max, kwargs={"initial": 0}, name="read ahead", daemon=True).start()
 
     @property
     def names(self) -> list[str]:

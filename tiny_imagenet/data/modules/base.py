@@ -153,6 +153,7 @@ class ImageDataModule(pl.LightningDataModule):
                 f"device(s). Choose --data.batch_size {share} or less, or more data."
             )
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
+        images.read_ahead()
         sampler = TrainBatches(len(images), self.batch_size, seed, self._position, rank, world_size)
         return batch_loader(images, sampler, self.num_workers)
 
