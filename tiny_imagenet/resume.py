@@ -91,16 +91,18 @@ class RunCheckpoint(Checkpoint):
         if trainer.global_step == self._seen_step:
             return  # Gradients are still accumulating.
         self._seen_step = trainer.global_step
-        if self._seen_step % _interval(trainer) == 0:
-            self._require_sound(trainer, pl_module)
+        signalled, late = self._signal is not None, self._is_late()
+        if self._seen_step % (trainer.log_every_n_steps or 50) == 0:  # The device and other ranks are waited for.
+            signalled, late = _together(trainer, lambda: self._require_sound(trainer, pl_module), signalled, late)
+        elif trainer.world_size > 1:
+            signalled = late = False
         if trainer.is_last_batch:
             return  # A checkpoint from here would skip this epoch's validation; on_train_epoch_end saves.
-        leaving = self._agreed(trainer, self._signal is not None)
         # Where the training ends within an epoch (max_steps, max_time), this is the state to go on from.
         ending = trainer.should_stop or trainer.global_step == trainer.max_steps
-        if leaving or ending or self._is_due(trainer):
+        if signalled or late or ending or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
             self._save(trainer, pl_module)
-        if leaving:
+        if signalled:
             self._leave(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -132,19 +134,8 @@ class RunCheckpoint(Checkpoint):
             signal.signal(number, handler)
         self._handlers = {}
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
-            return True
-        late = self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
-        return self._agreed(trainer, late)
-
-    def _agreed(self, trainer: pl.Trainer, asked: bool) -> bool:
-        """Whether any rank asks. Several ranks settle it only every `log_every_n_steps`, not to wait at every step."""
-        if trainer.world_size == 1:
-            return asked
-        if trainer.global_step % _interval(trainer):
-            return False
-        return trainer.strategy.reduce_boolean_decision(asked, all=False)
+    def _is_late(self) -> bool:
+        return self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
         value = metrics.get(self.monitor)
@@ -178,20 +169,19 @@ class RunCheckpoint(Checkpoint):
         self.history, self.best = History(state_dict["rows"]), state_dict["best"]
 
     def _require_sound(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise UserError on all ranks if one's loss, weights or last save are not sound, or the folder is gone."""
-
-        def require() -> None:
-            run = Path(trainer.default_root_dir)
-            if trainer.is_global_zero and not run.is_dir():  # Whoever writes to it next would make it again.
-                raise folder_gone(run)
-            self._writer.require_written()
-            self._finite.require(pl_module, trainer.global_step)
-
-        _together(trainer, require)
+        """Raise UserError if the loss, the weights or the last save are not sound, or the run's folder is gone."""
+        run = Path(trainer.default_root_dir)
+        if trainer.is_global_zero and not run.is_dir():  # Whoever writes to it next would make it again.
+            raise folder_gone(run)
+        self._writer.require_written()
+        self._finite.require(pl_module, trainer.global_step)
 
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, best: bool = False) -> None:
-        _together(trainer, self._writer.wait)
-        self._require_sound(trainer, pl_module)
+        def require() -> None:
+            self._writer.wait()
+            self._require_sound(trainer, pl_module)
+
+        _together(trainer, require)
         self._writer.best = best
         # On every rank: hooks gather what is saved, and one rank writes it.
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / BESIDE, weights_only=False)
@@ -212,20 +202,24 @@ def require_checkpoint(path: Path) -> None:
         )
 
 
-def _together(trainer: pl.Trainer, require: Callable[[], None]) -> None:
-    """Raise UserError on all ranks if `require` raises it on one; none is left waiting for it."""
+def _together(trainer: pl.Trainer, require: Callable[[], None], *asked: bool) -> list[bool]:
+    """Of each question, whether any rank says yes, in one reduction over the ranks.
+
+    Raises:
+        UserError: `require` raised it on one rank; it is raised on all, and none is left waiting.
+    """
     fault = None
     try:
         require()
     except UserError as error:
         fault = error
-    if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
+    answers = [fault is not None, *asked]
+    if trainer.world_size > 1:
+        answers = torch.tensor(answers, dtype=torch.int32, device=trainer.strategy.root_device)
+        answers = trainer.strategy.reduce(answers, reduce_op="sum").tolist()
+    if answers[0]:
         raise fault or UserError("Another process of this run has failed: see its message.")
-
-
-def _interval(trainer: pl.Trainer) -> int:
-    """Steps between checks that wait for the device, or for other ranks."""
-    return trainer.log_every_n_steps or 50
+    return [bool(answer) for answer in answers[1:]]
 
 
 def _is_of_epoch(metric: str) -> bool:
