@@ -20,7 +20,7 @@ class KillAt(Callback):
     """Raise `Killed` at a point of the training.
 
     Args:
-        hook: train_batch_start, validation_batch_start or train_epoch_start.
+        hook: train_batch_start, validation_batch_start, test_batch_start or train_epoch_start.
         at: count of calls to that hook, from 0, at which to do it.
     """
 
@@ -30,7 +30,7 @@ class KillAt(Callback):
 
     def _called(self, trainer, *args, **kwargs) -> None:
         self.calls += 1
-        if self.calls > self.at:
+        if self.calls == self.at + 1:
             self.end(trainer.global_rank)
 
     def end(self, rank: int) -> None:
@@ -57,16 +57,16 @@ class StuckAt(KillAt):
             time.sleep(600)
 
 
-class SignalAt(Callback):
-    """Send this process a signal in training batch `at`, counted from 0 over the epochs."""
+class SignalAt(KillAt):
+    """Send the process of `rank`, or each if it is None, a signal instead."""
 
-    def __init__(self, number: int, at: int) -> None:
-        self.number, self.at, self.calls = number, at, 0
+    def __init__(self, number: int, at: int, hook: str = "train_batch_start", rank: int | None = None) -> None:
+        super().__init__(hook, at)
+        self.number, self.rank = number, rank
 
-    def on_train_batch_start(self, *args, **kwargs) -> None:
-        if self.calls == self.at:
+    def end(self, rank: int) -> None:
+        if self.rank in (None, rank):
             signal.raise_signal(self.number)
-        self.calls += 1
 
 
 class PoisonAt(KillAt):

@@ -121,4 +121,4 @@ def test_processes_share_the_packed_images(tmp_path):
     if one is None:
         pytest.skip("this system does not tell what processes share")
     whole = images.images.nbytes / 2**20
-    assert one > 0.8 * whole and four < 0.5 * 4 * one
+    assert one > 0.8 * whole and four < 1.2 * one

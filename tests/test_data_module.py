@@ -9,6 +9,7 @@ from tiny_imagenet.data import DatasetInfo, TinyImageNetDataModule
 from tiny_imagenet.data.augment import RandomHorizontalFlip
 from tiny_imagenet.data.loader import Batch
 from tiny_imagenet.data.mix import Mix
+from tiny_imagenet.data.packed import PackedImages
 from tiny_imagenet.data.pipeline import BatchPipeline
 from tiny_imagenet.errors import UserError
 
@@ -65,6 +66,15 @@ def test_statistics_are_those_of_the_training_pixels(module):
     np.testing.assert_allclose(data.info.mean, pixels.mean(axis=(0, 1, 2)), atol=1e-9)
     np.testing.assert_allclose(data.info.std, pixels.std(axis=(0, 1, 2)), atol=1e-9)
     assert module(normalize="imagenet").info.mean == (0.485, 0.456, 0.406)
+
+
+def test_a_training_reads_its_images_ahead(module, monkeypatch):
+    data, read = module(), []
+    data.setup("fit")
+    monkeypatch.setattr(PackedImages, "read_ahead", lambda images: read.append(images))
+    data.val_dataloader()
+    data.train_dataloader()
+    assert read == [data.sets["train"]]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -162,6 +172,13 @@ def test_mixed_targets_are_shares_of_what_the_images_are_made_of(mix):
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(8))
     torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), targets @ labels.float(), rtol=1e-4, atol=1e-4)
     assert (targets.max(dim=1).values < 1).any()
+
+
+def test_mix_has_its_probability():
+    mix, images, labels = Mix(probability=0.25), torch.rand(4, 3, 8, 8), torch.arange(4)
+    torch.manual_seed(0)
+    mixed = sum(mix(images, labels, 4)[1].ndim == 2 for _ in range(400))
+    assert 65 <= mixed <= 135  # 100, and four standard deviations
 
 
 def test_mix_is_left_out_by_probability_and_in_the_last_epochs():

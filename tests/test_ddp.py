@@ -50,11 +50,11 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     assert status == 0, output
     assert_same(contents(first.with_name("version_1")), contents(first))
 
-    # 48 images in batches of 7 over two ranks: sizes differ, and nothing is padded.
+    # 48 images in batches of 5 and 4 over two ranks, and 13 held out in 7 and 6: nothing is padded.
     results = {}
     for ranks, options in ((2, TWO), (1, ["--trainer.devices=1", "--trainer.strategy=auto"])):
         best = first / "checkpoints" / "best.ckpt"
-        status, output = launch("test", f"--ckpt_path={best}", "--data.batch_size=7", *options)
+        status, output = launch("test", f"--ckpt_path={best}", "--data.batch_size=5", *options)
         assert status == 0, output
         tables = [(first / name).read_text() for name in ("per_class.csv", "confusion.csv")]
         results[ranks] = json.loads((first / "test_metrics.json").read_text()), tables
@@ -70,6 +70,19 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     assert results[2][0]["images"] == 48
 
 
+def test_what_one_rank_alone_notices_all_act_upon(launch, small, tmp_path):
+    fit = ["fit", *small, *TWO, "--data.batch_size=8"]
+    stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=3",
+            "--trainer.callbacks.rank=1"]  # fmt: skip
+    status, output = launch(*fit, *stop)
+    assert status == 143 and "--ckpt_path last" in output, output
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 4
+    gone = ["--trainer.callbacks+=tests.killing.DeleteAt", f"--trainer.callbacks.path={last.parents[1]}"]
+    status, output = launch(*fit, "--ckpt_path=last", *gone)  # which only rank 0 looks after
+    assert status == 1 and "moved or deleted while it was written to" in output, output
+
+
 def test_all_processes_wait_for_the_one_that_saves(launch, small, tmp_path):
     fit = ["fit", *small, *TWO, "--data.batch_size=8", "--trainer.callbacks+=tests.killing.SlowDisk"]
     stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=3"]
@@ -79,17 +92,20 @@ def test_all_processes_wait_for_the_one_that_saves(launch, small, tmp_path):
     assert torch.load(last, weights_only=True)["global_step"] == 4
 
 
-def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(launch, small, tmp_path):
+@pytest.mark.parametrize(("rank", "ends_with"), [(0, -signal.SIGKILL), (1, 1)])
+def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(launch, small, tmp_path, rank, ends_with):
     fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
     kill = ["--trainer.callbacks+=tests.killing.SigkillAt", "--trainer.callbacks.hook=train_batch_start"]
-    status, output = launch(*fit, *kill, "--trainer.callbacks.at=10", "--trainer.callbacks.rank=1")
-    assert status == 1
+    status, output = launch(*fit, *kill, "--trainer.callbacks.at=10", f"--trainer.callbacks.rank={rank}")
+    assert status == ends_with
     assert "error: The connection to another process of this run is lost" in output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
-    assert torch.load(last, weights_only=True)["global_step"] in (8, 10)
-    status, output = launch(*fit, "--ckpt_path=last")
-    assert status == 0, output
-    assert contents(last.parents[1])[2] == 16
+    assert torch.load(last, weights_only=True)["global_step"] in (8, 9, 10)
+    for resumption in (["--ckpt_path=last"], []):
+        status, output = launch(*fit, *resumption)
+        assert status == 0, output
+    never_stopped = last.parents[2] / "version_1"
+    assert_same(contents(last.parents[1]), contents(never_stopped))
 
 
 def test_a_process_that_waits_for_a_lost_one_is_ended_with_a_message(launch, small, tmp_path):
@@ -129,11 +145,27 @@ def test_two_nodes_of_torchrun_train_as_two_devices_do(launch, small, tmp_path):
     assert_same(contents(runs / "nodes" / "version_0"), contents(runs / "defaults" / "version_0"))
 
 
-def test_every_image_of_an_epoch_is_on_one_rank(launch, small, tmp_path):
-    """The sums of an epoch over both ranks are those of the whole training set."""
-    options = ["--data.batch_size=8", "--data.holdout=0", "--checkpoint.every_n_steps=1", "--trainer.max_epochs=1"]
-    status, output = launch("fit", *small, *TWO, *options)
+def test_ranks_wait_for_each_other_only_where_lightning_does_and_once_where_losses_are_logged(launch, small, tmp_path):
+    note = ["--trainer.callbacks+=tests.watching.NoteCollectives", f"--trainer.callbacks.out={tmp_path / 'calls.json'}"]
+    options = ["--data.batch_size=8", "--trainer.max_epochs=1", "--trainer.log_every_n_steps=3"]
+    status, output = launch("fit", *small, *TWO, *options, *note)
     assert status == 0, output
+    *steps, end = json.loads((tmp_path / "calls.json").read_text())
+    alone, checked = {"broadcast": 1}, {"broadcast": 1, "all_reduce": 1}  # the first of which is Lightning's
+    # The checks of steps 3 and 6 come after this callback, which finds them at the beginning of the next.
+    assert steps == [alone, alone, alone, checked, alone, alone, checked, alone]
+    assert end["all_reduce"] > 1, "the epoch's figures are added up, or this would count nothing"
+
+
+def test_every_image_of_an_epoch_is_on_one_rank(launch, small, tmp_path):
+    options = ["--data.batch_size=8", "--data.holdout=0", "--checkpoint.every_n_steps=1", "--trainer.max_epochs=1"]
+    note = ["--trainer.callbacks+=tests.watching.NoteImages", f"--trainer.callbacks.out={tmp_path}"]
+    status, output = launch("fit", *small, *TWO, *options, *note)
+    assert status == 0, output
+    ranks = [set(json.loads((tmp_path / f"rank_{rank}.json").read_text())) for rank in range(2)]
+    assert [len(digests) for digests in ranks] == [64, 64]
+    assert len(ranks[0] | ranks[1]) == 128, "all images of the training set, none of them twice"
+    # So do the sums of an epoch, which a checkpoint holds.
     previous = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "previous.ckpt"
     # Saved after seven of the eight batches of 8 images on each of the two ranks.
     assert torch.load(previous, weights_only=True)["train_metrics"]["loss"]["weight"].tolist() == [7 * 8, 7 * 8]

@@ -9,6 +9,8 @@ from archives import change_disk, disk
 
 from tiny_imagenet.checkpoints import is_whole
 from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.faults import told
+from tiny_imagenet.files import replace_text
 
 CLI_FAULTS = {
     "misspelt option": (["fit", "--modle.arch=resnet18"], 2, "no option --modle.arch. Did you mean --model.arch"),
@@ -66,7 +68,7 @@ def spoiled(checkpoint):
     yield path, "is damaged"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", "b")
-    yield path, "not written by this project"
+    yield path, "is damaged, or no checkpoint"
     content = torch.load(checkpoint, weights_only=True)
     for other in (
         {"conv1.weight": torch.ones(2)},
@@ -125,13 +127,18 @@ def test_a_run_folder_deleted_while_running_is_told(run, small, tmp_path):
     assert "Traceback" not in output
 
 
+def out_of_gpu_memory():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
         (lambda *_: torch.empty(2**50), "out of memory: lower --data.batch_size, and keep the recipe's batch with"),
         (lambda *_: bytearray(2**62), "out of memory: lower --data.batch_size"),
+        (lambda *_: out_of_gpu_memory(), "out of memory: lower --data.batch_size"),
     ],
-    ids=["torch", "python"],
+    ids=["torch", "python", "GPU"],
 )
 def test_out_of_memory_says_what_to_lower(run, small, tmp_path, monkeypatch, fault, message):
     monkeypatch.setattr(ImageClassifier, "training_step", fault)
@@ -152,6 +159,14 @@ def test_a_disk_without_room_for_a_run(run, small, tmp_path, monkeypatch, option
         assert message in output and "Traceback" not in output
         assert not list(place.glob("runs/*/*"))
         monkeypatch.chdir(tmp_path)
+
+
+def test_a_result_that_a_full_disk_has_no_room_for(tmp_path):
+    with disk(tmp_path / "disk", "size=4k") as place:
+        with pytest.raises(OSError) as caught:
+            replace_text(place / "metrics.csv", "0" * 10_000)
+        assert told(caught.value).startswith(f"{place / 'metrics.csv'} can't be written: No space left")
+        assert not list(place.iterdir())
 
 
 def test_a_disk_that_fills_up_keeps_the_checkpoint_before(run, small, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -164,6 +165,18 @@ def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_mirror_image(run, sma
     (row,) = table(trained / "predictions.csv")
     assert float(row["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
     assert row["id1"] == model.info.class_ids[expected.argmax()]
+
+
+def test_label_smoothing_gives_each_class_a_share_of_the_target(trained):
+    model = ImageClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt", label_smoothing=0.2).eval()
+    images, targets = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 0, 1])
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # there is no trainer to log to
+        found = model.training_step((images, targets), 0)
+        logits = model(images).double().numpy()
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = -0.8 * logs[np.arange(6), targets.numpy()] - 0.2 * logs.mean(axis=1)
+    assert found.item() == pytest.approx(expected.mean(), rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_run(run, small, tmp_path):

@@ -3,11 +3,12 @@
 import json
 import os
 import pickle
-import resource
+import re
 import shutil
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,23 +49,20 @@ def test_a_batch_is_a_copy_in_channels_last_memory(folder):
     assert labels.tolist() == [2, 0, 0, 2] and labels.dtype == torch.int64
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, a page that is touched may bring others or not")
-def test_pages_that_were_read_ahead_are_not_asked_for_again(tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which pages a process has mapped")
+def test_pages_are_mapped_ahead(tmp_path):
     np.save(tmp_path / packed.PIXELS, np.zeros((2000, 64, 64, 3), np.uint8))
+    images = packed.PackedImages(tmp_path, None, np.arange(1000, 2000), np.zeros(1000, np.int64))
 
-    def faults(ahead):
-        images = packed.PackedImages(tmp_path, None, np.arange(2000), np.zeros(2000, np.int64))
-        if ahead:
-            images.read_ahead()
-            for thread in threading.enumerate():
-                if thread.name == "read ahead":
-                    thread.join()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        assert images.images[:, 0, 0, 0].max() == 0
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    def mapped():
+        mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
+        (ours,) = (mapping for mapping in mappings if str(tmp_path) in mapping)
+        return 1024 * int(re.search(r"^Rss: +(\d+) kB", ours, re.MULTILINE)[1]) / images.images.nbytes
 
-    assert faults(ahead=False) > 300  # 24 MB, mapped in pieces of 64 KiB
-    assert faults(ahead=True) < 30
+    assert mapped() < 0.1
+    images.read_ahead()
+    next(thread for thread in threading.enumerate() if thread.name == "read ahead").join()
+    assert 0.49 < mapped() < 0.6, "the half that belongs to this set"
 
 
 def test_unlabelled_images_are_packed_too(folder):

@@ -1,6 +1,7 @@
 """The report reads runs: whole, growing and broken ones. Expected numbers follow by hand from tests/runs_fixture.py."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from runs_fixture import LOOKAHEAD, SGD, only, with_optimizer, write_run
@@ -57,6 +58,15 @@ def test_what_cannot_be_read_is_skipped_with_the_reason(tmp_path, file, content,
     assert skipped["bad/version_0"].startswith(reason)
     with pytest.raises(UserError, match=re.escape(reason)):
         report.find_runs(tmp_path / "bad")
+
+
+def test_the_best_epoch_counts_but_where_it_would_be_chosen_by_the_test_images(tmp_path):
+    write_run(tmp_path / "name/version_0")
+    run = only(report.find_runs(tmp_path).runs)
+    falling = replace(run, metrics=run.metrics.assign(**{"val/top1": [0.5, 0.6, 0.7, 0.6, 0.4]}))
+    assert falling.best() == 0.7
+    data = {"class_path": "Data", "init_args": {"holdout": 0}}
+    assert replace(falling, config={**run.config, "data": data}).best() == 0.4
 
 
 def test_a_run_is_kept_without_what_cannot_be_read_of_its_test(tmp_path):

@@ -31,6 +31,16 @@ BY_EPOCH = [
     "--model.scheduler.step_size=1",
     "--model.scheduler_interval=epoch",
 ]
+ONE_CYCLE = ["--model.scheduler=torch.optim.lr_scheduler.OneCycleLR", "--model.scheduler.max_lr=0.1"]
+# Every epoch but the first is a bad one; with max_steps, Lightning takes a checkpoint of an epoch's end otherwise.
+PLATEAU = [
+    "--model.scheduler=lightning.pytorch.cli.ReduceLROnPlateau",
+    "--model.scheduler.monitor=val/loss",
+    "--model.scheduler.patience=0",
+    "--model.scheduler.threshold=1e9",
+    "--model.scheduler_interval=epoch",
+    "--trainer.max_steps=1000",
+]
 EMA = ["--trainer.callbacks+=EMA", "--trainer.callbacks.decay=0.9"]
 MIX = ["--data.mix.cutmix=1.0", "--data.mix.mixup=0.4", "--data.mix.epochs_without=1"]
 PROGRESSIVE = ['--data.progressive={"16": 0, "32": 0.5}']
@@ -41,7 +51,13 @@ RECIPES = {
     "sgd-epoch-mix": [*BY_EPOCH, *MIX],
     "adam-ema-progressive": [*ADAM, *EMA, *AUGMENT, *PROGRESSIVE],
     "lookahead-dropout": [*LOOKAHEAD, "--model.dropout=0.5"],
-    "accumulate-workers": ["--trainer.accumulate_grad_batches=3", "--data.num_workers=2", *AUGMENT],
+    "one-cycle-accumulate-workers": [
+        *ONE_CYCLE,
+        "--trainer.accumulate_grad_batches=3",
+        "--data.num_workers=2",
+        *AUGMENT,
+    ],
+    "plateau-max-steps": PLATEAU,
     "ema-mix-accumulate": [*EMA, *MIX, "--trainer.accumulate_grad_batches=2"],
 }
 # In the first epoch; in the second; in its validation; between two epochs.
@@ -109,23 +125,80 @@ def test_resuming_twice_is_as_good_as_once(run, small, tmp_path):
     assert_same(contents(runs / "version_1"), contents(runs / "version_0"))
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_tells_how_to_go_on(run, small, tmp_path, number, status):
-    fit = ["fit", *small]
+def send(number, hook, at):
+    return ["--trainer.callbacks+=tests.killing.SignalAt", f"--trainer.callbacks.number={int(number)}",
+            f"--trainer.callbacks.hook={hook}", f"--trainer.callbacks.at={at}"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "hook", "at", "step"),
+    [
+        (signal.SIGINT, 130, "train_batch_start", 9, 10),  # saved at the end of the step in which the signal came
+        (signal.SIGTERM, 143, "train_batch_start", 9, 10),
+        (signal.SIGTERM, 143, "train_batch_start", 7, 8),  # an epoch's last: after its validation
+        (signal.SIGTERM, 143, "validation_batch_start", 0, 8),
+    ],
+)
+def test_a_signal_saves_and_tells_how_to_go_on(run, small, tmp_path, number, status, hook, at, step):
+    fit = ["fit", *small, *PLATEAU]
     assert run(*fit)[0] == 0
-    send = [
-        "--trainer.callbacks+=tests.killing.SignalAt",
-        f"--trainer.callbacks.number={int(number)}",
-        "--trainer.callbacks.at=9",
-    ]
-    found, output = run(*fit, *send)
+    found, output = run(*fit, *send(number, hook, at))
     assert found == status
     assert "--ckpt_path last" in output
     runs = tmp_path / "runs" / "defaults"
     saved = torch.load(runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["global_step"] == 10, "saved at the end of the step in which the signal came"
+    assert saved["global_step"] == step
     assert run(*fit, "--ckpt_path=last")[0] == 0
     assert_same(contents(runs / "version_1"), contents(runs / "version_0"))
+
+
+def test_a_test_that_a_signal_ended_is_not_taken_for_a_whole_one(run, small, tmp_path):
+    assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0
+    version = tmp_path / "runs" / "defaults" / "version_0"
+    test = ["test", f"--ckpt_path={version / 'checkpoints' / 'last.ckpt'}"]
+    status, output = run(*test, *send(signal.SIGTERM, "test_batch_start", 0))
+    assert status == 143 and "Stopped by SIGTERM" in output
+    assert not (version / "test_metrics.json").exists()
+
+
+def test_a_checkpoint_every_so_many_minutes(run, small, tmp_path):
+    kill = ["--trainer.callbacks+=tests.killing.KillAt", "--trainer.callbacks.hook=train_batch_start"]
+    with pytest.raises(Killed):
+        run("fit", *small, "--checkpoint.every_minutes=1e-6", *kill, "--trainer.callbacks.at=5")
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 5
+
+
+def test_a_validation_within_an_epoch_counts_for_it_after_a_resumption_too(run, small, tmp_path):
+    fit = ["fit", *small, *SAVE_OFTEN, "--trainer.val_check_interval=5"]  # of 8 batches
+    assert run(*fit)[0] == 0
+    runs = tmp_path / "runs" / "defaults"
+    for version, at in enumerate((5, 7, 15), start=1):  # saved before the validation; after it, in either epoch
+        kill = ["--trainer.callbacks+=tests.killing.KillAt", "--trainer.callbacks.hook=train_batch_start"]
+        with pytest.raises(Killed):
+            run(*fit, *kill, f"--trainer.callbacks.at={at}")
+        assert run(*fit, "--ckpt_path=last")[0] == 0
+        assert_same(contents(runs / f"version_{version}"), contents(runs / "version_0"))
+    assert all(row["val/top1"] for row in contents(runs / "version_1")[1])
+
+
+def test_a_lost_last_row_comes_back(run, small, tmp_path):
+    fit = ["fit", *small, "--trainer.callbacks+=ConditionNumbers"]
+    assert run(*fit)[0] == 0
+    version = tmp_path / "runs" / "defaults" / "version_0"
+    before = {name: (version / name).read_text() for name in ("metrics.csv", "condition_numbers.csv")}
+    for name in before:
+        (version / name).unlink()
+    assert run(*fit, "--ckpt_path=last")[0] == 0
+    assert {name: (version / name).read_text() for name in before} == before
+
+
+def test_a_run_with_a_single_callback_is_resumed(run, small, tmp_path):
+    (tmp_path / "average.yaml").write_text("trainer: {callbacks: {class_path: EMA, init_args: {decay: 0.9}}}")
+    fit = ["fit", *small, "--config=average.yaml"]
+    assert run(*fit, "--trainer.max_epochs=1")[0] == 0
+    status, output = run(*fit, "--ckpt_path=last")
+    assert status == 0, output
 
 
 def test_a_damaged_last_checkpoint_is_named_and_the_previous_one_used(run, small, tmp_path):
@@ -141,6 +214,21 @@ def test_a_damaged_last_checkpoint_is_named_and_the_previous_one_used(run, small
     assert status == 0, output
     assert f"{last.relative_to(tmp_path)} is damaged" in output
     assert_same(contents(runs / "version_0"), expected)
+
+
+def test_a_bit_that_was_flipped_is_noticed(tmp_path):
+    path = tmp_path / "one.ckpt"
+    content = {"weights": torch.arange(4.0), "step": 3}
+    torch.save(content, path)
+    whole = path.read_bytes()
+    assert is_whole(path)
+    for position in range(0, 8 * len(whole), 5):
+        damaged = bytearray(whole)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        if is_whole(path):  # such as a date, which says nothing
+            found = torch.load(path, weights_only=True)
+            assert found.keys() == content.keys() and torch.equal(found["weights"], content["weights"])
 
 
 def test_best_is_the_epoch_with_the_best_monitor(run, small, tmp_path):
@@ -181,6 +269,13 @@ def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, tmp_path)
     assert status == 1
     assert "4 classes" in output
     assert config.read_text() == before, "what was refused is not recorded"
+
+
+def test_a_schedule_that_would_end_too_early_is_refused(run, small):
+    assert run("fit", *small, *ONE_CYCLE, "--trainer.max_epochs=1")[0] == 0
+    status, output = run("fit", *small, *ONE_CYCLE, "--trainer.max_epochs=3", "--ckpt_path=last")
+    assert status == 1
+    assert "schedule ends after 8 steps, and this training after 24" in output and "Traceback" not in output
 
 
 def test_an_average_cannot_be_dropped_on_the_way(run, small):

@@ -1,6 +1,8 @@
-"""A callback that notes in which training steps a tensor's value is read, which makes a GPU wait."""
+"""Callbacks that note what a training sees, and in which steps a GPU, or another process, is waited for."""
 
+import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -33,3 +35,44 @@ class NoteReads(Callback):
     def on_train_end(self, *args) -> None:
         self.mode.__exit__(None, None, None)
         self.out.write_text(json.dumps(self.reads))
+
+
+class NoteCollectives(Callback):
+    """Writes to `out` which collective functions rank 0 called in each training step, as `NoteReads` its reads.
+
+    Those by which gradients are averaged are not called from Python and not among them.
+    """
+
+    def __init__(self, out: str) -> None:
+        self.out, self.calls = Path(out), [Counter()]
+
+    def on_train_start(self, *args) -> None:
+        for name in ("all_reduce", "all_gather", "all_gather_object", "broadcast", "broadcast_object_list"):
+            setattr(torch.distributed, name, self.counting(name, getattr(torch.distributed, name)))
+
+    def counting(self, name, function):
+        def counted(*args, **kwargs):
+            self.calls[-1][name] += 1
+            return function(*args, **kwargs)
+
+        return counted
+
+    def on_train_batch_end(self, *args) -> None:
+        self.calls.append(Counter())
+
+    def on_train_end(self, trainer, module) -> None:
+        if trainer.is_global_zero:
+            self.out.write_text(json.dumps(self.calls))
+
+
+class NoteImages(Callback):
+    """Writes to `out` digests of the images that each rank trained on, in a file of its own."""
+
+    def __init__(self, out: str) -> None:
+        self.out, self.digests = Path(out), []
+
+    def on_train_batch_start(self, trainer, module, batch, *args) -> None:
+        self.digests += [hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest() for image in batch[0]]
+
+    def on_train_end(self, trainer, module) -> None:
+        (self.out / f"rank_{trainer.global_rank}.json").write_text(json.dumps(self.digests))

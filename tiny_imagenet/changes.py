@@ -41,6 +41,8 @@ def compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
 
 def _has_average(config: dict[str, Any]) -> bool:
     callbacks = config.get("trainer", {}).get("callbacks") or []
+    if isinstance(callbacks, dict):  # a single one
+        callbacks = [callbacks]
     return any(callback["class_path"].rpartition(".")[2] == "EMA" for callback in callbacks)
 
 

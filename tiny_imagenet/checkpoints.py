@@ -1,6 +1,7 @@
-"""Checkpoint files as files: whether they are whole, and which one a run goes on from. Imports no torch."""
+"""Checkpoint files as files: whether they are whole, and which one a run goes on from."""
 
 import logging
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -31,9 +32,16 @@ def resumable_checkpoint(run: Path) -> Path | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint file is complete, by the checksums of all that it holds."""
+    """Whether a checkpoint file is complete, by the checksums of all that it holds and as torch reads its directory."""
+    import torch  # here, since sweeps and reports do without
+
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
+            if archive.testzip() is not None:
+                return False
+        torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        return "Unsupported" in str(error)  # It would run code; whoever loads it says so.
+    except Exception:  # A damaged zip makes both raise errors of many kinds.
         return False
+    return True

@@ -27,20 +27,22 @@ class ImageClassifier(pl.LightningModule):
         arch: any ResNet of torchvision: resnet18 to resnet152, resnext*, wide_resnet*.
         weights: where to start from: a name of torchvision's (IMAGENET1K_V2, DEFAULT), a file with a state dict, or a
             checkpoint of this project; null starts from random weights.
-        stem: the layers before the residual blocks: imagenet (7×7 stride 2 and max-pooling), half (3×3 stride 2) or
-            small (3×3 stride 1).
+        stem: the layers before the residual blocks: imagenet (7×7 stride 2 and max-pooling), small (3×3 stride 1, as
+            for CIFAR-10 in https://arxiv.org/abs/1512.03385) or half (3×3 stride 2), which lies between the two.
         width: factor on the number of channels.
         blocks: residual blocks of each stage, such as [2, 1, 1, 1]; null takes those of `arch`.
         dropout: share of the features that are dropped before the linear head, 0..1.
         freeze: children of the network to keep as they are, such as [conv1, bn1, layer1].
         max_parameters: refuse to build a larger network.
         zero_init_residual: start each residual block as the identity (https://arxiv.org/abs/1706.02677).
-        label_smoothing: share of each training target that is spread over all classes, 0..1.
+        label_smoothing: share of each training target that is spread over all classes, 0..1
+            (https://arxiv.org/abs/1512.00567).
         optimizer: makes the optimizer from parameter groups; norms and biases are exempt from weight decay.
         scheduler: makes the learning-rate schedule from the optimizer; null keeps the rate.
         scheduler_interval: whether the schedule advances every epoch or every step. Schedules with an argument
             `total_steps` get the number of steps of the whole training.
-        tta: evaluate each image together with its mirror image, and take the mean of their logits.
+        tta: evaluate each image together with its mirror image, and take the mean of their logits (as
+            https://arxiv.org/abs/1409.1556 does of class probabilities).
         compile: compile the network with torch.compile.
     """
 
@@ -183,6 +185,13 @@ class ImageClassifier(pl.LightningModule):
             config["monitor"] = scheduler.monitor
         return {"optimizer": optimizer, "lr_scheduler": config}
 
+    def lr_scheduler_step(self, scheduler: Any, metric: float | None) -> None:
+        """Lightning's own, but a schedule that watches a metric goes on once an epoch, whoever asks again: Lightning
+        asks after the epoch's checkpoint, too late for it, so `RunCheckpoint` asks before."""
+        by_epoch = self.hparams.scheduler_interval == "epoch"
+        if metric is None or not by_epoch or scheduler.last_epoch <= self.current_epoch:
+            super().lr_scheduler_step(scheduler, metric)
+
     def _total_steps(self) -> int:
         """Optimizer steps of the whole training.
 
@@ -214,7 +223,8 @@ class ImageClassifier(pl.LightningModule):
         """Build the network that the checkpoint holds, or refuse it where it does not fit what is there.
 
         Raises:
-            UserError: the checkpoint is not of this project, or its classes are not those of the data.
+            UserError: the checkpoint is not of this project, its classes are not those of the data, or its schedule
+                ends before the training would.
         """
         if "dataset" not in checkpoint:
             raise UserError("This checkpoint was not written by this project: it does not say which classes it knows.")
@@ -225,12 +235,23 @@ class ImageClassifier(pl.LightningModule):
                 self.trainer.datamodule.adopt(info)
         else:
             require_same_classes(info, self.info.class_ids)
+        if self._trainer is not None and self.trainer.state.fn == "fit" and self.hparams.scheduler_interval == "step":
+            self._require_as_long(checkpoint["lr_schedulers"])
         for name, metric in self.train_metrics.items(keep_base=True):
             for state, values in checkpoint["train_metrics"][name].items():
                 ranks = self._trainer.world_size if self._trainer else 1
                 if len(values) != ranks:  # on another number of devices, the first goes on with all
                     values = torch.stack([values.sum(0)] + [torch.zeros_like(values[0])] * (ranks - 1))
                 setattr(metric, state, values[self.global_rank].clone())
+
+    def _require_as_long(self, schedules: list[dict[str, Any]]) -> None:
+        steps = self._total_steps()
+        for schedule in schedules:  # WarmupCosine follows another number of steps, and saves none.
+            if schedule.get("total_steps", steps) < steps:
+                raise UserError(
+                    f"The checkpoint's schedule ends after {schedule['total_steps']:,} steps, and this training after "
+                    f"{steps:,}. Go on with the epochs that it had, or start a new run from it with --model.weights."
+                )
 
 
 def _metrics(stage: str, classes: int, ks: list[int]) -> MetricCollection:

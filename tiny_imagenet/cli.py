@@ -5,6 +5,7 @@ This file alone knows jsonargparse; `commands.plan` has turned what the user typ
 
 import shlex
 import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -61,6 +62,9 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(interruption.status)
     except KeyboardInterrupt:
         sys.exit(130)
+    except SIGTERMException:  # outside training; its own exit status would be 0
+        _say("Stopped by SIGTERM.")
+        sys.exit(128 + signal.SIGTERM)
     except SystemExit as leaving:
         # Lightning turns a Ctrl-C outside training into an exit status of 1.
         sys.exit(130 if isinstance(leaving.__context__, KeyboardInterrupt) else leaving.code)

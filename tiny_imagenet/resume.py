@@ -67,19 +67,24 @@ class RunCheckpoint(Checkpoint):
         self._finite = FiniteCheck()
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
-        self._validated = False
+        self._validation: dict[str, float] = {}  # metrics of this epoch's last validation
         self._seen_step, self._saved_at = 0, 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             trainer.strategy.checkpoint_io = self._writer = CheckpointWriter()
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Also where nothing is left to train, and only this file's last row was lost.
+        if trainer.is_global_zero and self.history.rows:
+            self.history.write(Path(trainer.default_root_dir) / "metrics.csv")
+
     # When to save
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._seen_step, self._saved_at = trainer.global_step, time.monotonic()
-        if trainer.is_global_zero and self.history.rows:
-            self.history.write(Path(trainer.default_root_dir) / "metrics.csv")
+        if not _within_epoch(trainer):  # With `max_steps`, Lightning would take up the epoch before it; see below.
+            trainer.fit_loop.epoch_loop.restarting = False
         self._handlers = {
             number: signal.signal(number, self._note_signal) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -96,29 +101,31 @@ class RunCheckpoint(Checkpoint):
             signalled, late = _together(trainer, lambda: self._require_sound(trainer, pl_module), signalled, late)
         elif trainer.world_size > 1:
             signalled = late = False
-        if trainer.is_last_batch:
-            return  # A checkpoint from here would skip this epoch's validation; on_train_epoch_end saves.
         # Where the training ends within an epoch (max_steps, max_time), this is the state to go on from.
         ending = trainer.should_stop or trainer.global_step == trainer.max_steps
+        validates = (batch_idx + 1) % (trainer.val_check_batch or math.inf) == 0
+        if trainer.is_last_batch or (validates and not ending):
+            return  # A checkpoint from here would skip the validation; on_train_epoch_end, or the next step, saves.
         if signalled or late or ending or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
             self._save(trainer, pl_module)
         if signalled:
             self._leave(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._validated = not trainer.sanity_checking
+        if not trainer.sanity_checking:
+            self._validation = _of_epoch(trainer, "val/")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning calls this hook of a Checkpoint last, so all metrics of the epoch are there.
-        metrics = {name: plain(value) for name, value in trainer.callback_metrics.items() if _is_of_epoch(name)}
-        if not self._validated:
-            # Lightning keeps the figures of the last validation, which was not in this epoch.
-            metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
-        self._validated = False
-        unfinished = trainer.fit_loop.epoch_loop.batch_progress.total.ready % trainer.datamodule.steps_per_epoch
+        metrics = _of_epoch(trainer, "")
+        # Lightning keeps the figures of the last validation, which need not have been in this epoch.
+        metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")} | self._validation
+        self._validation = {}
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics}
         history = History([*self.history.rows, row])
-        if not unfinished:
+        if not _within_epoch(trainer):
+            # Lightning would do so after this hook; ImageClassifier ignores it then.
+            trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
             self.history = history
             self._save(trainer, pl_module, best=self._is_best(metrics))
         if trainer.is_global_zero:
@@ -163,10 +170,21 @@ class RunCheckpoint(Checkpoint):
     # What is saved, and how
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.history.rows, "best": self.best}
+        return {"rows": self.history.rows, "best": self.best, "validation": self._validation}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self.best = History(state_dict["rows"]), state_dict["best"]
+        self._validation = state_dict.get("validation", {})
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a finished epoch be complete: it is saved in its last hook, before Lightning (2.6) notes that it is, and
+        with `max_steps` Lightning would end it once more."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        if progress["current"]["processed"] == progress["current"]["ready"]:
+            for counts in progress.values():
+                counts["completed"] = counts["processed"]
 
     def _require_sound(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise UserError if the loss, the weights or the last save are not sound, or the run's folder is gone."""
@@ -190,10 +208,7 @@ class RunCheckpoint(Checkpoint):
 
 def require_checkpoint(path: Path) -> None:
     """Raise UserError where a file is no checkpoint of this project, whatever else torch.load makes of it."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # a zip of something else
-        content = None
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     lacking = [name for name in SAVED if not isinstance(content, dict) or name not in content]
     if lacking:
         raise UserError(
@@ -222,6 +237,15 @@ def _together(trainer: pl.Trainer, require: Callable[[], None], *asked: bool) ->
     return [bool(answer) for answer in answers[1:]]
 
 
-def _is_of_epoch(metric: str) -> bool:
-    """Whether a metric is of a whole epoch, and not of its last step, as Lightning's learning rates are."""
-    return not metric.endswith("_step") and not metric.startswith("lr-")
+def _within_epoch(trainer: pl.Trainer) -> bool:
+    """Whether some batches of an epoch have been trained on, and not all."""
+    return trainer.fit_loop.epoch_loop.batch_progress.total.ready % trainer.datamodule.steps_per_epoch != 0
+
+
+def _of_epoch(trainer: pl.Trainer, prefix: str) -> dict[str, float]:
+    """The metrics so named that are of a whole epoch, not of its last step, as Lightning's learning rates are."""
+    return {
+        name: plain(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith(prefix) and not name.endswith("_step") and not name.startswith("lr-")
+    }

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -54,10 +55,10 @@ def main(argv: list[str] | None = None) -> None:
     }.items():
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         results[name] = measure()
+        replace_text(options.out / "benchmark.json", json.dumps(results, indent=1))
     told = ", ".join(f"{what} {value}" for what, value in results["machine"].items())
     text = f"Measured by `python -m tiny_imagenet.benchmark`: {told}.\n\n{in_markdown(table(results))}\n"
     print(text)
-    replace_text(options.out / "benchmark.json", json.dumps(results, indent=1))
     replace_text(options.out / "benchmark.md", text)
     title = f"crop + flip, packed to normalised batch; {results['machine']['device']}, {results['machine']['date']}"
     rates_figure(results["curves"], title).savefig(options.out / "benchmark.png", dpi=100)
@@ -82,8 +83,11 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
             times = f"{ratio(rates, stages.OURS, who):.1f} times as fast is this project" if who != stages.OURS else ""
             rows.append((f"{recipe}: {who}", _rate(rates[who]), times))
     training = results["training"]
-    fastest = next(iter(training.values()))["images_per_s"]
+    fastest = next((each["images_per_s"] for each in training.values() if "failed" not in each), math.nan)
     for name, each in training.items():
+        if "failed" in each:
+            rows.append((f"training: {name}", "failed", each["failed"]))
+            continue
         against = f"{fastest / each['images_per_s']:.1f} times as fast is this project"
         if "ratio" in each:
             against = (

@@ -73,14 +73,19 @@ def training_steps(
     train, found = data.sets["train"], {}
     if device.type == "cuda":
         recipes = [(f"resnet{depth}_aug", size) for depth in (18, 34, 50) for size in (256, 1024)]
-        others, turn = [], 10
+        others = []
     else:
         recipes = [("resnet18_aug", BATCH), ("resnet18_baseline", BATCH)]
-        # A step takes long enough that what else the machine does would rarely touch a long turn of both alike.
-        others, turn = ["--model.stem=imagenet"], 2
+        others = ["--model.stem=imagenet"]
     for recipe, batch_size in recipes:
         of_recipe = [f"--config={recipe}.yaml", f"--data.batch_size={batch_size}", *others, *fit_options]
-        result = steps.fit_beside_bare_loop(of_recipe, min(options.steps, len(train) // batch_size), turn)
+        # On a GPU half a second or more, to sample its use in; on a CPU a step is long, and so is what else it does.
+        turn = max(10, 12_800 // batch_size) if device.type == "cuda" else 2
+        try:
+            result = steps.fit_beside_bare_loop(of_recipe, min(options.steps, len(train) // batch_size), turn)
+        except RuntimeError as error:  # such as a GPU with too little memory for this one
+            found[f"{recipe}, batch {batch_size}"] = {"failed": str(error).strip().splitlines()[-1]}
+            continue
         peak = steps.peak_flops(device, result["precision"])
         found[f"{recipe}, batch {batch_size}"] = result | {
             "share_of_peak": result["flops_per_image"] * result["images_per_s"] / peak

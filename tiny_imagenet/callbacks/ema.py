@@ -3,19 +3,60 @@
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 
 class EMA(EMAWeightAveraging):
-    """Lightning's EMAWeightAveraging, which it is but for two things that cost time on a GPU.
+    """Lightning's EMAWeightAveraging, made so that a GPU need not wait for it at every step.
 
-    Lightning (2.6) makes the average before the network is moved to the GPU, and so leaves it on the CPU; and torch
-    reads the number of updates, kept beside the average, at every step. Here the average is on the device and that
-    number on the CPU. Buffers, such as BatchNorm's statistics, are averaged too. For the options, see there; `decay`
-    0.999 averages over about 1,000 steps.
+    After each step, average = decay · average + (1 - decay) · weights (https://arxiv.org/abs/1703.01780). Validation
+    and checkpoints see the average, and training goes on from the weights. Lightning (2.6) leaves the average on the
+    CPU, and torch (2.15) copies the number of updates to the GPU once for each tensor of the network.
+
+    Args:
+        decay: share of the average that a step keeps; 0.999 averages over about 1,000 steps.
+        use_buffers: average BatchNorm's statistics too; otherwise they are those of the weights.
+        update_every_n_steps: how often.
+        update_starting_at_step: before this step, nothing is averaged; null starts at once.
     """
 
+    def __init__(
+        self,
+        decay: float = 0.999,
+        use_buffers: bool = True,
+        update_every_n_steps: int = 1,
+        update_starting_at_step: int | None = None,
+    ) -> None:
+        super().__init__(None, use_buffers, decay, update_every_n_steps, update_starting_at_step)
+        self.decay = decay
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._device = self._device or trainer.strategy.root_device
-        super().setup(trainer, pl_module, stage)
         if stage == "fit":
-            self._average_model.n_averaged = torch.zeros((), dtype=torch.long)
+            pl_module.configure_model()
+            self._average_model = _Average(pl_module, trainer.strategy.root_device, self._use_buffers, self.decay)
+
+
+class _Average(AveragedModel):
+    def __init__(self, model: nn.Module, device: torch.device, use_buffers: bool, decay: float) -> None:
+        super().__init__(model, device, use_buffers=use_buffers)
+        self.decay = decay
+        self.n_averaged = torch.zeros((), dtype=torch.long)  # on the CPU, where it is read
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """One operation for all tensors: a mean of weights and statistics, a copy of counts."""
+        (averages, counts), (weights, current_counts) = self._split(self.module), self._split(model)
+        if self.n_averaged == 0:
+            torch._foreach_copy_(averages, weights)
+        else:
+            torch._foreach_lerp_(averages, weights, 1 - self.decay)
+        if counts:
+            torch._foreach_copy_(counts, current_counts)
+        self.n_averaged += 1
+
+    def _split(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+        averaged, copied = list(model.parameters()), []
+        for buffer in model.buffers():
+            (averaged if self.use_buffers and buffer.is_floating_point() else copied).append(buffer)
+        return averaged, copied

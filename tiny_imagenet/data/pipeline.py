@@ -26,6 +26,7 @@ class BatchPipeline:
         mix: MixUp and CutMix, while training only.
         progressive: sides that training images are resized to after augmentation, each with the share of the epochs
             after which it begins, such as {32: 0, 48: 0.4, 64: 0.7}; null trains at `image_size` throughout.
+            (https://arxiv.org/abs/2104.00298, without its change of regularisation.)
 
     Raises:
         UserError: `progressive` does not begin at 0, or a share is not below 1, or a side not above 0.

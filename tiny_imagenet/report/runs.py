@@ -77,8 +77,13 @@ class Run:
         return pd.Series(values, self._epochs, name=metric)[~np.isnan(values)]
 
     def best(self, metric: str = "val/top1") -> float:
-        """The best epoch's value: of a loss the lowest, else the highest; NaN where there is none."""
+        """The best epoch's value: of a loss the lowest, else the highest; NaN where there is none.
+
+        With holdout 0 it is the last epoch's: validation may use the test images then, by which none is to be chosen.
+        """
         values = self.values(metric)
+        if self.settings.get("data.holdout") == 0 and len(values):
+            return values.iloc[-1]
         return values.min() if metric.endswith("loss") else values.max()
 
 
