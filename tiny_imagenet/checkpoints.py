@@ -41,7 +41,7 @@ def is_whole(path: Path) -> bool:
                 return False
         torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        return "Unsupported" in str(error)  # It would run code; whoever loads it says so.
+        return "unsupported" in str(error).lower()  # It would run code; whoever loads it says so.
     except Exception:  # A damaged zip makes both raise errors of many kinds.
         return False
     return True
