@@ -48,6 +48,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _shown(message: str) -> str:
-    """A message in a cell of a table, with `…` for the folders of the test."""
+    """A message in a cell of a table, with `…` for the folders of the test and of the project."""
+    message = message.replace(str(Path(__file__).parents[1]), "…")
     message = re.sub(rf"{re.escape(tempfile.gettempdir())}/pytest-of-\w+/pytest-\w+/[^/\s]+", "…", message)
     return re.sub(r"\s*\n\s*", "<br>", message).replace("|", "\\|").replace("<class", "&lt;class")
