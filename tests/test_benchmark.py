@@ -2,6 +2,7 @@
 
 import os
 import time
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torchvision.transforms.v2 import functional as F
 
 from tests.jpegs import packed_of, write_jpegs
-from tiny_imagenet.benchmark import choices, pipelines, steps
+from tiny_imagenet.benchmark import choices, pipelines, stages, steps
+from tiny_imagenet.benchmark.__main__ import table
 from tiny_imagenet.benchmark.memory import reading_memory
 from tiny_imagenet.benchmark.timing import Contestant, race, ratio
 from tiny_imagenet.data import TinyImageNetDataModule
@@ -83,6 +85,31 @@ def test_a_training_waits_for_less_than_the_disk():
     found = steps.saving_seconds(CPU, rounds=2)
     assert len(found["waits"]) == 2
     assert all(0 < waits < whole for waits, whole in zip(*found.values(), strict=True))
+
+
+def test_a_training_that_fails_is_a_row_and_the_others_are_measured(data, monkeypatch):
+    def fit(options, count, turn):
+        if "--config=resnet18_aug.yaml" in options:
+            raise RuntimeError("training.py fit failed:\nerror: out of memory\n")
+        return {
+            "images_per_s": 128.0,
+            "ratio": 0.9,
+            "gpu_percent": None,
+            "precision": "32-true",
+            "flops_per_image": 1e6,
+        }
+
+    monkeypatch.setattr(steps, "fit_beside_bare_loop", fit)
+    monkeypatch.setattr(steps, "ancestors_training", lambda *_: Contestant(lambda: time.sleep(0.1) or 2))
+    training = stages.training_steps(data, [], torch.device("cpu"), 0, Namespace(steps=4, seconds=0.3))
+    found = table({"images": {"parts": {}}, "training": training, "saving": {"waits": [0.0], "whole": [1.0]},
+                   "choices": {}, "start": {}, "memory": {"1": None, "4": None}})  # fmt: skip
+    rows = {what: (measured, against) for what, measured, against in found.to_numpy()}
+    assert rows["training: resnet18_aug, batch 128"] == ("failed", "error: out of memory")
+    measured, against = rows["training: resnet18_baseline, batch 128"]
+    assert measured == "128 images/s" and against.startswith("0.900 of a bare loop")
+    times = float(rows[f"training: {stages.ANCESTOR}"][1].split()[0])
+    assert times == pytest.approx(128 / 20, rel=0.2), "of the first that did not fail"
 
 
 def test_the_use_of_a_gpu_is_sampled(tmp_path, monkeypatch):

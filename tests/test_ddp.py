@@ -92,15 +92,20 @@ def test_all_processes_wait_for_the_one_that_saves(launch, small, tmp_path):
     assert torch.load(last, weights_only=True)["global_step"] == 4
 
 
-@pytest.mark.parametrize(("rank", "ends_with"), [(0, -signal.SIGKILL), (1, 1)])
-def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(launch, small, tmp_path, rank, ends_with):
+@pytest.mark.parametrize(
+    ("rank", "ends_with", "saved"),
+    [(0, -signal.SIGKILL, (9, 10)), (1, 1, (8, 10))],  # Rank 0 may be killed while it writes.
+)
+def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(
+    launch, small, tmp_path, rank, ends_with, saved
+):
     fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
     kill = ["--trainer.callbacks+=tests.killing.SigkillAt", "--trainer.callbacks.hook=train_batch_start"]
     status, output = launch(*fit, *kill, "--trainer.callbacks.at=10", f"--trainer.callbacks.rank={rank}")
     assert status == ends_with
     assert "error: The connection to another process of this run is lost" in output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
-    assert torch.load(last, weights_only=True)["global_step"] in (8, 9, 10)
+    assert torch.load(last, weights_only=True)["global_step"] in saved
     for resumption in (["--ckpt_path=last"], []):
         status, output = launch(*fit, *resumption)
         assert status == 0, output

@@ -2,12 +2,14 @@
 
 import csv
 import re
+from inspect import signature
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from tiny_imagenet.callbacks import EMA
 
@@ -38,6 +40,12 @@ def test_each_step_moves_the_average_by_a_share_of_the_difference(use_buffers):
         if name == "norm.num_batches_tracked" or ("running" in name and not use_buffers):
             expected = seen[-1][name]
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-6, err_msg=name)
+
+
+def test_it_takes_the_options_of_lightning_s():
+    theirs = signature(EMAWeightAveraging).parameters
+    assert signature(EMA).parameters.keys() == theirs.keys() - {"kwargs"}
+    assert all(parameter.default == theirs[name].default for name, parameter in signature(EMA).parameters.items())
 
 
 def test_validation_and_checkpoints_are_of_the_average(run, small, tmp_path):

@@ -19,7 +19,7 @@ from tiny_imagenet.cli import main
 pytestmark = pytest.mark.slow
 
 # Of each recipe: after a random time, at a random file operation of some save, in the validation of either epoch.
-MOMENTS = [("time", "save", "validation")] * 6 + [("time", "save")]
+MOMENTS = [("time", "save", "validation")] * 5 + [("time", "save", "validation", "time")] * 2
 RECIPES_AND_MOMENTS = dict(zip(RECIPES, MOMENTS, strict=True))
 
 

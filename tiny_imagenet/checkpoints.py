@@ -43,7 +43,7 @@ def is_whole(path: Path) -> bool:
                 entry.file_size != entry.compress_size or entry.external_attr & 0x10 for entry in archive.infolist()
             ):
                 return False
-        torch.load(path, map_location="cpu", weights_only=True)
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         return "unsupported" in str(error).lower()  # It would run code; whoever loads it says so.
     except Exception:  # A damaged zip makes both raise errors of many kinds.

@@ -15,26 +15,33 @@ class EMA(EMAWeightAveraging):
     CPU, and torch (2.15) copies the number of updates to the GPU once for each tensor of the network.
 
     Args:
-        decay: share of the average that a step keeps; 0.999 averages over about 1,000 steps.
+        device: where the average is kept, such as cpu where the GPU has no room; null keeps it where the network is.
         use_buffers: average BatchNorm's statistics too; otherwise they are those of the weights.
+        decay: share of the average that a step keeps; 0.999 averages over about 1,000 steps.
         update_every_n_steps: how often.
         update_starting_at_step: before this step, nothing is averaged; null starts at once.
+        update_starting_at_epoch: from this epoch on, average at the end of each epoch as well; null does not.
     """
 
     def __init__(
         self,
-        decay: float = 0.999,
+        device: str | None = None,
         use_buffers: bool = True,
+        decay: float = 0.999,
         update_every_n_steps: int = 1,
         update_starting_at_step: int | None = None,
+        update_starting_at_epoch: int | None = None,
     ) -> None:
-        super().__init__(None, use_buffers, decay, update_every_n_steps, update_starting_at_step)
+        super().__init__(
+            device, use_buffers, decay, update_every_n_steps, update_starting_at_step, update_starting_at_epoch
+        )
         self.decay = decay
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             pl_module.configure_model()
-            self._average_model = _Average(pl_module, trainer.strategy.root_device, self._use_buffers, self.decay)
+            device = self._device or trainer.strategy.root_device
+            self._average_model = _Average(pl_module, device, self._use_buffers, self.decay)
 
 
 class _Average(AveragedModel):
@@ -50,7 +57,8 @@ class _Average(AveragedModel):
         if self.n_averaged == 0:
             torch._foreach_copy_(averages, weights)
         else:
-            torch._foreach_lerp_(averages, weights, 1 - self.decay)
+            there = [tensor.to(average.device) for tensor, average in zip(weights, averages, strict=True)]
+            torch._foreach_lerp_(averages, there, 1 - self.decay)
         if counts:
             torch._foreach_copy_(counts, current_counts)
         self.n_averaged += 1
