@@ -6,7 +6,6 @@ import pickle
 import re
 import shutil
 import sys
-import threading
 import warnings
 from pathlib import Path
 
@@ -60,8 +59,7 @@ def test_pages_are_mapped_ahead(tmp_path):
         return 1024 * int(re.search(r"^Rss: +(\d+) kB", ours, re.MULTILINE)[1]) / images.images.nbytes
 
     assert mapped() < 0.1
-    images.read_ahead()
-    next(thread for thread in threading.enumerate() if thread.name == "read ahead").join()
+    images.read_ahead().join()
     assert 0.49 < mapped() < 0.6, "the half that belongs to this set"
 
 
