@@ -69,12 +69,12 @@ class SignalAt(KillAt):
             signal.raise_signal(self.number)
 
 
-class PoisonAt(KillAt):
-    """Make a weight NaN."""
+class PoisonAt(SigkillAt):
+    """Make a weight NaN instead."""
 
     def _called(self, trainer, *args, **kwargs) -> None:
         self.calls += 1
-        if self.calls > self.at:
+        if self.calls > self.at and self.rank in (None, trainer.global_rank):
             torch.nn.init.constant_(trainer.lightning_module.network.fc.weight, float("nan"))
 
 

@@ -101,6 +101,16 @@ def test_a_batch_larger_than_the_data_is_an_error(module):
         data.train_dataloader()
 
 
+def test_single_images_that_devices_do_not_divide_are_an_error(module, monkeypatch):
+    data = module(batch_size=1)
+    data.setup("fit")
+    monkeypatch.setattr(TinyImageNetDataModule, "_ranks", (0, 2))
+    with pytest.raises(UserError, match="115 images cannot be dealt out one by one to 2 devices"):
+        data.train_dataloader()
+    monkeypatch.setattr(TinyImageNetDataModule, "_ranks", (0, 5))
+    assert [len(batch.targets) for batch in data.train_dataloader()] == [1] * 23
+
+
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"image_size": 0}, {"image_size": 64, "resize": 32}])
 def test_impossible_options(module, options):
     with pytest.raises(UserError, match=next(reversed(options))):

@@ -10,9 +10,11 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import ROOT
-from tests.test_resume import assert_same, contents
+from tests.slurm import batch
+from tests.test_resume import SAVE_OFTEN, assert_same, contents
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +60,8 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
         assert status == 0, output
         tables = [(first / name).read_text() for name in ("per_class.csv", "confusion.csv")]
         results[ranks] = json.loads((first / "test_metrics.json").read_text()), tables
-        status, output = launch("validate", f"--ckpt_path={best}", "--data.batch_size=7", *options)
+        # One by one: the second rank has no image in the last step.
+        status, output = launch("validate", f"--ckpt_path={best}", "--data.batch_size=1", *options)
         assert status == 0, output
         results[ranks][1].extend(re.findall(r"val/top[15] +\W+ +([\d.]+)", output))
         assert len(results[ranks][1]) == 4, output
@@ -68,6 +71,11 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     }
     assert results[1][0]["loss"] == pytest.approx(results[2][0]["loss"], rel=1e-5)
     assert results[2][0]["images"] == 48
+
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")  # one image for two ranks
+    status, output = launch("predict", f"--ckpt_path={best}", f"--data.images={tmp_path / 'red.png'}", *TWO)
+    assert status == 0, output
+    assert len((first / "predictions.csv").read_text().splitlines()) == 2
 
 
 def test_what_one_rank_alone_notices_all_act_upon(launch, small, tmp_path):
@@ -150,6 +158,25 @@ def test_two_nodes_of_torchrun_train_as_two_devices_do(launch, small, tmp_path):
     assert_same(contents(runs / "nodes" / "version_0"), contents(runs / "defaults" / "version_0"))
 
 
+def test_the_slurm_script_of_the_readme_saves_and_requeues_itself_when_its_time_is_up(launch, small, tmp_path):
+    (script,) = re.findall(r"^```\n(#!/bin/bash\n#SBATCH.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    (tmp_path / "training.py").symlink_to(ROOT / "training.py")
+    options = [*small, "--data.batch_size=8", "--model.arch=resnet18", "--trainer.devices=1"]
+    job = 10_000 + os.getpid() % 10_000  # from whose last digits Lightning takes the port
+    # As the signal that the script asks for reaches the tasks.
+    stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=10"]
+    status, output = batch(script, tmp_path, job, [*options, *stop])
+    assert status == 143, output
+    assert (tmp_path / "scontrol.log").read_text() == f"requeue {job}\n"
+    assert output.count("starting afresh") == 1, "only one process prints"
+    status, output = batch(script, tmp_path, job, options)
+    assert status == 0, output
+    assert (tmp_path / "scontrol.log").read_text().count("\n") == 1, "a job that is done is not queued again"
+    run = tmp_path / "runs" / "resnet50_aug" / "version_0"
+    assert launch("fit", "--config=resnet50_aug.yaml", *options[:-1], *TWO)[0] == 0
+    assert_same(contents(run), contents(run.with_name("version_1")))
+
+
 def test_ranks_wait_for_each_other_only_where_lightning_does_and_once_where_losses_are_logged(launch, small, tmp_path):
     note = ["--trainer.callbacks+=tests.watching.NoteCollectives", f"--trainer.callbacks.out={tmp_path / 'calls.json'}"]
     options = ["--data.batch_size=8", "--trainer.max_epochs=1", "--trainer.log_every_n_steps=3"]
@@ -160,6 +187,29 @@ def test_ranks_wait_for_each_other_only_where_lightning_does_and_once_where_loss
     # The checks of steps 3 and 6 come after this callback, which finds them at the beginning of the next.
     assert steps == [alone, alone, alone, checked, alone, alone, checked, alone]
     assert end["all_reduce"] > 1, "the epoch's figures are added up, or this would count nothing"
+
+
+def test_one_process_prepares_the_data_and_writes_files(launch, small, archive, tmp_path):
+    note = ["--trainer.callbacks+=tests.watching.NoteWrites", f"--trainer.callbacks.out={tmp_path}",
+            f"--trainer.callbacks.folder={tmp_path}"]  # fmt: skip
+    fresh = ["--data.root=data", "--data.batch_size=8", "--trainer.max_epochs=1"]
+    status, output = launch("fit", *small, *TWO, *fresh, *note)
+    assert status == 0, output
+    first, second = (json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in range(2))
+    assert {"runs/defaults/version_0/metrics.csv", "runs/defaults/version_0/config.yaml"} <= set(first)
+    assert any(path.startswith("data/") and path.endswith("/pixels.npy") for path in first)
+    assert second == []
+
+
+def test_nan_on_one_rank_ends_all_with_a_message(launch, small, tmp_path):
+    fit = ["fit", *small, *TWO, "--data.batch_size=8", *SAVE_OFTEN]
+    poison = ["--trainer.callbacks+=tests.killing.PoisonAt", "--trainer.callbacks.hook=train_batch_start"]
+    status, output = launch(*fit, *poison, "--trainer.callbacks.at=10", "--trainer.callbacks.rank=1")
+    assert status == 1 and "NaN or infinite at step" in output, output
+    checkpoints = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
+    last = torch.load(checkpoints / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 10 and all(w.isfinite().all() for w in last["state_dict"].values())
+    assert launch(*fit, "--ckpt_path=last")[0] == 0
 
 
 def test_every_image_of_an_epoch_is_on_one_rank(launch, small, tmp_path):

@@ -169,15 +169,17 @@ def test_a_checkpoint_every_so_many_minutes(run, small, tmp_path):
     assert torch.load(last, weights_only=True)["global_step"] == 5
 
 
-def test_a_validation_within_an_epoch_counts_for_it_after_a_resumption_too(run, small, tmp_path):
-    fit = ["fit", *small, *SAVE_OFTEN, "--trainer.val_check_interval=5"]  # of 8 batches
+@pytest.mark.parametrize("schedule", [[], PLATEAU], ids=["cosine", "plateau"])
+def test_a_validation_within_an_epoch_counts_for_it_after_a_resumption_too(run, small, tmp_path, schedule):
+    fit = ["fit", "--config=defaults.yaml", *small, *SAVE_OFTEN, *schedule, "--trainer.val_check_interval=5"]  # of 8
     assert run(*fit)[0] == 0
     runs = tmp_path / "runs" / "defaults"
     for version, at in enumerate((5, 7, 15), start=1):  # saved before the validation; after it, in either epoch
         kill = ["--trainer.callbacks+=tests.killing.KillAt", "--trainer.callbacks.hook=train_batch_start"]
         with pytest.raises(Killed):
             run(*fit, *kill, f"--trainer.callbacks.at={at}")
-        assert run(*fit, "--ckpt_path=last")[0] == 0
+        status, output = run(*fit, "--ckpt_path=last")
+        assert status == 0, output
         assert_same(contents(runs / f"version_{version}"), contents(runs / "version_0"))
     assert all(row["val/top1"] for row in contents(runs / "version_1")[1])
 

@@ -1,7 +1,9 @@
-"""Callbacks that note what a training sees, and in which steps a GPU, or another process, is waited for."""
+"""Callbacks that note what a training sees and writes, and in which steps a GPU, or another process, is waited for."""
 
 import hashlib
 import json
+import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -76,3 +78,32 @@ class NoteImages(Callback):
 
     def on_train_end(self, trainer, module) -> None:
         (self.out / f"rank_{trainer.global_rank}.json").write_text(json.dumps(self.digests))
+
+
+class NoteWrites(Callback):
+    """Writes to `out` which files in `folder` each rank made, wrote, renamed or deleted, in a file of its own.
+
+    From the moment on when the command line is read. Locks are left out: ranks wait for each other by them.
+    """
+
+    def __init__(self, out: str, folder: str) -> None:
+        self.out, self.folder, self.paths = Path(out), os.path.realpath(folder), set()
+        sys.addaudithook(self.note)
+
+    def note(self, event: str, arguments: tuple) -> None:
+        if event in ("os.rename", "os.link"):
+            written = arguments[:2]
+        elif event == "os.mkdir" and os.path.isdir(arguments[0]):
+            return
+        elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.truncate") or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        ):
+            written = arguments[:1]
+        else:
+            return
+        for path in (os.path.realpath(os.fsdecode(path)) for path in written if not isinstance(path, int)):
+            if path.startswith(self.folder) and not path.endswith(".lock"):
+                self.paths.add(os.path.relpath(path, self.folder))
+
+    def teardown(self, trainer, module, stage) -> None:
+        (self.out / f"rank_{trainer.global_rank}.json").write_text(json.dumps(sorted(self.paths)))

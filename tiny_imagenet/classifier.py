@@ -145,6 +145,8 @@ class ImageClassifier(pl.LightningModule):
         loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
         # A mixed image counts as the one that most of it comes from.
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        if len(labels) == 0:  # Where ranks do not divide the images, one has none for its last step of evaluation.
+            return loss, logits
         # Once for each image, since MeanMetric ignores a `weight` where its check for NaN is off (torchmetrics 1.9).
         metrics.update(preds=logits.detach(), target=labels, value=loss.detach().expand(len(labels)))
         return loss, logits

@@ -85,6 +85,8 @@ class RunCheckpoint(Checkpoint):
         self._seen_step, self._saved_at = trainer.global_step, time.monotonic()
         if not _within_epoch(trainer):  # With `max_steps`, Lightning would take up the epoch before it; see below.
             trainer.fit_loop.epoch_loop.restarting = False
+        # For a schedule that watches one of them, at the end of an epoch that is resumed after its validation.
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self._validation.items()})
         self._handlers = {
             number: signal.signal(number, self._note_signal) for number in (signal.SIGINT, signal.SIGTERM)
         }

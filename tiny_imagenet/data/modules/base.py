@@ -152,6 +152,11 @@ class ImageDataModule(pl.LightningDataModule):
                 f"batch_size {self.batch_size} is larger than the {share:,} training images of each of {world_size} "
                 f"device(s). Choose --data.batch_size {share} or less, or more data."
             )
+        if self.batch_size == 1 and len(images) % world_size:  # Larger batches differ in size by an image instead.
+            raise UserError(
+                f"{len(images):,} images cannot be dealt out one by one to {world_size} devices: some would have none "
+                "for a step. Choose --data.batch_size 2 or more, or another number of devices."
+            )
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()
         sampler = TrainBatches(len(images), self.batch_size, seed, self._position, rank, world_size)

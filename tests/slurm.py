@@ -1,0 +1,47 @@
+"""What a README's batch script needs of SLURM, on one machine: srun and scontrol as small programs."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+# Starts the tasks of both nodes, each as SLURM would; like the real one it ends with the highest status of any of them.
+SRUN = """#!{python}
+import os, shlex, subprocess, sys
+tasks = [
+    subprocess.Popen([*sys.argv[1:], *shlex.split(os.environ["MORE_OPTIONS"])],
+                     env=dict(os.environ, SLURM_PROCID=str(rank), SLURM_NODEID=str(rank), SLURM_LOCALID="0"))
+    for rank in range(int(os.environ["SLURM_NTASKS"]))
+]
+sys.exit(max(task.wait() % 256 for task in tasks))
+"""
+SCONTROL = '#!/bin/sh\necho "$@" >> scontrol.log\n'
+
+
+def batch(script: str, folder: Path, job: int, options: list[str]) -> tuple[int, str]:
+    """Run a batch script in `folder` as a job of as many nodes as it asks for, with one task on each.
+
+    Args:
+        options: added to the command that the script gives to srun.
+
+    Returns its exit status and what it printed. `scontrol.log` in the folder has a line for each call of scontrol.
+    """
+    programs = {"srun": SRUN.format(python=sys.executable), "scontrol": SCONTROL, "train.sh": script}
+    for name, text in programs.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(stat.S_IRWXU)
+    environments = folder / ".venv" / "bin"
+    environments.mkdir(parents=True, exist_ok=True)
+    (environments / "activate").write_text(f"PATH={folder}:{Path(sys.executable).parent}:$PATH\n")
+    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", script, re.M))
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "MORE_OPTIONS": " ".join(options), "SLURM_JOB_ID": str(job),
+        "SLURM_JOB_NAME": asked["job-name"], "SLURM_NNODES": asked["nodes"], "SLURM_NTASKS": asked["nodes"],
+        "SLURM_NTASKS_PER_NODE": "1", "SLURM_NODELIST": "127.0.0.1",
+    }  # fmt: skip
+    done = subprocess.run(
+        [folder / "train.sh"], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    return done.returncode, done.stdout + done.stderr
