@@ -1,4 +1,4 @@
-"""Trainings that were killed with -9 at twenty random moments and resumed equal ones that were never stopped."""
+"""Trainings that were killed with -9 at random moments, 23 in all, and resumed equal ones that were never stopped."""
 
 import os
 import random

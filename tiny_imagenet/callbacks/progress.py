@@ -72,11 +72,18 @@ class StepBar(TQDMProgressBar):
     To have Lightning show it would read it from the device, and so wait, at every step.
     """
 
+    _loss: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._loss = outputs["loss"].detach()
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         figures = super().get_metrics(trainer, pl_module)
         figures.pop("v_num", None)
-        loss = trainer.callback_metrics.get("train/loss_step")
-        return figures if loss is None else {"loss": f"{loss.item():.3f}", **figures}
+        return figures if self._loss is None else {"loss": f"{self._loss.item():.3f}", **figures}
 
 
 class EpochLines(ProgressBar):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import mmap
 import os
 import shutil
 import threading
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # Of the cache; another number makes it be built again.
 PIXELS, SUMS, META = "pixels.npy", "sums.npy", "meta.json"
-MAPPED_AT_ONCE = 1 << 16  # Bytes that Linux maps around a page that is touched.
 Fill = Callable[[ImageFiles, int, Path], np.ndarray]
 
 
@@ -59,13 +59,14 @@ class PackedImages(Dataset):
         """Have the system read this set's part of the file in order, and map it, beside whatever else runs.
 
         Otherwise the first epoch does it image by image, in random order: 1 to 5 ms a batch of 128 even where the file
-        is in memory already (Linux 6.18, 2026-11-21), and one seek each where it is not. Worker processes map it
-        themselves.
+        is in memory already (Linux 6.18, 2026-11-21), and one seek each where it is not. Each page is touched: where
+        only the one in sixteen was that has Linux map them all, a batch still took 0.5 to 1 ms instead of 0.3. Worker
+        processes map the file themselves.
 
         Returns:
             the thread that does it, started; nobody needs to wait for it.
         """
-        pages = self.images[self.rows.min() : self.rows.max() + 1].reshape(-1)[::MAPPED_AT_ONCE]
+        pages = self.images[self.rows.min() : self.rows.max() + 1].reshape(-1)[:: mmap.PAGESIZE]
         thread = threading.Thread(target=pages.max, kwargs={"initial": 0}, name="read ahead", daemon=True)
         thread.start()
         return thread

@@ -75,7 +75,7 @@ class BatchPipeline:
         Returns:
             images, and targets as int64 labels [B] or, where the batch was mixed, float [B, num_classes].
         """
-        torch.manual_seed(batch.seed)
+        _seed(batch.seed, batch.images.device)
         crop = [RandomCrop(self.image_size)] if self.resize else []
         size = self.train_size(epoch, epochs)
         images = augment(resize(batch.images, self.side), crop + self.augmentations, mean, std, size)
@@ -98,3 +98,15 @@ class BatchPipeline:
         if epochs in (None, -1):
             raise UserError("progressive needs an end of the training: set --trainer.max_epochs.")
         return max((share, size) for size, share in self.progressive.items() if share * epochs <= epoch + 1e-9)[1]
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the generators that a step on `device` draws from.
+
+    torch.manual_seed also notes who asked, for devices that are not there: 0.7 ms a step within Lightning.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type != "cpu":
+        torch.manual_seed(seed)

@@ -24,10 +24,11 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     return _blend(images, grey(images), factor)
 
 
-def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
+def adjust_hue(images: Tensor, shift: Tensor, out: Tensor | None = None) -> Tensor:
     """Turn the colours of float images 0..1 by `shift`, [B] in turns of the colour circle, -0.5..0.5.
 
-    As through HSV and back, but in closed form: no choice per pixel, by comparison, gather or scatter.
+    As through HSV and back, but in closed form: no choice per pixel, by comparison, gather or scatter. The result is
+    written to `out` where it is given, which may be the images themselves.
     """
     red, green, blue = images.unbind(1)
     highest = torch.maximum(red, green).clamp_min_(blue)
@@ -37,11 +38,13 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     hue = (green + blue).sub_(red).sub_(highest).div_(chroma.clamp_min(1e-12)).add_(2).copysign_(green - blue)
     turned = hue.mul_(1 / 6).add_(shift.float().view(-1, 1, 1))
     # A channel falls from highest to lowest while the hue goes from 1/6 to 1/3 of a turn away from the channel's own.
-    # The distance taken here is that to the opposite hue: cyan for red, magenta for green, yellow for blue.
+    # The distance taken here is that to the opposite hue, cyan for red, magenta for green, yellow for blue, from
+    # which it is highest - 2 chroma + 6 chroma · distance.
     opposite = 1 / 2 - torch.arange(3, device=images.device) / 3
     distance = turned[:, None] + opposite.view(3, 1, 1)
-    fall = distance.sub_(distance.round()).abs_().mul_(-6).add_(2).clamp_(0, 1)
-    return torch.addcmul(highest[:, None], chroma[:, None], fall, value=-1)
+    distance = distance.sub_(distance.round()).abs_().clamp_(1 / 6, 1 / 3)
+    least = highest.sub_(chroma, alpha=2)
+    return torch.addcmul(least[:, None], chroma[:, None], distance, value=6, out=out)
 
 
 def grey(images: Tensor) -> Tensor:

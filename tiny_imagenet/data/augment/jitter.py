@@ -72,7 +72,7 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     for step in range(steps):
         turned = slice(first, first + turning[step])
         if turning[step]:
-            images[turned] = adjust_hue(images[turned], shift[turned])
+            adjust_hue(images[turned], shift[turned], out=images[turned])
         if step < blends.shape[1]:
             _blend_(images, *weights[:, :, step].view(3, count, 1, 1))
         first = turned.stop
