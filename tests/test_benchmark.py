@@ -1,20 +1,24 @@
 """The benchmark: how it times, and that what it compares does the same work."""
 
+import json
 import os
+import re
 import time
 from argparse import Namespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from tests.jpegs import packed_of, write_jpegs
 from tiny_imagenet.benchmark import choices, pipelines, stages, steps
-from tiny_imagenet.benchmark.__main__ import table
+from tiny_imagenet.benchmark.__main__ import main, table
 from tiny_imagenet.benchmark.memory import reading_memory
 from tiny_imagenet.benchmark.timing import Contestant, race, ratio
 from tiny_imagenet.data import TinyImageNetDataModule
+from tiny_imagenet.data.synthetic import write_synthetic_archive
 
 CPU = torch.device("cpu")
 
@@ -69,6 +73,8 @@ def test_each_way_yields_whole_batches(data):
     transform = pipelines.torchvisions("crop + flip", 64, data.info.mean, data.info.std)
     # Batches of an epoch are dealt evenly: 115 images make 10 of 8 and 5 of 7.
     assert pipelines.packed(data, pipelines.OURS["crop + flip"], 8, CPU).step() in (7, 8)
+    assert pipelines.packed(data, pipelines.OURS["crop + flip"], 8, CPU, pinned=False).step() in (7, 8)
+    assert pipelines.on_the_device(data, pipelines.OURS["crop + flip"], 8, CPU).step() in (7, 8)
     assert pipelines.reading(data, 8).step() in (7, 8)
     assert pipelines.image_files(files, transform, 8, 0, CPU)[0].step() == 8
     batches = pipelines.image_files(files, pipelines.ancestors(), 2, 0, CPU)[1]
@@ -143,9 +149,37 @@ def test_fit_is_timed_beside_a_bare_loop_and_to_its_first_step(small):
 
 @pytest.mark.slow
 def test_processes_share_the_packed_images(tmp_path):
-    images = packed_of(write_jpegs(tmp_path / "train"), size=256)
-    one, four = (reading_memory(images, processes) for processes in (1, 4))
-    if one is None:
+    images = packed_of(write_jpegs(tmp_path / "train"), size=512)  # 68 MiB
+    found = [reading_memory(images, processes) for processes in (1, 4)]
+    if None in found:
         pytest.skip("this system does not tell what processes share")
+    one, four = (memory["images"] for memory in found)
     whole = images.images.nbytes / 2**20
     assert one > 0.8 * whole and four < 1.2 * one
+    assert all(memory["all"] - memory["images"] > 100 for memory in found), "Python and torch"
+
+
+@pytest.mark.slow
+def test_the_command_measures_every_stage_and_tabulates_it(tmp_path, monkeypatch, capsys):
+    images = {"train_per_class": 600, "val_per_class": 2, "test_images": 2}  # eight batches and a tenth held out
+    write_synthetic_archive(tmp_path / "two.zip", classes=2, seed=0, **images)
+    monkeypatch.chdir(tmp_path)
+    ways = choices.contestants  # without what compiles, for a minute
+    monkeypatch.setattr(choices, "contestants", lambda *of: {k: w for k, w in ways(*of).items() if k != "compiled"})
+    main(["--archive=two.zip", "--md5=null", "--rounds=1", "--seconds=0.01", "--steps=8"])
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.*?) \|$", (tmp_path / "benchmark" / "benchmark.md").read_text(), re.M)
+    table = {what: (measured, against) for what, measured, against in rows}
+    assert (tmp_path / "benchmark" / "benchmark.md").read_text() in capsys.readouterr().out
+    for what in ("decode and pack", "read a batch", f"crop + flip: {stages.ANCESTOR}", "start: first batch",
+                 "training: resnet18_aug, batch 128", "training: resnet18_baseline, batch 128"):  # fmt: skip
+        assert re.match(r"[\d,.]*[1-9]", table[what][0]), f"{what}: {table[what]}"
+    assert re.match(r"[01]\.\d+ of a bare loop", table["training: resnet18_aug, batch 128"][1])
+    results = json.loads((tmp_path / "benchmark" / "benchmark.json").read_text())
+    assert [list(map(int, line)) for line in results["curves"].values()] == [
+        [32, 64, 128, 256, 512, 1024], [32, 48, 64, 96, 128], [0, 1, 2, 4],
+    ]  # fmt: skip
+    assert list(results["start"]) == ["import lightning.pytorch.cli", "imports, command line, data", "network, loader",
+                                      "first batch"]  # fmt: skip
+    with Image.open(tmp_path / "benchmark" / "benchmark.png") as picture:
+        assert min(picture.size) > 300
+    assert not (tmp_path / "runs").exists(), "the trainings leave nothing here"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -177,6 +178,13 @@ def test_label_smoothing_gives_each_class_a_share_of_the_target(trained):
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     expected = -0.8 * logs[np.arange(6), targets.numpy()] - 0.2 * logs.mean(axis=1)
     assert found.item() == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_a_terminal_gets_a_bar_with_the_loss_of_the_step(run, small, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    status, output = run("fit", *small, "--trainer.max_epochs=1", "--trainer.log_every_n_steps=50")
+    assert status == 0, output
+    assert re.search(r"Epoch 0: 100%.* loss=\d\.\d{3}", output) and "epoch 1/1 |" not in output
 
 
 def test_the_same_seed_gives_the_same_run(run, small, tmp_path):

@@ -106,11 +106,11 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
         rows.append((f"a bare step, {choice}", _rate(rates), against))
     for what, seconds in results["start"].items():
         rows.append((f"start: {what}", f"{statistics.median(seconds):.1f} s", ""))
-    one, four = results["memory"]["1"], results["memory"]["4"]
-    if one is not None:
-        rows.append(
-            ("memory of the images, read by 4 processes", f"{four:,.0f} MiB", f"{four / one:.2f} of 1 process's")
-        )
+    for processes, memory in results["memory"].items():
+        if memory is not None:
+            images, of_one = memory["images"], results["memory"]["1"]["images"]
+            against = f"{images:,.0f} MiB of it the images, {images / of_one:.2f} of 1 process's"
+            rows.append((f"{processes} process(es) that have read all images", f"{memory['all']:,.0f} MiB", against))
     return pd.DataFrame(rows, columns=["what", "measured", "against"])
 
 

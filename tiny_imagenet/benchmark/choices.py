@@ -22,6 +22,7 @@ def contestants(device: torch.device, batch_size: int, size: int = 64) -> dict[s
     On a CPU with the ImageNet stem, since what is measured would take minutes otherwise.
     """
     precision = str(hardware.set_up(device.type, None, single_pixels=False))
+    default = {"precision": precision, "matmul": torch.get_float32_matmul_precision()}
     others: dict[str, dict[str, Any]] = {
         DEFAULT: {},
         "images not channels last": {"memory_format": torch.contiguous_format},
@@ -35,7 +36,7 @@ def contestants(device: torch.device, batch_size: int, size: int = 64) -> dict[s
         others["compiled"] = {"compiled": True}
     stem = "small" if device.type == "cuda" else "imagenet"
     return {
-        name: Contestant(_step(device, batch_size, size, stem, **({"precision": precision} | choice)), untimed=2)
+        name: Contestant(_step(device, batch_size, size, stem, **(default | choice)), untimed=2)
         for name, choice in others.items()
     }
 
@@ -46,11 +47,11 @@ def _step(
     size: int,
     stem: str,
     precision: str,
+    matmul: str,
     memory_format: torch.memory_format = torch.channels_last,
     fused: bool | None = None,
     compiled: bool = False,
     autotuned: bool = True,
-    matmul: str = "high",
 ) -> Callable[[], int]:
     network = build_resnet("resnet18", 200, stem=stem).to(device, memory_format=memory_format)
     if compiled:

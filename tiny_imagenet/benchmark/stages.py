@@ -38,8 +38,6 @@ def image_stages(
               TrivialAugmentWide(), RandomErasing(p=0.1)]  # fmt: skip
     parts = {"read a batch": pipelines.reading(data, BATCH)}
     parts |= {type(each).__name__: pipelines.one_augmentation(data, each, BATCH, device) for each in single}
-    if kornia := pipelines.kornias(data, BATCH, device):
-        parts["kornia's crop and flip"] = kornia
     found = {"parts": {"decode and pack": [packing(files) for _ in range(2)]}}
     found["parts"] |= race(parts, options.rounds, options.seconds)
     for recipe, augmentations in pipelines.OURS.items():
@@ -50,6 +48,11 @@ def image_stages(
         }
         if recipe == "crop + flip":
             beside[ANCESTOR] = pipelines.image_files(files.folder, pipelines.ancestors(), BATCH, workers, device)[0]
+            if kornia := pipelines.kornias(data, BATCH, device):
+                beside["kornia, of a batch that is there"] = kornia
+            if device.type == "cuda":
+                beside["copies not pinned"] = pipelines.packed(data, augmentations, BATCH, device, pinned=False)
+                beside["all images on the GPU"] = pipelines.on_the_device(data, augmentations, BATCH, device)
         found[recipe] = race(beside, options.rounds, options.seconds)
     return found
 
