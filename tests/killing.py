@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -67,6 +68,14 @@ class SignalAt(KillAt):
     def end(self, rank: int) -> None:
         if self.rank in (None, rank):
             signal.raise_signal(self.number)
+
+
+class SignalAllAt(SignalAt):
+    """Have another process send the signal to all of this one's group, which must be its own."""
+
+    def end(self, rank: int) -> None:
+        subprocess.run(["kill", f"-{self.number}", "--", f"-{os.getpgid(0)}"], start_new_session=True, check=True)
+        time.sleep(0.5)  # Each has had time to act on it.
 
 
 class PoisonAt(SigkillAt):

@@ -84,6 +84,13 @@ def test_evaluation_takes_config_and_folder_from_the_checkpoint_s_run(tmp_path, 
     assert "--trainer.devices=auto" in target.argv, "whatever machine it was trained on"
 
 
+@pytest.mark.parametrize(("precision", "left"), [("32-true", False), ("bf16-mixed", True), ("16-mixed", True)])
+def test_evaluation_keeps_full_precision_and_leaves_half_to_the_machine(tmp_path, precision, left):
+    path = checkpoint(tmp_path / "runs" / "a" / "version_0" / "checkpoints" / "best.ckpt")
+    (tmp_path / "runs" / "a" / "version_0" / "config.yaml").write_text(f"trainer: {{precision: {precision}}}")
+    assert ("--trainer.precision=null" in plan(["test", f"--ckpt_path={path}"]).argv) == left
+
+
 def test_evaluation_without_what_it_needs(tmp_path):
     with pytest.raises(UserError, match="needs a checkpoint"):
         plan(["test"])

@@ -56,7 +56,7 @@ def test_validation_and_checkpoints_are_of_the_average(run, small, tmp_path):
     saved = torch.load(last, weights_only=True)
     for name in ("network.fc.weight", "network.bn1.running_mean"):
         assert not saved["state_dict"][name].equal(saved["current_model_state"][name])
-    status, output = run("validate", f"--ckpt_path={last}", "--trainer.precision=32-true")
+    status, output = run("validate", f"--ckpt_path={last}")
     assert status == 0, output
     with open(version / "metrics.csv") as file:
         *_, row = csv.DictReader(file)

@@ -1,5 +1,6 @@
 """What a user may get wrong or run into, and the one message that says what to do."""
 
+import errno
 import os
 import zipfile
 
@@ -39,6 +40,27 @@ CLI_FAULTS = {
     "more GPUs than there are": (["fit", "--trainer.accelerator=gpu", "--trainer.devices=99"], 1, "`auto` takes what"),
     "no device": (["fit", "--trainer.devices=0"], 1, "trainer: `Trainer(devices='0')` value is not a valid input"),
     "strategy of GPUs": (["fit", "--trainer.strategy=fsdp"], 1, "trainer: The strategy `fsdp` requires a GPU"),
+    "a sampler of Lightning's": (["fit", "--trainer.use_distributed_sampler=true"], 1, "leave it false"),
+    "callback that cannot be resumed": (
+        ["fit", "--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"], 1,
+        "with StochasticWeightAveraging no run could be resumed exactly. EMA averages the weights",
+    ),
+    "search before the training": (["fit", "--trainer.callbacks+=LearningRateFinder"], 1, "sweeps/learning_rate.yaml"),
+    "misspelt monitor": (["fit", "--checkpoint.monitor=val/topp1"], 1, "the metric 'val/topp1'. Did you mean val/top"),
+    "misspelt monitor of a callback": (
+        ["fit", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/los"], 1,
+        "EarlyStopping: nothing logs the metric 'val/los'. Did you mean val/loss",
+    ),
+    "misspelt monitor of a schedule": (
+        ["fit", "--model.scheduler=lightning.pytorch.cli.ReduceLROnPlateau", "--model.scheduler.monitor=vall/loss",
+         "--model.scheduler_interval=epoch"], 1, "model.scheduler: nothing logs the metric 'vall/loss'",
+    ),
+    "workers below none": (["fit", "--data.num_workers=-1"], 1, "num_workers must be at least 0, not -1"),
+    "no accumulation": (["fit", "--trainer.accumulate_grad_batches=0"], 1, "accumulate_grad_batches"),
+    "less than a batch": (["fit", "--trainer.limit_train_batches=0.001"], 1, "limit_train_batches"),
+    "validation beyond the epoch": (["fit", "--trainer.val_check_interval=1000"], 1, "val_check_interval"),
+    "validation never": (["fit", "--trainer.check_val_every_n_epoch=0"], 1, "check_val_every_n_epoch"),
+    "impossible seed": (["fit", "--seed_everything=-1"], 1, "seed"),
     "missing weights": (["fit", "--model.weights=no.ckpt"], 1, "'no.ckpt' is neither a file nor a name that torchv"),
     "missing checkpoint to go on from": (["fit", "--ckpt_path=no.ckpt"], 1, "There is no checkpoint no.ckpt"),
 }  # fmt: skip
@@ -77,6 +99,9 @@ def spoiled(checkpoint):
     ):
         torch.save(other, path)
         yield path, "not written by this project: it lacks "
+    for damage in ({"loops": {}}, {"dataset": [1]}, {"train_metrics": None}, {"pytorch-lightning_version": 3}):
+        torch.save(content | damage, path)
+        yield path, f"not written by this project: it lacks {next(iter(damage))}"
     content["state_dict"] = {name: value.flatten()[:1] for name, value in content["state_dict"].items()}
     torch.save(content, path)
     yield path, "The checkpoint's weights do not fit the network"
@@ -89,6 +114,52 @@ def test_checkpoints_that_are_none(run, small, checkpoint, tmp_path, command):
         assert status == 1, output
         assert message in output and "Traceback" not in output
         assert os.listdir(tmp_path / "runs" / "defaults") == ["version_0"], "no run that never began"
+
+
+def test_weights_alone_are_nothing_to_go_on_with(run, small, checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    path = checkpoint.with_name("weights.ckpt")
+    torch.save({name: value for name, value in content.items() if name != "optimizer_states"}, path)
+    status, output = run("fit", *small, f"--ckpt_path={path}")
+    assert status == 1 and "holds no training to go on with: it lacks optimizer_states" in output
+    assert run("test", *small, f"--ckpt_path={path}")[0] == 0
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(run, small, checkpoint, monkeypatch):
+    def fail(path, *args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile, "ZipFile", fail)
+        status, output = run("fit", *small, "--ckpt_path=last")
+    assert status == 1 and "last.ckpt: Input/output error." in output and "previous" not in output
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EISDIR])
+def test_files_that_may_not_be_written_are_named(code):
+    error = OSError(code, os.strerror(code), "runs/a/metrics.csv")
+    assert told(error) == f"runs/a/metrics.csv: {os.strerror(code)}."
+
+
+def test_a_run_s_config_that_is_damaged_or_gone(run, small, checkpoint):
+    config = checkpoint.parents[1] / "config.yaml"
+    whole = config.read_text()
+    for text, message in ((whole[:100] + "\n: [", "config.yaml is damaged"), ("", "config.yaml is damaged"),
+                          (None, "config.yaml is gone, so nothing tells")):  # fmt: skip
+        config.unlink() if text is None else config.write_text(text)
+        status, output = run("fit", *small, "--ckpt_path=last")
+        assert status == 1 and message in output and "Traceback" not in output
+        status, output = run("test", f"--ckpt_path={checkpoint}")
+        assert status == 1 and "config.yaml" in output and "Traceback" not in output
+    elsewhere = checkpoint.parents[3] / "last.ckpt"
+    checkpoint.rename(elsewhere)
+    status, output = run("fit", *small, f"--ckpt_path={elsewhere}", "--trainer.max_epochs=2")
+    assert status == 0 and "is gone, so nothing tells" in output, "a run of its own, which is told"
+
+
+def test_a_batch_of_one_where_nothing_is_left_to_normalise_over(run, small):
+    status, output = run("fit", *small, "--data.batch_size=2")  # of 115 images
+    assert status == 1 and "A batch of a single image cannot be normalised" in output and "Traceback" not in output
 
 
 class Attack:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import sys
 from contextlib import suppress
@@ -72,7 +73,7 @@ def test_fit_test_predict(run, trained, tmp_path):
         assert sum(shares) == pytest.approx(1, abs=1e-5)
         assert row["id1"] in {row["class_id"] for row in classes}
 
-    status, output = run("validate", f"--ckpt_path={best}", "--trainer.precision=32-true")
+    status, output = run("validate", f"--ckpt_path={best}")
     assert status == 0, output
     epoch = torch.load(best, weights_only=True)["epoch"]
     assert f"{float(rows[epoch]['val/top1']):.6f}"[:7] in output, "the same figure as in the epoch that it is of"
@@ -107,7 +108,7 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp
     (pictures / "broken.jpg").write_bytes(b"\xff\xd8 no more")
     soften(best)
     model = ImageClassifier.load_from_checkpoint(best)
-    arguments = ["predict", f"--ckpt_path={best}", f"--data.images={pictures}", "--trainer.precision=32-true"]
+    arguments = ["predict", f"--ckpt_path={best}", f"--data.images={pictures}"]
     status, output = run(*arguments, "--data.archive=nowhere.zip", f"--data.root={tmp_path / 'nothing'}")
     assert status == 1, "one image could not be read"
     assert "broken.jpg" in output
@@ -121,6 +122,20 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp
     assert expected.max() < 0.9
     assert predictions["a.png"]["id1"] == model.info.class_ids[expected.argmax()]
     assert float(predictions["a.png"]["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
+
+
+def test_predict_takes_files_of_any_name_and_stops_where_it_is_told(run, trained, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for name in (b"a.png", b"b.png", b"not UTF-8 \xff.png"):
+        Image.new("RGB", (32, 32), "red").save(tmp_path / "pictures" / os.fsdecode(name))
+    predict = ["predict", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", "--data.images=pictures"]
+    status, output = run(*predict)
+    assert status == 0, output
+    lines = (trained / "predictions.csv").read_bytes().splitlines()[1:]
+    assert [line.split(b",")[0] for line in lines] == [b"a.png", b"b.png", b"not UTF-8 \xff.png"]
+    status, output = run(*predict, "--data.batch_size=1", "--trainer.limit_predict_batches=2")
+    assert status == 0 and "could not be read" not in output
+    assert len((trained / "predictions.csv").read_bytes().splitlines()) == 3
 
 
 def test_a_checkpoint_that_names_a_class_to_make_runs_no_code(trained, tmp_path, monkeypatch):
@@ -153,7 +168,7 @@ def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_mirror_image(run, sma
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     soften(best)
-    precise = ["--trainer.precision=32-true", "--model.tta=true"]
+    precise = ["--model.tta=true"]
     status, output = run("predict", f"--ckpt_path={best}", f"--data.images={tmp_path / 'a.png'}", *precise)
     assert status == 0, output
     model = ImageClassifier.load_from_checkpoint(best, weights_only=True).eval()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 
@@ -12,6 +13,7 @@ from tests.archives import in_process
 from tests.killing import Killed
 from tiny_imagenet.checkpoints import is_whole, resumable_checkpoint
 from tiny_imagenet.cli import main
+from tiny_imagenet.run_folder import RunLock
 
 RUN_DEPENDENT = ("seconds", "images_per_s", "memory")  # columns that measure this machine
 SAVE_OFTEN = ["--checkpoint.every_n_steps=1"]
@@ -271,6 +273,57 @@ def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, tmp_path)
     assert status == 1
     assert "4 classes" in output
     assert config.read_text() == before, "what was refused is not recorded"
+
+
+def test_resuming_with_fewer_epochs_than_there_were(run, small):
+    assert run("fit", *small)[0] == 0
+    status, output = run("fit", *small, "--ckpt_path=last", "--trainer.max_epochs=1")
+    assert status == 1 and "error: You restored a checkpoint with current_epoch=2" in output
+    assert "Traceback" not in output
+
+
+def test_a_training_that_stopped_early_stays_stopped(run, small, tmp_path):
+    stop = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss",
+            "--trainer.callbacks.min_delta=1000", "--trainer.callbacks.patience=1"]  # fmt: skip
+    fit = ["fit", *small, *stop, "--trainer.max_epochs=9"]
+    assert run(*fit)[0] == 0
+    ended = contents(tmp_path / "runs" / "defaults" / "version_0")
+    assert len(ended[1]) == 2
+    for _ in range(2):
+        status, output = run(*fit, "--ckpt_path=last")
+        assert status == 0 and "Nothing was left to train" in output
+        assert_same(contents(tmp_path / "runs" / "defaults" / "version_0"), ended)
+
+
+def test_a_training_whose_time_is_up_keeps_its_rows(run, small, tmp_path):
+    fit = ["fit", *small, "--trainer.max_epochs=500", "--trainer.max_time=00:00:00:02"]
+    assert run(*fit)[0] == 0
+    metrics = tmp_path / "runs" / "defaults" / "version_0" / "metrics.csv"
+    before = metrics.read_text()
+    status, output = run(*fit, "--ckpt_path=last")
+    assert status == 0 and "Nothing was left to train" in output
+    assert metrics.read_text() == before
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(run, small, tmp_path):
+    fit = ["fit", *small, "--trainer.max_epochs=1"]
+    assert run(*fit)[0] == 0
+    taken, leave = (multiprocessing.get_context("fork").Event() for _ in range(2))
+
+    def train():
+        lock = RunLock(tmp_path / "runs" / "defaults" / "version_0")
+        lock.acquire()
+        taken.set()
+        leave.wait(60)
+        os._exit(0)
+
+    other = in_process(train)
+    assert taken.wait(60)
+    status, output = run(*fit, "--ckpt_path=last", "--trainer.max_epochs=2")
+    assert status == 1 and "version_0 is being trained by another process" in output
+    leave.set()
+    other.join()
+    assert run(*fit, "--ckpt_path=last", "--trainer.max_epochs=2")[0] == 0
 
 
 def test_a_schedule_that_would_end_too_early_is_refused(run, small):

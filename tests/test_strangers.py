@@ -183,6 +183,24 @@ def test_config_beside_a_checkpoint(attack, not_run, workdir, command):
         assert "trainer.callbacks: a config may not name strange.Code" in told
 
 
+def test_config_beside_a_checkpoint_that_chooses_where_to_write(run, small, workdir):
+    assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0
+    version = workdir / "runs" / "defaults" / "version_0"
+    victim = workdir / "victim"
+    victim.mkdir()
+    (victim / "metrics.csv").write_text("mine")
+    profiler = {"class_path": "SimpleProfiler", "init_args": {"dirpath": str(victim), "filename": "a"}}
+    logger = {"class_path": "CSVLogger", "init_args": {"save_dir": str(victim), "name": "", "version": ""}}
+    config = yaml.safe_load((version / "config.yaml").read_text())
+    config["trainer"] |= {"default_root_dir": str(victim), "logger": logger, "profiler": profiler}
+    (version / "config.yaml").write_text(yaml.safe_dump(config))
+    status, output = run("test", f"--ckpt_path={version / 'checkpoints' / 'last.ckpt'}")
+    assert status == 0, output
+    assert (version / "test_metrics.json").is_file()
+    assert [path.name for path in victim.iterdir()] == ["metrics.csv"]
+    assert (victim / "metrics.csv").read_text() == "mine"
+
+
 def test_config_with_a_checkpoint_that_runs_code(attack, small):
     config = {"ckpt_path": "strange.ckpt", "weights_only": False}
     if (told := attack(config, *small, status=1)) is not None:

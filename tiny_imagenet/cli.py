@@ -3,6 +3,7 @@
 This file alone knows jsonargparse; `commands.plan` has turned what the user typed into LightningCLI's own arguments.
 """
 
+import logging
 import shlex
 import shutil
 import signal
@@ -24,8 +25,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from tiny_imagenet import allowed, hardware
 from tiny_imagenet.callbacks import EpochLines, EpochStatistics, Predictions, StepBar, TestResults, TrainingImages
 from tiny_imagenet.changes import compare, flat
+from tiny_imagenet.checkpoints import require_checkpoint
 from tiny_imagenet.classifier import ImageClassifier
-from tiny_imagenet.commands import COMMANDS, CONFIGS, Plan, plan
+from tiny_imagenet.commands import COMMANDS, CONFIGS, Plan, plan, run_config
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.errors import UserError
@@ -34,7 +36,11 @@ from tiny_imagenet.faults import told
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import SHRINKING
 from tiny_imagenet.notes import show_log
-from tiny_imagenet.resume import Interrupted, RunCheckpoint, require_checkpoint
+from tiny_imagenet.resume import Interrupted, RunCheckpoint
+from tiny_imagenet.run_folder import RunLock, claim
+from tiny_imagenet.suitable import require_suitable
+
+log = logging.getLogger(__name__)
 
 # What config.yaml keeps: all that makes a run what it is, and not where it lies.
 SECTIONS = ("seed_everything", "trainer", "model", "data", "checkpoint")
@@ -87,7 +93,11 @@ def _message(error: Exception) -> str | None:
 
 
 def _run(target: Plan) -> None:
-    cli = Cli(target)
+    lock = RunLock(target.run)
+    try:
+        cli = Cli(target, lock)
+    finally:
+        lock.release()
     if target.command == "fit":
         checkpoints = target.run / "checkpoints"
         # An epoch that was chosen by the test images is not to be judged by them.
@@ -103,8 +113,8 @@ def _run(target: Plan) -> None:
 class Cli(LightningCLI):
     """LightningCLI for a planned command; it parses, instantiates and runs it."""
 
-    def __init__(self, target: Plan) -> None:
-        self.target, self.claimed = target, False
+    def __init__(self, target: Plan, lock: RunLock | None = None) -> None:
+        self.target, self.claimed, self.lock = target, False, lock or RunLock(target.run)
         _restrict_configs()
         # A callback in a config is added to these, and cannot drop them.
         standing = [
@@ -147,9 +157,21 @@ class Cli(LightningCLI):
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
         origin = target.checkpoint and target.checkpoint.parent.parent
-        before = None
-        if target.command == "fit" and origin and (origin / "config.yaml").is_file():
-            before = yaml.safe_load((origin / "config.yaml").read_text())
+        if config.trainer.use_distributed_sampler:
+            raise UserError(
+                "trainer.use_distributed_sampler: leave it false. The samplers of this project divide the images "
+                "between devices; Lightning's would leave some out and repeat others."
+            )
+        for option in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+            if config.trainer[option] is not None and config.trainer[option] < 1:
+                raise UserError(f"trainer.{option} must be at least 1, not {config.trainer[option]}.")
+        before = run_config(origin) if target.command == "fit" and origin else None
+        if before == {}:
+            lost = f"{origin / 'config.yaml'} is gone, so nothing tells whether the config is still the same."
+            if origin == target.run:
+                raise UserError(f"{lost} Bring it back, or start a new run with --model.weights {target.checkpoint}")
+            log.warning(lost)
+        if before:
             # What another machine chose: a training goes on as it began.
             config.trainer.precision = config.trainer.precision or before.get("trainer", {}).get("precision")
         options = config.data.init_args
@@ -160,10 +182,12 @@ class Cli(LightningCLI):
         if before:
             compare(before, _sections(self._parser("fit"), config), origin)
         if target.checkpoint:
-            require_checkpoint(target.checkpoint)
+            require_checkpoint(target.checkpoint, training=target.command == "fit")
         if target.command == "fit" and origin != target.run:
-            _claim(target.run)
+            claim(target.run)
             self.claimed = rank_zero_only.rank == 0
+        if target.command == "fit":
+            self.lock.acquire()
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's own, whose errors are about the options of this machine's devices."""
@@ -177,6 +201,8 @@ class Cli(LightningCLI):
     def after_instantiate_classes(self) -> None:
         if self.target.checkpoint:
             self.model.starting_weights = None  # the checkpoint's replace them
+        if self.target.command == "fit":
+            require_suitable(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
 
 
 class RunConfig(SaveConfigCallback):
@@ -202,17 +228,6 @@ def _restrict_configs() -> None:
         # Lightning allows parts of a config to be URLs.
         config_read_mode_fsspec_enabled=False,
     )
-
-
-@rank_zero_only
-def _claim(run: Path) -> None:
-    """Make a new run's folder, so that no other run can take it."""
-    try:
-        run.mkdir(parents=True)
-    except FileExistsError:
-        raise UserError(f"{run} was just taken by another run of the same name; start this one again.") from None
-    except OSError as error:
-        raise UserError(f"The run's folder {run.resolve()} cannot be made: {error.strerror}.") from error
 
 
 def _sections(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:

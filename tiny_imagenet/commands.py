@@ -6,6 +6,9 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tiny_imagenet.checkpoints import is_whole, resumable_checkpoint
 from tiny_imagenet.errors import UserError
@@ -15,7 +18,7 @@ log = logging.getLogger(__name__)
 CONFIGS = Path(__file__).parent.parent / "configs"
 RUNS = Path("runs")  # under the working directory
 CONFIG_OPTIONS = ("--config", "-c")
-EVALUATION_HARDWARE = ("accelerator=auto", "devices=auto", "strategy=auto", "num_nodes=1", "precision=null")
+EVALUATION_HARDWARE = ("accelerator=auto", "devices=auto", "strategy=auto", "num_nodes=1")
 COMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -47,12 +50,13 @@ def plan(argv: list[str]) -> Plan:
     asked, name = (_last_value(arguments, option) for option in ("--ckpt_path", "--name"))
     if command == "fit":
         run, checkpoint = _fit_target(name or (configs[0].stem if configs else "defaults"), asked)
-        before, hardware = [], []
+        before, chosen = [], []
     else:
         run, checkpoint = _evaluation_target(command, asked)
         before = [run / "config.yaml"] if (run / "config.yaml").is_file() else []
-        # The machine that evaluates need not be the one that trained.
-        hardware = [f"--trainer.{option}" for option in EVALUATION_HARDWARE]
+        # The machine that evaluates need not be the one that trained, nor may its config choose where to write.
+        options = [*EVALUATION_HARDWARE, "profiler=null", *_half_precision(run)]
+        chosen = [*(f"--trainer.{option}" for option in options), *_folder_options(run)]
         if not before and not configs:
             raise UserError(
                 f"{run / 'config.yaml'}, which says how {checkpoint} was trained, is not there. Give its config: "
@@ -65,7 +69,7 @@ def plan(argv: list[str]) -> Plan:
         f"--config={CONFIGS / 'defaults.yaml'}",
         *_folder_options(run),
         *(f"--config={path}" for path in before),
-        *hardware,
+        *chosen,
     ]
     # weights_only: a checkpoint may come from anyone, and must not run code.
     tail = [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
@@ -101,8 +105,11 @@ def _fit_target(name: str, asked: str | None) -> tuple[Path, Path | None]:
         run = RUNS / name / f"version_{newest}"
         if checkpoint := resumable_checkpoint(run):
             return run, checkpoint
-        older = [str(path.parent.parent) for path in sorted((RUNS / name).glob("version_*/checkpoints/last.ckpt"))]
-        hint = f" Older runs that have one: {', '.join(older)}." if older else ""
+        best = run / "checkpoints" / "best.ckpt"
+        older = [str(best)] * best.exists() + [
+            str(path.parent.parent) for path in sorted((RUNS / name).glob("version_*/checkpoints/last.ckpt"))
+        ]
+        hint = f" A new run could go on from one of: {', '.join(older)}." if older else ""
         place = run if newest >= 0 else RUNS / name
         log.warning(f"--ckpt_path last: no checkpoint in {place} to go on from; starting afresh in {new_run}.{hint}")
         return new_run, None
@@ -133,6 +140,30 @@ def _existing(checkpoint: str) -> Path:
     there = sorted(map(str, RUNS.glob("**/checkpoints/*.ckpt")))
     near = difflib.get_close_matches(checkpoint, there, n=5, cutoff=0) or ["none yet"]
     raise UserError(f"There is no checkpoint {checkpoint}. In {RUNS.resolve()} there are: {', '.join(near)}.")
+
+
+def _half_precision(run: Path) -> list[str]:
+    """Where a run was trained in half precision, the option that leaves it to the machine that evaluates."""
+    precision = run_config(run).get("trainer", {}).get("precision")
+    return ["precision=null"] if "16" in str(precision) else []
+
+
+def run_config(run: Path) -> dict[str, Any]:
+    """The config of a run; empty where it has none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = run / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        config = None
+    if not isinstance(config, dict) or not isinstance(config.get("trainer", {}), dict):
+        raise UserError(
+            f"{path} is damaged. Bring it back, or give another: it is of the form of configs/defaults.yaml."
+        )
+    return config
 
 
 def _folder_options(run: Path) -> list[str]:

@@ -5,6 +5,7 @@ import os
 import pickle
 
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tiny_imagenet.errors import UserError
 
@@ -37,6 +38,21 @@ def told(error: BaseException | None) -> str | None:
                 return (
                     f"{where}can't be written: {error.strerror}. Make room, or change to a folder on another disk; a "
                     "training that has a checkpoint goes on with --ckpt_path last."
+                )
+            case OSError(errno=errno.EACCES | errno.EPERM | errno.EIO | errno.ESTALE | errno.EISDIR | errno.ENOTDIR):
+                return f"{os.fsdecode(error.filename) if error.filename else 'A file'}: {error.strerror}."
+            case MisconfigurationException():
+                return str(error)
+            case RuntimeError() if str(error).startswith("Early stopping conditioned on metric"):
+                return str(error)
+            case ValueError() if "is not in bounds, numpy accepts" in str(error):
+                return f"seed_everything: {error}."
+            case ValueError() if str(error).strip().startswith("`val_check_interval`"):
+                return str(error).strip()
+            case ValueError() if str(error).startswith("Expected more than 1 value per channel"):
+                return (
+                    "A batch of a single image cannot be normalised where the network has shrunk it to one pixel: "
+                    "choose --data.batch_size 3 or more, larger images, or --model.stem small."
                 )
             case FileNotFoundError(filename=gone) if "tfevents" in str(gone):
                 return f"The run's folder was moved or deleted while it was written to: {os.fsdecode(gone)} is gone."

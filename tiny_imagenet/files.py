@@ -14,6 +14,7 @@ def replace_bytes(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(content)
+        to_disk(beside)
         os.replace(beside, path)
     except OSError as error:
         beside.unlink(missing_ok=True)
@@ -22,17 +23,22 @@ def replace_bytes(path: Path, content: bytes) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """As `replace_bytes`, in UTF-8."""
-    replace_bytes(path, text.encode())
+    """As `replace_bytes`, in UTF-8; names of files that are not are written as they are."""
+    replace_bytes(path, text.encode(errors="surrogateescape"))
 
 
 def replace_csv(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
     """Write a CSV file as a whole, in place of what was there; a column that a row lacks is left empty."""
+    replace_text(path, csv_text(columns, rows))
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
+    """What `replace_csv` writes."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    replace_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def to_disk(path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tiny_imagenet.files import replace_csv
+from tiny_imagenet.files import csv_text, replace_text
 
 FIRST_COLUMNS = ["epoch", "step", "train/loss", "train/top1", "val/loss", "val/top1", "val/top5", "lr"]
 
@@ -21,8 +21,15 @@ class History:
 
     def write(self, path: Path) -> None:
         """Replace the file at `path`. A column that an epoch has no value for is left empty."""
+        replace_text(path, self._text())
+
+    def is_in(self, path: Path) -> bool:
+        """Whether the file at `path` has these rows, and perhaps one more, of an epoch that was not finished."""
+        return path.is_file() and path.read_text().startswith(self._text())
+
+    def _text(self) -> str:
         others = {name: None for row in self.rows for name in row if name not in FIRST_COLUMNS}
-        replace_csv(path, [*FIRST_COLUMNS, *others], self.rows)
+        return csv_text([*FIRST_COLUMNS, *others], self.rows)
 
 
 def plain(value: Tensor) -> float:

@@ -19,7 +19,7 @@ from typing import Any, Literal, NoReturn
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.finite import FiniteCheck
@@ -27,8 +27,6 @@ from tiny_imagenet.history import History, plain
 from tiny_imagenet.saving import BESIDE, CheckpointWriter, folder_gone
 
 log = logging.getLogger(__name__)
-
-SAVED = ("state_dict", "dataset", "loops", "pytorch-lightning_version")  # by ImageClassifier and Lightning
 
 
 class Interrupted(Exception):
@@ -68,7 +66,7 @@ class RunCheckpoint(Checkpoint):
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
         self._validation: dict[str, float] = {}  # metrics of this epoch's last validation
-        self._seen_step, self._saved_at = 0, 0.0
+        self._trained, self._seen_step, self._saved_at = False, 0, 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -76,13 +74,17 @@ class RunCheckpoint(Checkpoint):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Also where nothing is left to train, and only this file's last row was lost.
-        if trainer.is_global_zero and self.history.rows:
-            self.history.write(Path(trainer.default_root_dir) / "metrics.csv")
+        path = Path(trainer.default_root_dir) / "metrics.csv"
+        if trainer.is_global_zero and self.history.rows and not self.history.is_in(path):
+            self.history.write(path)
 
     # When to save
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._seen_step, self._saved_at = trainer.global_step, time.monotonic()
+        # Lightning would train an epoch more each time that a training is resumed which had stopped early.
+        stopping = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]
+        trainer.should_stop |= any(each.stopped_epoch and each.wait_count >= each.patience for each in stopping)
         if not _within_epoch(trainer):  # With `max_steps`, Lightning would take up the epoch before it; see below.
             trainer.fit_loop.epoch_loop.restarting = False
         # For a schedule that watches one of them, at the end of an epoch that is resumed after its validation.
@@ -94,6 +96,7 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._trained = True
         self._finite.update(outputs["loss"].detach(), trainer.global_step)
         if trainer.global_step == self._seen_step:
             return  # Gradients are still accumulating.
@@ -137,6 +140,10 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         _together(trainer, self._writer.wait)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._trained and trainer.is_global_zero:
+            log.warning("Nothing was left to train: max_epochs, max_steps, max_time or EarlyStopping had ended it.")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for number, handler in self._handlers.items():
@@ -206,17 +213,6 @@ class RunCheckpoint(Checkpoint):
         # On every rank: hooks gather what is saved, and one rank writes it.
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / BESIDE, weights_only=False)
         self._saved_at = time.monotonic()
-
-
-def require_checkpoint(path: Path) -> None:
-    """Raise UserError where a file is no checkpoint of this project, whatever else torch.load makes of it."""
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    lacking = [name for name in SAVED if not isinstance(content, dict) or name not in content]
-    if lacking:
-        raise UserError(
-            f"{path} was not written by this project: it lacks {', '.join(lacking)}. Where it holds weights, a new run "
-            f"can start from them: fit --model.weights {path}"
-        )
 
 
 def _together(trainer: pl.Trainer, require: Callable[[], None], *asked: bool) -> list[bool]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tiny_imagenet.analysis import confusion_cells, confusion_counts, per_class
 from tiny_imagenet.callbacks.gather import gathered_rows
-from tiny_imagenet.data.sampler import batch_rows
+from tiny_imagenet.data.sampler import rows_of_batches
 from tiny_imagenet.files import replace_bytes, replace_csv, replace_text
 from tiny_imagenet.history import plain
 
@@ -46,8 +46,7 @@ class TestResults(Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data = trainer.datamodule
         ranks = trainer.global_rank, trainer.world_size
-        parts = [batch_rows(len(data.sets["test"]), data.batch_size, k, *ranks) for k in range(len(self._answers))]
-        rows = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        rows = rows_of_batches(len(data.sets["test"]), data.batch_size, len(self._answers), *ranks)
         answers = gathered_rows(rows, torch.cat(self._answers).cpu().numpy())
         if trainer.is_global_zero:
             metrics = {name: plain(trainer.callback_metrics[f"test/{name}"]) for name in ("top1", "top5", "loss")}

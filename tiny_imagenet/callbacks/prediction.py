@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from tiny_imagenet.callbacks.gather import gathered_rows
+from tiny_imagenet.data.sampler import rows_of_batches
 from tiny_imagenet.files import replace_csv
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,13 @@ class Predictions(Callback):
         self._best.append(np.stack([best.indices.cpu().numpy(), best.values.cpu().numpy()], axis=2))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        rows = np.concatenate(self._rows)
-        best, rows = gathered_rows(rows, np.concatenate(self._best)), gathered_rows(rows, rows)
-        images, info = trainer.datamodule.sets["predict"], pl_module.info
-        self.skipped = [images.why_unreadable(row) for row in np.setdiff1d(np.arange(len(images)), rows)]
+        data, info = trainer.datamodule, pl_module.info
+        rows, images = np.concatenate(self._rows), data.sets["predict"]
+        asked = rows_of_batches(len(images), data.batch_size, len(self._rows), trainer.global_rank, trainer.world_size)
+        best, asked, rows = (
+            gathered_rows(rows, np.concatenate(self._best)), gathered_rows(asked, asked), gathered_rows(rows, rows),
+        )  # fmt: skip
+        self.skipped = [images.why_unreadable(row) for row in np.setdiff1d(asked, rows)]
         if not trainer.is_global_zero:
             return
         numbers = range(1, best.shape[1] + 1)

@@ -1,5 +1,6 @@
 """From a sampler's requests to batches: the data set adapter and the standard DataLoader around it."""
 
+import signal
 from collections.abc import Sized
 from typing import NamedTuple, Protocol
 
@@ -46,4 +47,11 @@ def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int) -> D
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
+        worker_init_fn=_leave_signals_to_the_training,
     )
+
+
+def _leave_signals_to_the_training(worker: int) -> None:
+    """Ctrl-C and SIGTERM often reach all processes of a group; the training saves first, and ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

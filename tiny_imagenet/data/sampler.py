@@ -23,14 +23,20 @@ def batch_rows(images: int, batch_size: int, batch: int, rank: int = 0, world_si
     """The part of an epoch's order that makes one batch.
 
     The images are dealt out evenly: sizes differ by at most one image, between batches and between ranks, and none is
-    larger than `batch_size`. So no epoch ends in a batch of one image (on which batch normalisation fails), no image
-    is dropped, repeated or padded, and all ranks take the same number of steps.
+    larger than `batch_size`. So no epoch of batches of 3 or more ends in a single image (on which batch normalisation
+    may fail), no image is dropped, repeated or padded, and all ranks take the same number of steps.
 
     Returns a slice over positions 0..images-1; positions of all (batch, rank) are disjoint and cover everything.
     """
     pieces = batches_per_epoch(images, batch_size, world_size) * world_size
     piece = batch * world_size + rank
     return slice(piece * images // pieces, (piece + 1) * images // pieces)
+
+
+def rows_of_batches(images: int, batch_size: int, batches: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
+    """The positions in an epoch's order that a rank's first `batches` batches are made of, int64, in their order."""
+    parts = [batch_rows(images, batch_size, batch, rank, world_size) for batch in range(batches)]
+    return np.concatenate([np.arange(part.start, part.stop) for part in parts])
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> np.ndarray:

@@ -69,6 +69,8 @@ class ImageDataModule(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1 or image_size < 1:
             raise UserError(f"batch_size and image_size must be at least 1, not {batch_size} and {image_size}.")
+        if num_workers < 0:
+            raise UserError(f"num_workers must be at least 0, not {num_workers}.")
         if resize is not None and resize < image_size:
             raise UserError(
                 f"resize {resize} is smaller than image_size {image_size}: nothing that size can be cropped."
