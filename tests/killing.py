@@ -102,5 +102,5 @@ class DeleteAt(Callback):
         self.path = Path(path)
 
     def on_train_epoch_start(self, trainer, *args) -> None:
-        if trainer.current_epoch == 1:
+        if trainer.current_epoch == 1 and trainer.is_global_zero:  # or two ranks would get in each other's way
             shutil.rmtree(self.path) if self.path.is_dir() else self.path.unlink()
