@@ -5,6 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
+from tests.archives import in_process
 from tiny_imagenet.data import DatasetInfo, TinyImageNetDataModule
 from tiny_imagenet.data.augment import RandomHorizontalFlip
 from tiny_imagenet.data.loader import Batch
@@ -92,6 +93,23 @@ def test_an_epoch_s_batches_hold_each_image_once_with_its_label(module, num_work
     assert sorted(found) == list(range(len(rows)))
     labels = torch.cat([batch.targets for batch in batches]).tolist()
     assert labels == data.sets["train"].labels[found].tolist()
+
+
+def test_workers_end_with_a_process_that_did_not_see_to_it(module):
+    """They heed no SIGTERM but that of the process that they work for."""
+    data = module(num_workers=2)
+    data.setup("fit")
+
+    def work():
+        work.batches = iter(data.train_dataloader())  # and so still there when the process exits
+        next(work.batches)
+
+    process = in_process(work)
+    process.join(60)
+    try:
+        assert process.exitcode == 0
+    finally:
+        process.kill()
 
 
 def test_a_batch_larger_than_the_data_is_an_error(module):

@@ -1,6 +1,8 @@
 """From a sampler's requests to batches: the data set adapter and the standard DataLoader around it."""
 
+import os
 import signal
+import threading
 from collections.abc import Sized
 from typing import NamedTuple, Protocol
 
@@ -54,4 +56,12 @@ def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int) -> D
 def _leave_signals_to_the_training(worker: int) -> None:
     """Ctrl-C and SIGTERM often reach all processes of a group; the training saves first, and ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_training_says_so, daemon=True).start()
+
+
+def _end_when_the_training_says_so() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
