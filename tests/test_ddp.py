@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tests.slurm import batch
-from tests.test_resume import SAVE_OFTEN, assert_same, contents
+from tests.test_resume import EMA, MIX, SAVE_OFTEN, assert_same, contents
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,8 @@ def launch(tmp_path):
 
 
 def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
-    fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
+    fit = ["fit", "--config=defaults.yaml", *small, *TWO, "--data.batch_size=8", *SAVE_OFTEN, *EMA, *MIX,
+           "--data.num_workers=1", "--trainer.accumulate_grad_batches=3"]  # fmt: skip
     status, output = launch(*fit)
     assert status == 0, output
     assert output.count("epoch 1/2 |") == 1, "only one process prints"
