@@ -40,7 +40,8 @@ CLI_FAULTS = {
     "more GPUs than there are": (["fit", "--trainer.accelerator=gpu", "--trainer.devices=99"], 1, "`auto` takes what"),
     "no device": (["fit", "--trainer.devices=0"], 1, "trainer: `Trainer(devices='0')` value is not a valid input"),
     "strategy of GPUs": (["fit", "--trainer.strategy=fsdp"], 1, "trainer: The strategy `fsdp` requires a GPU"),
-    "a sampler of Lightning's": (["fit", "--trainer.use_distributed_sampler=true"], 1, "leave it false"),
+    "a sampler of Lightning's": (["fit", "--trainer.use_distributed_sampler=true"], 1, "leave it off. They divide"),
+    "overfitting": (["fit", "--trainer.overfit_batches=2"], 1, "overfit_batches would replace the samplers"),
     "callback that cannot be resumed": (
         ["fit", "--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"], 1,
         "with StochasticWeightAveraging no run could be resumed exactly. EMA averages the weights",

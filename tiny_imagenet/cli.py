@@ -157,11 +157,10 @@ class Cli(LightningCLI):
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
         origin = target.checkpoint and target.checkpoint.parent.parent
-        if config.trainer.use_distributed_sampler:
-            raise UserError(
-                "trainer.use_distributed_sampler: leave it false. The samplers of this project divide the images "
-                "between devices; Lightning's would leave some out and repeat others."
-            )
+        for option, instead in (("use_distributed_sampler", "They divide the images between devices themselves."),
+                                ("overfit_batches", "For fewer images set trainer.limit_train_batches.")):  # fmt: skip
+            if config.trainer[option]:
+                raise UserError(f"trainer.{option} would replace the samplers of this project; leave it off. {instead}")
         for option in ("accumulate_grad_batches", "check_val_every_n_epoch"):
             if config.trainer[option] is not None and config.trainer[option] < 1:
                 raise UserError(f"trainer.{option} must be at least 1, not {config.trainer[option]}.")
