@@ -56,6 +56,10 @@ CLI_FAULTS = {
         ["fit", "--model.scheduler=lightning.pytorch.cli.ReduceLROnPlateau", "--model.scheduler.monitor=vall/loss",
          "--model.scheduler_interval=epoch"], 1, "model.scheduler: nothing logs the metric 'vall/loss'",
     ),
+    "monitor of single steps": (
+        ["fit", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=train/loss_step"], 1,
+        "EarlyStopping: nothing logs the metric 'train/loss_step'. Did you mean train/loss",
+    ),
     "workers below none": (["fit", "--data.num_workers=-1"], 1, "num_workers must be at least 0, not -1"),
     "no accumulation": (["fit", "--trainer.accumulate_grad_batches=0"], 1, "accumulate_grad_batches"),
     "less than a batch": (["fit", "--trainer.limit_train_batches=0.001"], 1, "limit_train_batches"),

@@ -295,6 +295,29 @@ def test_a_training_that_stopped_early_stays_stopped(run, small, tmp_path):
         assert_same(contents(tmp_path / "runs" / "defaults" / "version_0"), ended)
 
 
+def test_a_training_that_stopped_within_an_epoch_is_saved_and_goes_on_with_more_patience(run, small, tmp_path):
+    stop = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/top1",
+            "--trainer.callbacks.stopping_threshold=2"]  # fmt: skip
+    fit = ["fit", *small, *stop, "--trainer.val_check_interval=3"]  # of 8 batches
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    for resumption in ([], ["--ckpt_path=last"]):
+        assert run(*fit, *resumption)[0] == 0
+        assert torch.load(last, weights_only=True)["global_step"] == 3
+    patient = [*fit, "--trainer.callbacks.patience=9", "--trainer.callbacks.stopping_threshold=null"]
+    status, output = run(*patient, "--ckpt_path=last")
+    assert status == 0, output
+    assert torch.load(last, weights_only=True)["global_step"] == 16
+
+
+def test_a_metrics_file_that_was_damaged_is_written_anew(run, small, tmp_path):
+    assert run("fit", *small)[0] == 0
+    metrics = tmp_path / "runs" / "defaults" / "version_0" / "metrics.csv"
+    whole = metrics.read_bytes()
+    metrics.write_bytes(b"\xff\xfe\x00\x81")
+    assert run("fit", *small, "--ckpt_path=last")[0] == 0
+    assert metrics.read_bytes() == whole
+
+
 def test_a_training_whose_time_is_up_keeps_its_rows(run, small, tmp_path):
     fit = ["fit", *small, "--trainer.max_epochs=500", "--trainer.max_time=00:00:00:02"]
     assert run(*fit)[0] == 0
@@ -347,7 +370,12 @@ def test_a_save_that_was_killed_half_way_does_not_cost_the_best_checkpoint(run, 
     before = (checkpoints / "best.ckpt").read_bytes()
     # As kill -9 leaves them between the names of best.ckpt and of last.ckpt.
     os.link(checkpoints / "best.ckpt", checkpoints / ".saving.ckpt")
-    assert run(*fit, "--ckpt_path=last", "--trainer.max_epochs=3", "--checkpoint.monitor=none")[0] == 0
+    assert (
+        run(*fit, "--ckpt_path=last", "--trainer.max_epochs=3", "--checkpoint.monitor=memory", "--checkpoint.mode=min")[
+            0
+        ]
+        == 0
+    )
     assert (checkpoints / "best.ckpt").read_bytes() == before
     assert torch.load(checkpoints / "last.ckpt", weights_only=True)["epoch"] == 2
 

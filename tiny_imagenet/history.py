@@ -25,7 +25,7 @@ class History:
 
     def is_in(self, path: Path) -> bool:
         """Whether the file at `path` has these rows, and perhaps one more, of an epoch that was not finished."""
-        return path.is_file() and path.read_text().startswith(self._text())
+        return path.is_file() and path.read_bytes().startswith(self._text().encode())
 
     def _text(self) -> str:
         others = {name: None for row in self.rows for name in row if name not in FIRST_COLUMNS}

@@ -19,7 +19,7 @@ from typing import Any, Literal, NoReturn
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.finite import FiniteCheck
@@ -66,11 +66,14 @@ class RunCheckpoint(Checkpoint):
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
         self._validation: dict[str, float] = {}  # metrics of this epoch's last validation
+        self._patience: dict[EarlyStopping, int] = {}  # as configured
+        self._stopped_early = False
         self._trained, self._seen_step, self._saved_at = False, 0, 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             trainer.strategy.checkpoint_io = self._writer = CheckpointWriter()
+            self._patience = {each: each.patience for each in trainer.callbacks if isinstance(each, EarlyStopping)}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Also where nothing is left to train, and only this file's last row was lost.
@@ -82,9 +85,12 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._seen_step, self._saved_at = trainer.global_step, time.monotonic()
-        # Lightning would train an epoch more each time that a training is resumed which had stopped early.
-        stopping = [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]
-        trainer.should_stop |= any(each.stopped_epoch and each.wait_count >= each.patience for each in stopping)
+        # Lightning would train an epoch more each time that a training is resumed which had stopped early, and would
+        # never take another patience.
+        changed = {callback: patience for callback, patience in self._patience.items() if callback.patience != patience}
+        for callback, patience in changed.items():
+            callback.patience = patience
+        trainer.should_stop |= self._stopped_early and not changed
         if not _within_epoch(trainer):  # With `max_steps`, Lightning would take up the epoch before it; see below.
             trainer.fit_loop.epoch_loop.restarting = False
         # For a schedule that watches one of them, at the end of an epoch that is resumed after its validation.
@@ -117,8 +123,12 @@ class RunCheckpoint(Checkpoint):
             self._leave(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self._validation = _of_epoch(trainer, "val/")
+        if trainer.sanity_checking:
+            return
+        self._validation = _of_epoch(trainer, "val/")
+        self._stopped_early = _has_stopped_early(trainer)
+        if self._stopped_early and _within_epoch(trainer):  # No step comes in which it would be saved.
+            self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning calls this hook of a Checkpoint last, so all metrics of the epoch are there.
@@ -132,6 +142,7 @@ class RunCheckpoint(Checkpoint):
             # Lightning would do so after this hook; ImageClassifier ignores it then.
             trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
             self.history = history
+            self._stopped_early = _has_stopped_early(trainer)
             self._save(trainer, pl_module, best=self._is_best(metrics))
         if trainer.is_global_zero:
             history.write(Path(trainer.default_root_dir) / "metrics.csv")
@@ -179,11 +190,13 @@ class RunCheckpoint(Checkpoint):
     # What is saved, and how
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.history.rows, "best": self.best, "validation": self._validation}
+        return {"rows": self.history.rows, "best": self.best, "validation": self._validation,
+                "stopped_early": self._stopped_early}  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self.best = History(state_dict["rows"]), state_dict["best"]
         self._validation = state_dict.get("validation", {})
+        self._stopped_early = state_dict.get("stopped_early", False)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -238,6 +251,12 @@ def _together(trainer: pl.Trainer, require: Callable[[], None], *asked: bool) ->
 def _within_epoch(trainer: pl.Trainer) -> bool:
     """Whether some batches of an epoch have been trained on, and not all."""
     return trainer.fit_loop.epoch_loop.batch_progress.total.ready % trainer.datamodule.steps_per_epoch != 0
+
+
+def _has_stopped_early(trainer: pl.Trainer) -> bool:
+    """Whether a callback ends the training, and not its time, which tells by itself when it is resumed."""
+    remaining = [callback.time_remaining() for callback in trainer.callbacks if isinstance(callback, Timer)]
+    return trainer.should_stop and all(seconds is None or seconds > 0 for seconds in remaining)
 
 
 def _of_epoch(trainer: pl.Trainer, prefix: str) -> dict[str, float]:

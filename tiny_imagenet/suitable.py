@@ -1,7 +1,7 @@
 """What a training refuses before it begins: metrics that nobody logs, and callbacks that cannot be resumed."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import callbacks
@@ -9,10 +9,9 @@ from lightning.pytorch.callbacks import Callback
 
 from tiny_imagenet.errors import UserError
 
-# Those of metrics.csv, and one more.
+# All that is logged of an epoch, where no callback of the user's own logs more.
 METRICS = (
     "train/loss", "train/top1", "val/loss", "val/top1", "val/top5", "lr", "seconds", "images_per_s", "memory",
-    "train/loss_step",
 )  # fmt: skip
 
 # Lightning's callbacks whose state a checkpoint does not hold, or that train before the training, and what to do.
@@ -24,7 +23,7 @@ NOT_RESUMABLE = {
 }
 
 
-def require_suitable(used: Iterable[Callback], schedule: Mapping[str, Any]) -> None:
+def require_suitable(used: Sequence[Callback], schedule: Mapping[str, Any]) -> None:
     """Refuse what would make a resumed training another than an uninterrupted one, or watches what nobody logs.
 
     Args:
@@ -32,8 +31,8 @@ def require_suitable(used: Iterable[Callback], schedule: Mapping[str, Any]) -> N
         schedule: arguments of its learning-rate schedule.
 
     Raises:
-        UserError: a callback cannot be resumed, or a metric to watch is a misspelt one of METRICS. (Others might be a
-            callback's own.)
+        UserError: a callback cannot be resumed, or nothing logs a metric that is to be watched. (A callback that is not
+            Lightning's or this project's might, and then nothing is refused.)
     """
     monitors = {"model.scheduler": schedule.get("monitor")}
     for callback in used:
@@ -41,7 +40,9 @@ def require_suitable(used: Iterable[Callback], schedule: Mapping[str, Any]) -> N
         for kind, instead in NOT_RESUMABLE.items():
             if isinstance(callback, kind):
                 raise UserError(f"trainer.callbacks: with {kind.__name__} no run could be resumed exactly. {instead}")
+    if not all(type(callback).__module__.startswith(("lightning.", "tiny_imagenet.")) for callback in used):
+        return
     for where, metric in monitors.items():
-        near = difflib.get_close_matches(metric or "", METRICS, n=3, cutoff=0.6)
-        if near and metric not in METRICS:
+        if metric is not None and metric not in METRICS and not metric.startswith("lr-"):  # LearningRateMonitor's
+            near = difflib.get_close_matches(metric, METRICS, n=3, cutoff=0.6) or METRICS
             raise UserError(f"{where}: nothing logs the metric {metric!r}. Did you mean {' or '.join(near)}?")

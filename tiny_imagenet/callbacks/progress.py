@@ -83,7 +83,10 @@ class StepBar(TQDMProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         figures = super().get_metrics(trainer, pl_module)
         figures.pop("v_num", None)
-        return figures if self._loss is None else {"loss": f"{self._loss.item():.3f}", **figures}
+        if self._loss is None:
+            return figures
+        # Lightning has divided it for the sum of gradients.
+        return {"loss": f"{self._loss.item() * trainer.accumulate_grad_batches:.3f}", **figures}
 
 
 class EpochLines(ProgressBar):
