@@ -102,5 +102,9 @@ class DeleteAt(Callback):
         self.path = Path(path)
 
     def on_train_epoch_start(self, trainer, *args) -> None:
-        if trainer.current_epoch == 1 and trainer.is_global_zero:  # or two ranks would get in each other's way
-            shutil.rmtree(self.path) if self.path.is_dir() else self.path.unlink()
+        if trainer.current_epoch != 1 or not trainer.is_global_zero:  # or two ranks would get in each other's way
+            return
+        if self.path.is_dir():  # at one blow, whatever is being written into it
+            shutil.rmtree(self.path.rename(self.path.with_name("gone")), ignore_errors=True)
+        else:
+            self.path.unlink()
