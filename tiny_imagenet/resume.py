@@ -255,8 +255,11 @@ def _within_epoch(trainer: pl.Trainer) -> bool:
 
 def _has_stopped_early(trainer: pl.Trainer) -> bool:
     """Whether a callback ends the training, and not its time, which tells by itself when it is resumed."""
+    if not trainer.should_stop:
+        return False
     remaining = [callback.time_remaining() for callback in trainer.callbacks if isinstance(callback, Timer)]
-    return trainer.should_stop and all(seconds is None or seconds > 0 for seconds in remaining)
+    # As the first process has it, since the clocks of others may say otherwise.
+    return trainer.strategy.broadcast(all(seconds is None or seconds > 0 for seconds in remaining))
 
 
 def _of_epoch(trainer: pl.Trainer, prefix: str) -> dict[str, float]:
