@@ -13,11 +13,11 @@ from tiny_imagenet.callbacks import EMA
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_step_reads_no_value_but_where_it_logs(run, small, tmp_path, precision):
     """To read a tensor's value waits for the device. Counted on the CPU, where reading goes the same way."""
-    note = ["--trainer.callbacks+=tests.watching.NoteReads", f"--trainer.callbacks.out={tmp_path / 'reads.json'}"]
+    note = ["--trainer.callbacks+=tests.watching.NoteWaits", f"--trainer.callbacks.out={tmp_path / 'waits.json'}"]
     options = ["--data.batch_size=4", "--trainer.log_every_n_steps=10", f"--trainer.precision={precision}"]
     status, output = run("fit", "--config=resnet18_baseline.yaml", *small, *options, *note)
     assert status == 0, output
-    steps = json.loads((tmp_path / "reads.json").read_text())[:-1]
+    steps = json.loads((tmp_path / "waits.json").read_text())[:-1]
     assert len(steps) == 2 * 29
     assert steps[29] > 0, "the first epoch's figures are read before the second begins, or this would count nothing"
     reading = {number for number, count in enumerate(steps, start=1) if count}

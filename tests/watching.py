@@ -10,37 +10,55 @@ from pathlib import Path
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.is_nonzero.default}
+COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
 
 
-class NoteReads(Callback):
-    """Writes to `out` how many values were read in each training step, from the end of the one before to its own."""
+class NoteWaits(Callback):
+    """Writes to `out` how often each training step waited for `device`, from the end of the one before to its own.
 
-    def __init__(self, out: str) -> None:
-        self.out, self.reads = Path(out), [0]
+    The CPU may stand for a GPU: what would wait there is seen, but for copies.
+    """
+
+    def __init__(self, out: str, device: str = "cpu") -> None:
+        self.out, self.device, self.waits = Path(out), device, [0]
 
     def on_train_start(self, *args) -> None:
         callback = self
 
         class Mode(TorchDispatchMode):
             def __torch_dispatch__(self, function, types, arguments=(), options=None):
-                callback.reads[-1] += function in READS
-                return function(*arguments, **(options or {}))
+                options = options or {}
+                callback.waits[-1] += waits(callback.device, function, arguments, options)
+                return function(*arguments, **options)
 
         self.mode = Mode()
         self.mode.__enter__()
 
     def on_train_batch_end(self, *args) -> None:
-        self.reads.append(0)
+        self.waits.append(0)
 
     def on_train_end(self, *args) -> None:
         self.mode.__exit__(None, None, None)
-        self.out.write_text(json.dumps(self.reads))
+        self.out.write_text(json.dumps(self.waits))
+
+
+def waits(device: str, function, arguments: tuple, options: dict) -> bool:
+    """Whether the CPU waits in an operation: it reads what lies on `device`, or copies to or from it at once."""
+    tensors = [leaf for leaf in tree_leaves((arguments, options)) if isinstance(leaf, torch.Tensor)]
+    if function in READS:
+        return tensors[0].device.type == device
+    if function in COPIES:
+        devices = {torch.device(options.get("device") or tensors[0].device).type, *(t.device.type for t in tensors)}
+        return len(devices) > 1 and not (options.get("non_blocking") or any(value is True for value in arguments))
+    # Scalars on the CPU travel with the command that uses them; an index is copied first.
+    return len({tensor.device.type for tensor in tensors if tensor.ndim}) > 1
 
 
 class NoteCollectives(Callback):
-    """Writes to `out` which collective functions rank 0 called in each training step, as `NoteReads` its reads.
+    """Writes to `out` which collective functions rank 0 called in each training step, as `NoteWaits` its waits.
 
     Those by which gradients are averaged are not called from Python and not among them.
     """
