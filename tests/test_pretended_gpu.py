@@ -78,6 +78,23 @@ def test_every_recipe(waits_of_steps, tmp_path, config):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "waits_each_step"),
+    [
+        (["--trainer.precision=16-mixed"], 1),  # Lightning's: whether the loss was scaled too far
+        (["--trainer.gradient_clip_val=1", "--trainer.accumulate_grad_batches=2", "--model.dropout=0.2"], 0),
+        (["--model.optimizer={class_path: Lookahead, init_args: {optimizer: {class_path: torch.optim.Adam}}}"], 0),
+        (["--data.resize=80", "--data.normalize=imagenet", "--data.mix={mixup: 0.2}"], 0),
+        (["--trainer.callbacks+=ConditionNumbers", "--model.label_smoothing=0.1"], 0),
+    ],
+    ids=["16-mixed", "accumulation", "lookahead", "mixup", "condition numbers"],
+)
+def test_what_else_a_step_may_do(waits_of_steps, options, waits_each_step):
+    found = waits_of_steps("--config=resnet18_aug.yaml", "--trainer.max_epochs=1", *options)
+    assert max(found[1:]) == waits_each_step
+
+
+@pytest.mark.slow
 def test_resuming_and_evaluating(on_gpu, tmp_path):
     status, output = on_gpu("fit", "--config=resnet18_aug.yaml", "--trainer.max_epochs=1", "--trainer.callbacks+=EMA")
     assert status == 0, output
