@@ -12,6 +12,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -46,6 +47,7 @@ def pretended_gpu() -> Iterator[None]:
         stack.enter_context(mock.patch.object(Tensor, "backward", _zero_gradients))
         # What a training ends with; tensors without values cannot become others.
         stack.enter_context(mock.patch.object(torch.nn.Module, "cpu", lambda self: self))
+        stack.enter_context(mock.patch.object(fake_tensor, "init_gpu_context", lambda device: None))
         stack.enter_context(mock.patch.object(torch, "load", _load(torch.load)))
         stack.enter_context(_WithoutDriver(allow_non_fake_inputs=True))
         stack.enter_context(_OnlyOnTheGpu())

@@ -126,7 +126,7 @@ def images():
         for mode, options in itertools.product(modes, ways):
             image = Image.fromarray(noise).convert("L" if mode.startswith("I") else "RGB").convert(mode)
             more = {"append_images": [image.rotate(90)]} if options.get("save_all") else {}
-            with suppress(OSError, ValueError):  # no such combination
+            with suppress(OSError, ValueError, TypeError):  # no such combination
                 image.save(data := io.BytesIO(), kind, **options, **more)
                 yield data.getvalue()
     yield b"P3\n2 2\n255\n" + b"1 2 3 " * 4
