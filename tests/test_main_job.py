@@ -80,7 +80,8 @@ def test_fit_test_predict(run, trained, tmp_path):
 
 
 def test_tensorboard_gets_scalars_and_pictures(run, trained):
-    run("test", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}")
+    _, output = run("test", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}")
+    assert "images were tested" not in output
     events = EventAccumulator(str(trained), size_guidance={"images": 0}).Reload()
     tags = events.Tags()
     assert {"train/loss", "train/top1", "val/loss", "val/top1", "val/top5", "images_per_s"} <= set(tags["scalars"])
@@ -89,6 +90,13 @@ def test_tensorboard_gets_scalars_and_pictures(run, trained):
     assert [point.value for point in events.Scalars("val/top1")] == pytest.approx(
         [float(row["val/top1"]) for row in table(trained / "metrics.csv")]
     )
+
+
+def test_a_test_of_some_images_says_so(run, trained):
+    test = ["test", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", "--data.batch_size=16"]
+    status, output = run(*test, "--trainer.limit_test_batches=2")
+    assert status == 0 and "Only 32 of the 48 test images were tested" in output
+    assert json.loads((trained / "test_metrics.json").read_text())["images"] == 32
 
 
 def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp_path):

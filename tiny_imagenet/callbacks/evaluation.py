@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -15,6 +16,8 @@ from tiny_imagenet.callbacks.gather import gathered_rows
 from tiny_imagenet.data.sampler import rows_of_batches
 from tiny_imagenet.files import replace_bytes, replace_csv, replace_text
 from tiny_imagenet.history import plain
+
+log = logging.getLogger(__name__)
 
 PER_CLASS_COLUMNS = ["class_id", "name", "images", "correct", "top1", "top5", "precision"]
 CONFUSION_COLUMNS = ["target_id", "target", "predicted_id", "predicted", "count"]
@@ -49,6 +52,11 @@ class TestResults(Callback):
         rows = rows_of_batches(len(data.sets["test"]), data.batch_size, len(self._answers), *ranks)
         answers = gathered_rows(rows, torch.cat(self._answers).cpu().numpy())
         if trainer.is_global_zero:
+            if len(answers) < len(data.sets["test"]):
+                log.warning(
+                    f"Only {len(answers):,} of the {len(data.sets['test']):,} test images were tested "
+                    "(--trainer.limit_test_batches), and all files that this leaves are of those."
+                )
             metrics = {name: plain(trainer.callback_metrics[f"test/{name}"]) for name in ("top1", "top5", "loss")}
             self._write(trainer, pl_module, metrics, answers[:, 0], answers[:, 1:])
 

@@ -159,6 +159,11 @@ class ImageDataModule(pl.LightningDataModule):
                 f"{len(images):,} images cannot be dealt out one by one to {world_size} devices: some would have none "
                 "for a step. Choose --data.batch_size 2 or more, or another number of devices."
             )
+        if share := max((self.pipeline.progressive or {0: 0}).values()):
+            log.info(
+                f"progressive: for the first {share:.0%} of the epochs, training images have another size than those "
+                "of validation, whose accuracy says little until then."
+            )
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()
         sampler = TrainBatches(len(images), self.batch_size, seed, self._position, rank, world_size)
