@@ -1,8 +1,8 @@
 """A GPU that is not there: its tensors have shapes, types and a device, and no values.
 
-Everything else is as on a machine with one: what mixes devices raises, what depends on a value that lies on the GPU is
-seen (see `tests.watching`), and Lightning, autocast and the project's own choices take the ways that they take there.
-Only arithmetic is not done, gradients are zero, and what is read is always the same.
+What mixes devices raises, what waits for the GPU is seen (see `tests.watching`), and Lightning, autocast and the
+project's own choices take the ways that they take there. No arithmetic is done, what is read is always the same, and
+nothing goes backward: gradients are zero. Streams, fused optimizers and compiled code are not pretended.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,11 +39,12 @@ def pretended_gpu() -> Iterator[None]:
     """While this lasts, `cuda` is a device of this machine."""
     with ExitStack() as stack:
         # What a training sets for its device.
-        stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+        for choice in ("benchmark", "allow_tf32"):
+            stack.callback(setattr, torch.backends.cudnn, choice, getattr(torch.backends.cudnn, choice))
         stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
         for name, stand_in in CUDA.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, stand_in))
-        stack.enter_context(mock.patch.object(Tensor, "pin_memory", lambda self, *device: self))
+        stack.enter_context(mock.patch.object(Tensor, "pin_memory", _pin))
         stack.enter_context(mock.patch.object(Tensor, "backward", _zero_gradients))
         # What a training ends with; tensors without values cannot become others.
         stack.enter_context(mock.patch.object(torch.nn.Module, "cpu", lambda self: self))
@@ -98,6 +99,11 @@ def _load(load: Callable[..., Any]) -> Callable[..., Any]:
             return load(*arguments, **options)
 
     return with_values
+
+
+def _pin(tensor: Tensor, *device: Any) -> Tensor:
+    tensor.pinned = True
+    return tensor
 
 
 def _zero_gradients(loss: Tensor, *arguments: Any, **options: Any) -> None:

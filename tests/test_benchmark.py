@@ -40,6 +40,15 @@ def test_a_race_tells_how_many_times_as_fast():
     assert 2 < ratio(rates, "fast", "slow") < 6
 
 
+def test_who_fails_leaves_the_race(capsys):
+    def failing() -> int:
+        raise RuntimeError("no compiler")
+
+    rates = race({"fails": Contestant(failing), "works": Contestant(lambda: 1)}, rounds=2, seconds=0.0)
+    assert list(rates) == ["works"] and len(rates["works"]) == 2
+    assert capsys.readouterr().err == "fails failed: RuntimeError: no compiler\n"
+
+
 def test_what_was_ready_is_not_timed():
     calls = []
     race({"a": Contestant(lambda: calls.append(time.perf_counter()) or 1, untimed=5)}, rounds=2, seconds=0.0)
@@ -60,7 +69,7 @@ def test_torchvision_s_transforms_are_of_the_same_kind(data, recipe):
     size, info = data.pipeline.image_size, data.info
     transform = pipelines.torchvisions(recipe, size, info.mean, info.std)
     torch.manual_seed(0)
-    images = data.sets["train"][np.arange(len(data.sets["train"]))][0]
+    images = data.sets["train"][np.arange(len(data.sets["train"]))][0].repeat(8, 1, 1, 1)
     theirs = torch.stack([transform(F.to_pil_image(image)) for image in images])
     mean, std = torch.tensor(info.mean), torch.tensor(info.std)
     ours = pipelines.augment(images, pipelines.OURS[recipe], mean, std)

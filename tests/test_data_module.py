@@ -238,7 +238,9 @@ def test_progressive_that_ends_with_other_images_than_those_of_validation_is_tol
     assert (f"set --data.image_size {last}" in caplog.text) == told
 
 
-@pytest.mark.parametrize(("progressive", "told"), [(None, False), ({32: 0}, False), ({16: 0, 32: 0.75}, True)])
+@pytest.mark.parametrize(
+    ("progressive", "told"), [(None, False), ({32: 0}, False), ({32: 0, 16: 0.75}, False), ({16: 0, 32: 0.75}, True)]
+)
 def test_when_validation_says_something_is_told(module, caplog, progressive, told):
     data = module(progressive=progressive, image_size=32)
     with caplog.at_level("INFO"):

@@ -16,7 +16,7 @@ from jsonargparse import _common
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.classifier import ImageClassifier, _without_ties
 
 
 @pytest.fixture
@@ -97,6 +97,27 @@ def test_a_test_of_some_images_says_so(run, trained):
     status, output = run(*test, "--trainer.limit_test_batches=2")
     assert status == 0 and "Only 32 of the 48 test images were tested" in output
     assert json.loads((trained / "test_metrics.json").read_text())["images"] == 32
+
+
+def test_of_equal_logits_the_first_class_is_the_answer_in_every_file(run, trained):
+    best = trained / "checkpoints" / "best.ckpt"
+    saved = torch.load(best, weights_only=True)
+    for name in ("weight", "bias"):
+        saved["state_dict"][f"network.fc.{name}"].zero_()
+    torch.save(saved, best)
+    assert run("test", f"--ckpt_path={best}")[0] == 0
+    assert json.loads((trained / "test_metrics.json").read_text())["top1"] == 12 / 48
+    assert [row["correct"] for row in table(trained / "per_class.csv")] == ["12", "0", "0", "0"]
+    assert {row["predicted_id"] for row in table(trained / "confusion.csv")} == {"n90000000"}
+
+
+def test_scores_are_in_the_order_of_logits():
+    logits = torch.randint(0, 8, (6, 200)).bfloat16()  # many are equal
+    order = np.argsort(-logits.float().numpy(), axis=1, kind="stable")
+    scores = _without_ties(logits)
+    assert (scores.numpy().argsort(axis=1)[:, ::-1] == order).all()
+    assert (scores.topk(5).indices.numpy() == order[:, :5]).all()
+    assert all(len(set(row)) == 200 for row in scores.tolist())
 
 
 def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp_path):

@@ -1,6 +1,7 @@
 """What a GPU would be asked to do, on machines without one: no devices mixed, and no step that waits for it."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,20 +10,22 @@ from PIL import Image
 
 from tests.pretended_gpu import pretended_gpu
 from tests.test_configs import CONFIG_FILES, OVERLAYS
-from tests.watching import waits
+from tests.watching import NoteWaits, waits
 from tiny_imagenet.benchmark import choices, pipelines, steps
+from tiny_imagenet.commands import CONFIGS
 from tiny_imagenet.data import TinyImageNetDataModule
 from tiny_imagenet.data.augment import RandomResizedCrop
 
-RECIPES = [c for c in CONFIG_FILES if c.name not in ("quickstart.yaml", "defaults.yaml") and "cifar10" not in c.name]
+RECIPES = [config for config in CONFIG_FILES if config.name not in ("quickstart.yaml", "defaults.yaml")]
 
 
 @pytest.fixture
 def on_gpu(archive, data_root, run):
     """Run a command line on the small data and a pretended GPU; the exit status and what it printed."""
 
-    def on_gpu(command: str, *options: str) -> tuple[int, str]:
-        data = [f"--data.archive={archive}", "--data.md5=null", f"--data.root={data_root}", "--data.batch_size=16"]
+    def on_gpu(command: str, *options: str, batch_size: int = 16) -> tuple[int, str]:
+        data = [f"--data.archive={archive}", "--data.md5=null", f"--data.root={data_root}"]
+        data += [f"--data.batch_size={batch_size}"]
         with pretended_gpu():
             return run(command, *options, *data, "--trainer.accelerator=gpu", "--trainer.devices=1")
 
@@ -33,18 +36,18 @@ def on_gpu(archive, data_root, run):
 def waits_of_steps(on_gpu, tmp_path):
     """Fit as `on_gpu` does and return how often each step of training waited for the GPU."""
 
-    def waits_of_steps(*options: str) -> list[int]:
+    def waits_of_steps(*options: str, batch_size: int = 16) -> list[int]:
         out = tmp_path / "waits.json"
         note = ["--trainer.callbacks+=tests.watching.NoteWaits", f"--trainer.callbacks.out={out}",
                 "--trainer.callbacks.device=cuda"]  # fmt: skip
-        status, output = on_gpu("fit", *options, *note)
+        status, output = on_gpu("fit", *options, *note, batch_size=batch_size)
         assert status == 0, output
         return json.loads(out.read_text())[:-1]
 
     return waits_of_steps
 
 
-def test_what_waits_is_seen():
+def test_what_waits_is_seen(tmp_path):
     """The pretended GPU, and what notes the waits, are not blind."""
     with pretended_gpu():
         on_gpu, here, aten = torch.zeros(3, device="cuda"), torch.arange(3), torch.ops.aten
@@ -52,12 +55,24 @@ def test_what_waits_is_seen():
         assert not waits("cuda", aten._local_scalar_dense.default, (here.sum(),), {})
         assert waits("cuda", aten._to_copy.default, (on_gpu,), {"device": torch.device("cpu")})
         assert waits("cuda", aten._to_copy.default, (here,), {"device": torch.device("cuda")})
-        assert not waits("cuda", aten._to_copy.default, (here,), {"device": torch.device("cuda"), "non_blocking": True})
+        in_turn = {"device": torch.device("cuda"), "non_blocking": True}
+        assert waits("cuda", aten._to_copy.default, (here,), in_turn)
+        assert not waits("cuda", aten._to_copy.default, (here.clone().pin_memory(),), in_turn)
         assert waits("cuda", aten.index.Tensor, (on_gpu, [here]), {})
         assert not waits("cuda", aten.mul.Tensor, (on_gpu, torch.tensor(2.0)), {})
         with pytest.raises(RuntimeError, match="cuda:0"):
             on_gpu + here
         assert (here + here).tolist() == [0, 2, 4], "what lies on the CPU is computed"
+        note = NoteWaits(str(tmp_path / "waits.json"), "cuda")
+        note.on_train_start()
+        for wait in (lambda: on_gpu.sum().item(), on_gpu.cpu, lambda: torch.tensor([1.0], device="cuda"),
+                     lambda: on_gpu[here], lambda: here.to("cuda"), lambda: bool((on_gpu > 0).all())):  # fmt: skip
+            wait()
+            note.on_train_batch_end()
+        on_gpu[on_gpu > 0] = 1.0
+        on_gpu.add_(1)
+        note.on_train_end()
+        assert json.loads((tmp_path / "waits.json").read_text()) == [1, 1, 1, 1, 1, 1, 0]
 
 
 def test_no_step_waits_but_where_it_logs(waits_of_steps):
@@ -69,12 +84,30 @@ def test_no_step_waits_but_where_it_logs(waits_of_steps):
     assert waiting <= {1, 4, 5, 8, 9, 12, 13, 16}, "the first, where a value is logged, or what follows it"
 
 
+def test_a_progress_bar_waits_when_it_is_drawn(waits_of_steps, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    found = waits_of_steps("--config=resnet18_baseline.yaml", "--trainer.max_epochs=1", batch_size=4)
+    assert len(found) == 29
+    drawn = {number + 1 for number in (10, 20)}  # at their end, and so noted with the steps that follow
+    assert {number for number, count in enumerate(found, start=1) if count} == {1} | drawn
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", RECIPES, ids=str)
 def test_every_recipe(waits_of_steps, tmp_path, config):
     before = [f"--config={OVERLAYS[config.name]}"] if config.name in OVERLAYS else []
-    found = waits_of_steps(*before, f"--config={config}", "--model.weights=null", "--trainer.max_epochs=1")
-    assert not any(found[1:]), "only the first step may wait"
+    more = ["--data=TinyImageNetDataModule"] if "cifar10" in config.name else []
+    text = (CONFIGS / config).read_text()
+    more += ["--data.mix.epochs_without=0"] if "mix:" in text else []
+    # Two epochs where images grow, or are mixed.
+    epochs = 2 if config.parent.name == "records" else 1
+    found = waits_of_steps(
+        *before, f"--config={config}", "--model.weights=null", f"--trainer.max_epochs={epochs}", *more
+    )
+    steps = len(found) // epochs
+    assert steps == 8 and found[0], "the first copies what stays on the GPU"
+    assert not any(found[1:steps]), "no other may wait"
+    assert not any(found[steps + 1 :])
 
 
 @pytest.mark.slow
@@ -126,7 +159,10 @@ def test_the_benchmark(on_gpu, archive, data_root, tmp_path):
     with pretended_gpu():
         cuda, recipe = torch.device("cuda"), pipelines.OURS["crop + flip"]
         ways = choices.contestants(cuda, batch_size=2)
-        assert {"TF32 off, 32 bit", "cudnn.benchmark off"} < ways.keys()
+        assert "cudnn.benchmark off" in ways
+        for name, tf32 in (("TF32 off, 32 bit", False), (choices.DEFAULT, True)):
+            ways[name].step()
+            assert torch.backends.cudnn.allow_tf32 == tf32
         pretended = ways.keys() - {"compiled", "fused optimizer"}
         assert [ways[name].step() for name in pretended] == [2] * len(pretended)
         assert pipelines.packed(data, recipe, 8, cuda).step() in (7, 8)

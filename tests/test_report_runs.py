@@ -9,6 +9,7 @@ from runs_fixture import LOOKAHEAD, SGD, only, with_optimizer, write_run
 from tiny_imagenet import report
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.report.settings import differing, settings
+from tiny_imagenet.report.tables import results_table
 
 
 def test_runs_are_found_at_any_depth_in_natural_order(tmp_path):
@@ -64,9 +65,14 @@ def test_the_best_epoch_counts_but_where_it_would_be_chosen_by_the_test_images(t
     write_run(tmp_path / "name/version_0")
     run = only(report.find_runs(tmp_path).runs)
     falling = replace(run, metrics=run.metrics.assign(**{"val/top1": [0.5, 0.6, 0.7, 0.6, 0.4]}))
-    assert falling.best() == 0.7
+    falling.metrics["val/top5"] = [0.8, 0.81, 0.82, 0.9, 0.83]
+    assert falling.best() == 0.7 and falling.best_epoch() == 3
     data = {"class_path": "Data", "init_args": {"holdout": 0}}
-    assert replace(falling, config={**run.config, "data": data}).best() == 0.4
+    by_last = replace(falling, config={**run.config, "data": data})
+    assert by_last.best() == 0.4
+    rows = results_table([falling, by_last])
+    assert rows["val top-5 (%)"].tolist() == pytest.approx([82, 83]), "of the same epoch as top-1"
+    assert rows["val top-1 median of last ten (%)"].tolist() == pytest.approx([60, 60])
 
 
 def test_a_run_is_kept_without_what_cannot_be_read_of_its_test(tmp_path):

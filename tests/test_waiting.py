@@ -24,6 +24,17 @@ def test_a_step_reads_no_value_but_where_it_logs(run, small, tmp_path, precision
     assert reading <= {10, 11, 20, 21, 30, 31, 40, 41, 50, 51}, "where a value is logged, or what follows it"
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_not_waited_for(run, archive, data_root):
+    """Any wait is an error, from the third step of an epoch to its last but one."""
+    data = [f"--data.archive={archive}", "--data.md5=null", f"--data.root={data_root}", "--data.batch_size=8"]
+    options = ["--trainer.max_epochs=1", "--trainer.devices=1", "--trainer.log_every_n_steps=100"]
+    callbacks = ["--trainer.callbacks+=EMA", "--trainer.callbacks+=tests.watching.ForbidWaits"]
+    status, output = run("fit", "--config=resnet18_aug.yaml", *data, *options, *callbacks)
+    assert status == 0, output
+
+
 def test_the_moving_average_is_where_the_training_is_and_its_count_is_not():
     class Module(LightningModule):
         def __init__(self) -> None:

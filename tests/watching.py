@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 READS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.is_nonzero.default}
 COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
+PUTS = {torch.ops.aten.index_put_.default, torch.ops.aten.index_put.default}
 
 
 class NoteWaits(Callback):
@@ -44,6 +45,9 @@ class NoteWaits(Callback):
         self.mode.__exit__(None, None, None)
         self.out.write_text(json.dumps(self.waits))
 
+    def on_exception(self, *args) -> None:
+        self.on_train_end()
+
 
 def waits(device: str, function, arguments: tuple, options: dict) -> bool:
     """Whether the CPU waits in an operation: it reads what lies on `device`, or copies to or from it at once."""
@@ -52,9 +56,26 @@ def waits(device: str, function, arguments: tuple, options: dict) -> bool:
         return tensors[0].device.type == device
     if function in COPIES:
         devices = {torch.device(options.get("device") or tensors[0].device).type, *(t.device.type for t in tensors)}
-        return len(devices) > 1 and not (options.get("non_blocking") or any(value is True for value in arguments))
+        in_turn = options.get("non_blocking") or any(value is True for value in arguments)
+        pinned = all(getattr(tensor, "pinned", False) for tensor in tensors if tensor.device.type == "cpu")
+        return len(devices) > 1 and not (in_turn and pinned)
+    if function in PUTS and any(
+        tensor.dtype == torch.bool and tensor.device.type == device for tensor in tensors[1:-1]
+    ):
+        return tensors[-1].numel() > 1  # It counts what the mask selects; a single value fills.
     # Scalars on the CPU travel with the command that uses them; an index is copied first.
     return len({tensor.device.type for tensor in tensors if tensor.ndim}) > 1
+
+
+class ForbidWaits(Callback):
+    """Makes it an error to wait for the GPU, but for the first two steps of an epoch and its last."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        forbidden = 1 <= batch_idx < trainer.num_training_batches - 2
+        torch.cuda.set_sync_debug_mode("error" if forbidden else "default")
+
+    def on_exception(self, *args) -> None:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 class NoteCollectives(Callback):

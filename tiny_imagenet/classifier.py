@@ -131,7 +131,7 @@ class ImageClassifier(pl.LightningModule):
         self._step(batch, self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Returns the logits [B, C], for the callbacks that look closer."""
+        """Returns scores [B, C], no two of an image equal, for the callbacks that look closer."""
         return self._step(batch, self.test_metrics)[1]
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
@@ -142,16 +142,18 @@ class ImageClassifier(pl.LightningModule):
     def _step(
         self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
+        """The loss, and scores [B, C] by which classes are in the order of their logits; adds both to the metrics."""
         images, targets = batch
         logits = self._logits(images)
         loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
         # A mixed image counts as the one that most of it comes from.
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        scores = logits.detach() if self.training else _without_ties(logits)
         if len(labels) == 0:  # Where ranks do not divide the images, one has none for its last step of evaluation.
-            return loss, logits
+            return loss, scores
         # Once for each image, since MeanMetric ignores a `weight` where its check for NaN is off (torchmetrics 1.9).
-        metrics.update(preds=logits.detach(), target=labels, value=loss.detach().expand(len(labels)))
-        return loss, logits
+        metrics.update(preds=scores, target=labels, value=loss.detach().expand(len(labels)))
+        return loss, scores
 
     def _logits(self, images: Tensor) -> Tensor:
         """Logits [B, C]; in evaluation with `tta` the mean of an image's and its mirror image's."""
@@ -256,6 +258,16 @@ class ImageClassifier(pl.LightningModule):
                     f"The checkpoint's schedule ends after {schedule['total_steps']:,} steps, and this training after "
                     f"{steps:,}. Go on with the epochs that it had, or start a new run from it with --model.weights."
                 )
+
+
+def _without_ties(logits: Tensor) -> Tensor:
+    """Scores float32 [B, C] in the order of the logits; of equal ones the first class scores higher, as in argmax.
+
+    In half precision an image's highest logits are often equal, and torch.topk takes any of those.
+    """
+    places = logits.sort(dim=1, descending=True, stable=True).indices
+    scores = torch.arange(logits.shape[1], 0, -1, dtype=torch.float32, device=logits.device)
+    return torch.empty_like(places, dtype=torch.float32).scatter_(1, places, scores.expand_as(places))
 
 
 def _metrics(stage: str, classes: int, ks: list[int]) -> MetricCollection:

@@ -18,7 +18,7 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -
     quarter of the width, batch 16) to 2.1 times (ResNet-50, batch 64) as fast in bf16-mixed as in 32-true. What else
     was tried, on two cores, is in results/benchmark: images not channels last are slower, and so is torch.compile,
     which `model.compile` asks for; fused optimizers made no difference (0.96 to 1.05 times as fast in three runs). The
-    packed set stays in the CPU's memory: reading it is the fastest of all steps.
+    packed set stays in the CPU's memory: reading it is the fastest of all steps there. No GPU was measured yet.
 
     Args:
         accelerator: as the Trainer takes it: auto, cpu, gpu, cuda, ...

@@ -62,6 +62,7 @@ def _step(
 
     def step() -> int:
         torch.backends.cudnn.benchmark = autotuned
+        torch.backends.cudnn.allow_tf32 = matmul != "highest"  # convolutions do not ask the precision of products
         torch.set_float32_matmul_precision(matmul)
         with torch.autocast(device.type, DTYPES.get(precision), enabled=precision in DTYPES):
             loss = cross_entropy(network(images), targets)

@@ -24,6 +24,7 @@ from tiny_imagenet.data.augment import (
 )
 from tiny_imagenet.data.augment.base import to_device
 from tiny_imagenet.data.loader import Batch, batch_loader
+from tiny_imagenet.data.mix import Mix
 from tiny_imagenet.data.pipeline import BatchPipeline
 from tiny_imagenet.data.sampler import TrainBatches
 
@@ -37,7 +38,12 @@ OURS: dict[str, list[Augmentation]] = {
     "TrivialAugment + crop + flip + erasing": [
         TrivialAugmentWide(), RandomCrop(padding=8), RandomHorizontalFlip(), RandomErasing(p=0.1),
     ],
+    "records/tiny_resnet18_long": [
+        RandomCrop(padding=8, padding_mode="reflect"), RandomHorizontalFlip(),
+        TrivialAugmentWide(), RandomErasing(p=0.1),
+    ],
 }  # fmt: skip
+MIXES = {"records/tiny_resnet18_long": Mix(mixup=0.2, cutmix=1.0, probability=0.5)}  # which torchvision's are without
 
 
 def torchvisions(recipe: str, size: int, mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
@@ -50,6 +56,10 @@ def torchvisions(recipe: str, size: int, mean: Sequence[float], std: Sequence[fl
             "crop + flip + jitter": [*crop, v2.ColorJitter(**JITTER), *as_tensor],
             "TrivialAugment + crop + flip + erasing": [
                 v2.TrivialAugmentWide(), *crop, *as_tensor, v2.RandomErasing(p=0.1),
+            ],
+            "records/tiny_resnet18_long": [
+                v2.RandomCrop(size, padding=size // 8, padding_mode="reflect"), v2.RandomHorizontalFlip(),
+                v2.TrivialAugmentWide(), *as_tensor, v2.RandomErasing(p=0.1),
             ],
         }[recipe]
     )  # fmt: skip
@@ -67,19 +77,20 @@ def ancestors() -> v2.Compose:
 
 def packed(
     data: ImageDataModule, augmentations: list[Augmentation], batch_size: int, device: torch.device,
-    workers: int = 0, size: int | None = None, pinned: bool = True,
+    workers: int = 0, size: int | None = None, pinned: bool = True, mix: Mix | None = None,
 ) -> Contestant:  # fmt: skip
     """Packed images, in batches, to normalised ones on the device; a GPU's batches come from pinned memory."""
     images = data.sets["train"]
     loader = batch_loader(images, TrainBatches(len(images), batch_size, 0, lambda: (0, 0)), workers)
     loader.pin_memory &= pinned
     batches = _endless(loader)
-    pipeline = BatchPipeline(size or data.pipeline.image_size, None, augmentations, None)
+    pipeline = BatchPipeline(size or data.pipeline.image_size, None, augmentations, mix)
     mean, std = (torch.tensor(figure, device=device) for figure in (data.info.mean, data.info.std))
 
     def step() -> int:
         batch = next(batches)
-        on_device = Batch(batch.images.to(device, non_blocking=True), batch.targets, batch.seed)
+        images, targets = (tensor.to(device, non_blocking=True) for tensor in (batch.images, batch.targets))
+        on_device = Batch(images, targets, batch.seed)
         return len(pipeline.train(on_device, mean, std, len(data.classes.ids), 0, None)[0])
 
     return Contestant(step, untimed=1 + workers * PREFETCH, ahead=workers * PREFETCH)

@@ -43,7 +43,7 @@ def image_stages(
     for recipe, augmentations in pipelines.OURS.items():
         transform = pipelines.torchvisions(recipe, data.pipeline.image_size, data.info.mean, data.info.std)
         beside = {
-            OURS: pipelines.packed(data, augmentations, BATCH, device),
+            OURS: pipelines.packed(data, augmentations, BATCH, device, mix=pipelines.MIXES.get(recipe)),
             TORCHVISION: pipelines.image_files(files.folder, transform, BATCH, workers, device)[0],
         }
         if recipe == "crop + flip":
@@ -72,8 +72,9 @@ def packing(files: ImageFiles, count: int = 10_000) -> float:
 def training_steps(
     data: ImageDataModule, fit_options: list[str], device: torch.device, workers: int, options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
-    """`fit` beside a bare loop; on a CPU also beside the ancestor's training at 224×224."""
+    """`fit` beside a bare loop; and the ancestor's training at 224×224, after it."""
     train, found = data.sets["train"], {}
+    torch.cuda.empty_cache()  # for the trainings, which are processes of their own
     if device.type == "cuda":
         recipes = [(f"resnet{depth}_aug", size) for depth in (18, 34, 50) for size in (256, 1024)]
         others = []
@@ -85,7 +86,8 @@ def training_steps(
         # On a GPU half a second or more, to sample its use in; on a CPU a step is long, and so is what else it does.
         turn = max(10, 12_800 // batch_size) if device.type == "cuda" else 2
         try:
-            result = steps.fit_beside_bare_loop(of_recipe, min(options.steps, len(train) // batch_size), turn)
+            count = min(max(options.steps, 7 * turn), len(train) // batch_size)
+            result = steps.fit_beside_bare_loop(of_recipe, count, turn)
         except RuntimeError as error:  # such as a GPU with too little memory for this one
             found[f"{recipe}, batch {batch_size}"] = {"failed": str(error).strip().splitlines()[-1]}
             continue
@@ -93,10 +95,9 @@ def training_steps(
         found[f"{recipe}, batch {batch_size}"] = result | {
             "share_of_peak": result["flops_per_image"] * result["images_per_s"] / peak
         }
-    if device.type != "cuda":
-        ancestor = steps.ancestors_training(train.files.folder, workers, device, len(data.classes.ids))
-        rates = race({ANCESTOR: ancestor}, 2, options.seconds)[ANCESTOR]
-        found[ANCESTOR] = {"images_per_s": statistics.median(rates)}
+    ancestor = steps.ancestors_training(train.files.folder, workers, device, len(data.classes.ids))
+    for name, rates in race({ANCESTOR: ancestor}, 2, options.seconds).items():
+        found[name] = {"images_per_s": statistics.median(rates)}
     return found
 
 

@@ -128,9 +128,9 @@ def fit_beside_bare_loop(options: list[str], steps: int, turn: int) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "steps.json"
         with gpu_use() as samples:
-            _fit(folder, [*options, "--trainer.max_epochs=1", f"--trainer.limit_train_batches={steps}",
-                          "--trainer.limit_val_batches=2", f"--trainer.callbacks+={BareLoop.__module__}.BareLoop",
-                          f"--trainer.callbacks.out={out}", f"--trainer.callbacks.turn={turn}"])  # fmt: skip
+            _fit(folder, [*options, "--trainer.devices=1", "--trainer.max_epochs=1", "--trainer.limit_val_batches=2",
+                          f"--trainer.callbacks+={BareLoop.__module__}.BareLoop", f"--trainer.callbacks.out={out}",
+                          f"--trainer.callbacks.turn={turn}", f"--trainer.limit_train_batches={steps}"])  # fmt: skip
         found = json.loads(out.read_text())
     # A sample tells of the tenths of a second before it.
     of_fit = [percent for at, percent in samples if any(start + 0.2 < at < end for start, end in found["turns"])]

@@ -1,6 +1,7 @@
 """Several ways to do the same, timed in turns, so that what else the machine does touches all of them alike."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,22 +24,33 @@ class Contestant:
 
 
 def race(contestants: Mapping[str, Contestant], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Images/s of each contestant in each of the rounds; a turn takes `seconds`, or as long as one piece does."""
+    """Images/s of each contestant in each of the rounds; a turn takes `seconds`, or as long as one piece does.
+
+    One that raises an error, such as a compiler that is not whole, leaves the race, and its error is printed.
+    """
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
-        for name, contestant in contestants.items():
-            for _ in range(contestant.untimed):
-                contestant.step()
-            synchronize()
-            images, pieces, start = 0, 0, time.perf_counter()
-            while time.perf_counter() - start < seconds:
-                images += contestant.step()
-                pieces += 1
-            synchronize()
-            taken = time.perf_counter() - start
-            rates[name].append(images / taken)
-            time.sleep(contestant.ahead * taken / max(pieces, 1))
+        for name in list(rates):
+            try:
+                rates[name].append(_turn(contestants[name], seconds))
+            except Exception as error:
+                print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
+                del rates[name]
     return rates
+
+
+def _turn(contestant: Contestant, seconds: float) -> float:
+    for _ in range(contestant.untimed):
+        contestant.step()
+    synchronize()
+    images, pieces, start = 0, 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        images += contestant.step()
+        pieces += 1
+    synchronize()
+    taken = time.perf_counter() - start
+    time.sleep(contestant.ahead * taken / max(pieces, 1))
+    return images / taken
 
 
 def ratio(rates: Mapping[str, list[float]], of: str, to: str) -> float:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -90,6 +91,11 @@ class BatchPipeline:
         if self.resize:
             images = F.center_crop(images, [self.image_size, self.image_size])
         return augment(images, [], mean, std), batch.targets
+
+    def other_sizes_until(self) -> float:
+        """Share of the epochs before which training images have another size than those of evaluation; 0 if none."""
+        steps = sorted((share, side) for side, share in (self.progressive or {}).items())
+        return max((until for (_, side), (until, _) in pairwise(steps) if side != self.image_size), default=0.0)
 
     def train_size(self, epoch: int, epochs: int | None) -> int | None:
         """Side of an epoch's training images; None where they keep the one that augmentation leaves."""

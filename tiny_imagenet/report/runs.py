@@ -76,15 +76,21 @@ class Run:
         values = self.metrics[metric].to_numpy()
         return pd.Series(values, self._epochs, name=metric)[~np.isnan(values)]
 
-    def best(self, metric: str = "val/top1") -> float:
-        """The best epoch's value: of a loss the lowest, else the highest; NaN where there is none.
+    def best_epoch(self, metric: str = "val/top1") -> int | None:
+        """The number of epochs after which the metric was best, a loss lowest; None where it never was taken.
 
-        With holdout 0 it is the last epoch's: validation may use the test images then, by which none is to be chosen.
+        With holdout 0 it is the last: validation may use the test images then, by which none is to be chosen.
         """
         values = self.values(metric)
-        if self.settings.get("data.holdout") == 0 and len(values):
-            return values.iloc[-1]
-        return values.min() if metric.endswith("loss") else values.max()
+        if not len(values):
+            return None
+        if self.settings.get("data.holdout") == 0:
+            return values.index[-1]
+        return values.idxmin() if metric.endswith("loss") else values.idxmax()
+
+    def best(self, metric: str = "val/top1") -> float:
+        """The best epoch's value, see `best_epoch`; NaN where there is none."""
+        return self.values(metric).get(self.best_epoch(metric), float("nan"))
 
 
 class Found(NamedTuple):

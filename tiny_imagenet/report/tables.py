@@ -28,13 +28,13 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
 def results_table(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run: epochs, best and last accuracies in percent, minutes, and how fast and large it was.
 
-    `val top-1` and `val loss` are those of their best epochs, `val top-5` that of the epoch with the best top-1.
+    `val top-1` and `val loss` are those of their best epochs, `val top-5` that of the epoch with the best top-1; with
+    holdout 0 all are the last epoch's.
     Seconds an epoch and images/s are medians over the epochs but the first, which warms up.
     """
     rows = []
     for run in runs:
         top1, top5 = run.values("val/top1"), run.values("val/top5")
-        best_epoch = top1.idxmax() if len(top1) else None
         rows.append(
             {
                 "run": run.label,
@@ -43,7 +43,8 @@ def results_table(runs: Sequence[Run]) -> pd.DataFrame:
                 "train top-1 last (%)": 100 * _last(run.values("train/top1")),
                 "val top-1 (%)": 100 * run.best("val/top1"),
                 "val top-1 last (%)": 100 * _last(top1),
-                "val top-5 (%)": 100 * top5.get(best_epoch, float("nan")),
+                "val top-1 median of last ten (%)": 100 * top1.iloc[-10:].median(),
+                "val top-5 (%)": 100 * top5.get(run.best_epoch(), float("nan")),
                 "val loss": run.best("val/loss"),
                 "test top-1 (%)": 100 * run.test.get("top1", float("nan")),
                 "test top-5 (%)": 100 * run.test.get("top5", float("nan")),

@@ -159,10 +159,10 @@ class ImageDataModule(pl.LightningDataModule):
                 f"{len(images):,} images cannot be dealt out one by one to {world_size} devices: some would have none "
                 "for a step. Choose --data.batch_size 2 or more, or another number of devices."
             )
-        if share := max((self.pipeline.progressive or {0: 0}).values()):
+        if from_share := self.pipeline.other_sizes_until():
             log.info(
-                f"progressive: for the first {share:.0%} of the epochs, training images have another size than those "
-                "of validation, whose accuracy says little until then."
+                f"progressive: for the first {from_share:.0%} of the epochs, training images have another size than "
+                "those of validation, whose accuracy says little until then."
             )
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()
