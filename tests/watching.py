@@ -24,7 +24,7 @@ class NoteWaits(Callback):
     """
 
     def __init__(self, out: str, device: str = "cpu") -> None:
-        self.out, self.device, self.waits = Path(out), device, [0]
+        self.out, self.device, self.waits, self.mode = Path(out), device, [0], None
 
     def on_train_start(self, *args) -> None:
         callback = self
@@ -42,8 +42,10 @@ class NoteWaits(Callback):
         self.waits.append(0)
 
     def on_train_end(self, *args) -> None:
-        self.mode.__exit__(None, None, None)
-        self.out.write_text(json.dumps(self.waits))
+        if self.mode:
+            self.mode.__exit__(None, None, None)
+            self.mode = None
+            self.out.write_text(json.dumps(self.waits))
 
     def on_exception(self, *args) -> None:
         self.on_train_end()
