@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from PIL import Image
@@ -90,6 +91,16 @@ def test_a_progress_bar_waits_when_it_is_drawn(waits_of_steps, monkeypatch):
     assert len(found) == 29
     drawn = {number + 1 for number in (10, 20)}  # at their end, and so noted with the steps that follow
     assert {number for number, count in enumerate(found, start=1) if count} == {1} | drawn
+
+
+def test_batches_are_pinned_only_for_a_gpu(archive, data_root):
+    data = TinyImageNetDataModule(str(data_root), str(archive), None, batch_size=16)
+    with pretended_gpu():
+        for accelerator in ("cpu", "gpu"):
+            data.trainer = pl.Trainer(accelerator=accelerator, devices=1, logger=False)
+            data.setup("fit")
+            for loader in (data.train_dataloader(), data.val_dataloader()):
+                assert loader.pin_memory == (accelerator == "gpu")
 
 
 @pytest.mark.slow

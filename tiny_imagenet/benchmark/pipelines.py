@@ -81,9 +81,8 @@ def packed(
 ) -> Contestant:  # fmt: skip
     """Packed images, in batches, to normalised ones on the device; a GPU's batches come from pinned memory."""
     images = data.sets["train"]
-    loader = batch_loader(images, TrainBatches(len(images), batch_size, 0, lambda: (0, 0)), workers)
-    loader.pin_memory &= pinned
-    batches = _endless(loader)
+    sampler = TrainBatches(len(images), batch_size, 0, lambda: (0, 0))
+    batches = _endless(batch_loader(images, sampler, workers, pinned and device.type == "cuda"))
     pipeline = BatchPipeline(size or data.pipeline.image_size, None, augmentations, mix)
     mean, std = (torch.tensor(figure, device=device) for figure in (data.info.mean, data.info.std))
 
@@ -118,7 +117,7 @@ def on_the_device(
 def reading(data: ImageDataModule, batch_size: int) -> Contestant:
     """Packed images, in batches, and nothing else."""
     images = data.sets["train"]
-    batches = _endless(batch_loader(images, TrainBatches(len(images), batch_size, 0, lambda: (0, 0)), 0))
+    batches = _endless(batch_loader(images, TrainBatches(len(images), batch_size, 0, lambda: (0, 0))))
     return Contestant(lambda: len(next(batches).images))
 
 

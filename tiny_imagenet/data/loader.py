@@ -7,7 +7,6 @@ from collections.abc import Sized
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -40,14 +39,14 @@ class _Batches(Dataset):
         return Batch(*self.images[request.rows], request.seed)
 
 
-def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int) -> DataLoader:
-    """A DataLoader of whole batches: each is one indexed read, without collation."""
+def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int = 0, pin_memory: bool = False) -> DataLoader:
+    """A DataLoader of whole batches: each is one indexed read, without collation; pinned for a GPU to copy."""
     return DataLoader(
         _Batches(images),
         sampler=sampler,
         batch_size=None,
         num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
         worker_init_fn=_leave_signals_to_the_training,
     )

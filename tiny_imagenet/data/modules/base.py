@@ -167,7 +167,7 @@ class ImageDataModule(pl.LightningDataModule):
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()
         sampler = TrainBatches(len(images), self.batch_size, seed, self._position, rank, world_size)
-        return batch_loader(images, sampler, self.num_workers)
+        return batch_loader(images, sampler, self.num_workers, self._on_gpu)
 
     def val_dataloader(self) -> DataLoader:
         return self._evaluation_loader("val")
@@ -239,7 +239,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _evaluation_loader(self, name: str) -> DataLoader:
         images, (rank, world_size) = self.sets[name], self._ranks
-        return batch_loader(images, EvalBatches(len(images), self.batch_size, rank, world_size), self.num_workers)
+        sampler = EvalBatches(len(images), self.batch_size, rank, world_size)
+        return batch_loader(images, sampler, self.num_workers, self._on_gpu)
 
     def _position(self) -> tuple[int, int]:
         """The epoch and the batch in it that training goes on with, from the progress that a checkpoint restores."""
@@ -251,6 +252,10 @@ class ImageDataModule(pl.LightningDataModule):
     def _ranks(self) -> tuple[int, int]:
         """This process's rank and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     @property
     def _stage(self) -> str:
