@@ -54,6 +54,8 @@ if options["model.score"] == "bad":
 if options["model.score"] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 (run / "config.yaml").write_text(json.dumps({"model": {"score": options["model.score"]}}))
+(run / "protocol.json").write_text(json.dumps({"validates_on_test": options.get("data.holdout") == "0"}))
+(run / "checkpoints" / "best.ckpt").touch()
 rows = json.loads(checkpoint.read_text()) if resumed else []
 for epoch in range(len(rows), 3):
     while epoch == 1 and (Path("hold").exists() or options.get("stall")):

@@ -47,6 +47,8 @@ def test_fit_test_predict(run, trained, tmp_path):
     assert list(rows[0])[:8] == ["epoch", "step", "train/loss", "train/top1", "val/loss", "val/top1", "val/top5", "lr"]
     assert {"seconds", "images_per_s", "memory"} <= set(rows[0])
     assert all(value for row in rows for value in row.values())
+    protocol = json.loads((trained / "protocol.json").read_text())
+    assert protocol == {"train_images": 128 - 13, "val_images": 13, "validates_on_test": False}
 
     best = trained / "checkpoints" / "best.ckpt"
     status, output = run("test", f"--ckpt_path={best}")
@@ -77,6 +79,13 @@ def test_fit_test_predict(run, trained, tmp_path):
     assert status == 0, output
     epoch = torch.load(best, weights_only=True)["epoch"]
     assert f"{float(rows[epoch]['val/top1']):.6f}"[:7] in output, "the same figure as in the epoch that it is of"
+
+
+def test_where_the_test_images_would_choose_the_best_epoch_the_last_is_to_be_tested(run, small, tmp_path):
+    status, output = run("fit", "--config=resnet18_aug.yaml", *small, "--data.holdout=0", "--trainer.max_epochs=1")
+    assert status == 0 and "test --ckpt_path runs/resnet18_aug/version_0/checkpoints/last.ckpt" in output
+    protocol = json.loads((tmp_path / "runs/resnet18_aug/version_0/protocol.json").read_text())
+    assert protocol == {"train_images": 128, "val_images": 48, "validates_on_test": True}
 
 
 def test_tensorboard_gets_scalars_and_pictures(run, trained):

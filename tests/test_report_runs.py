@@ -8,6 +8,7 @@ from runs_fixture import LOOKAHEAD, SGD, only, with_optimizer, write_run
 
 from tiny_imagenet import report
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.protocol import write_protocol
 from tiny_imagenet.report.settings import differing, settings
 from tiny_imagenet.report.tables import results_table
 
@@ -28,10 +29,14 @@ def test_runs_are_found_at_any_depth_in_natural_order(tmp_path):
 def test_one_run_or_one_checkpoint_will_do(tmp_path, place):
     run = write_run(tmp_path / "runs/name/version_3")
     (run / "checkpoints").mkdir()
-    (run / "checkpoints/best.ckpt").touch()
+    for name in ("best.ckpt", "last.ckpt"):
+        (run / "checkpoints" / name).touch()
     found = only(report.find_runs(tmp_path / place).runs)
     assert (found.name, found.version) == ("name", 3)
     assert found.checkpoint == run / "checkpoints/best.ckpt"
+    write_protocol(run, 100, 10, validates_on_test=True)
+    found = only(report.find_runs(tmp_path / place).runs)
+    assert found.checkpoint == run / "checkpoints/last.ckpt" and found.validates_on_test
 
 
 @pytest.mark.parametrize(
@@ -67,8 +72,7 @@ def test_the_best_epoch_counts_but_where_it_would_be_chosen_by_the_test_images(t
     falling = replace(run, metrics=run.metrics.assign(**{"val/top1": [0.5, 0.6, 0.7, 0.6, 0.4]}))
     falling.metrics["val/top5"] = [0.8, 0.81, 0.82, 0.9, 0.83]
     assert falling.best() == 0.7 and falling.best_epoch() == 3
-    data = {"class_path": "Data", "init_args": {"holdout": 0}}
-    by_last = replace(falling, config={**run.config, "data": data})
+    by_last = replace(falling, validates_on_test=True)
     assert by_last.best() == 0.4
     rows = results_table([falling, by_last])
     assert rows["val top-5 (%)"].tolist() == pytest.approx([82, 83]), "of the same epoch as top-1"

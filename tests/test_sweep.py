@@ -102,7 +102,7 @@ def test_pruned_trial_is_stopped(folder):
 
 def test_each_trial_is_tested_where_the_sweep_says_so(folder):
     assert sweep(write_sweep(search={"model.score": [0.3, "bad", 0.6]}, test=True)) == 0
-    tested = [f"runs/sizes/trial_00{number}/version_0/checkpoints/last.ckpt" for number in (0, 2)]
+    tested = [f"runs/sizes/trial_00{number}/version_0/checkpoints/best.ckpt" for number in (0, 2)]
     assert Path("tests.txt").read_text().splitlines() == tested, "once each, and not what failed to train"
     assert (Path(tested[0]).parent.parent / "test_metrics.json").exists()
 
@@ -115,6 +115,12 @@ def test_each_trial_is_tested_where_the_sweep_says_so(folder):
     assert "No trial succeeded" in sweep(write_sweep(search={"model.score": [0.3]}, test=True), "--name=other")
     (row,) = trials("other")
     assert (row["state"], row["reason"]) == ("FAIL", "nothing to test")
+
+
+def test_the_last_epoch_counts_where_the_best_would_be_chosen_by_the_test_images(folder):
+    assert sweep(write_sweep(search={"model.score": [0.5]}, options={"data.holdout": 0}, test=True)) == 0
+    assert float(trials()[0]["value"]) == pytest.approx(0.9 * 0.5)
+    assert Path("tests.txt").read_text().splitlines() == ["runs/sizes/trial_000/version_0/checkpoints/last.ckpt"]
 
 
 def test_minimize(folder):

@@ -36,6 +36,7 @@ from tiny_imagenet.faults import told
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import SHRINKING
 from tiny_imagenet.notes import show_log
+from tiny_imagenet.protocol import checkpoint_to_test, write_protocol
 from tiny_imagenet.resume import Interrupted, RunCheckpoint
 from tiny_imagenet.run_folder import RunLock, claim
 from tiny_imagenet.suitable import require_suitable
@@ -99,10 +100,7 @@ def _run(target: Plan) -> None:
     finally:
         lock.release()
     if target.command == "fit":
-        checkpoints = target.run / "checkpoints"
-        # An epoch that was chosen by the test images is not to be judged by them.
-        best = (checkpoints / "best.ckpt").exists() and not cli.datamodule.validates_on_test
-        tested = checkpoints / ("best.ckpt" if best else "last.ckpt")
+        tested = checkpoint_to_test(target.run)
         _say(f"This run lies in {target.run}. Next:\n  {_command('test', ['--ckpt_path', str(tested)])}\n"
              f"  tensorboard --logdir {target.run.parent.parent}")  # fmt: skip
     skipped = next(c.skipped for c in cli.trainer.callbacks if isinstance(c, Predictions))
@@ -205,7 +203,7 @@ class Cli(LightningCLI):
 
 
 class RunConfig(SaveConfigCallback):
-    """Writes `config.yaml` of a training into its folder."""
+    """Writes `config.yaml` and `protocol.json` of a training into its folder."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Nothing yet: a checkpoint that is then refused must not change the config of the run that it is of."""
@@ -213,7 +211,9 @@ class RunConfig(SaveConfigCallback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             text = yaml.safe_dump(_sections(self.parser, self.config), sort_keys=False)
-            replace_text(Path(trainer.default_root_dir) / "config.yaml", text)
+            run, data = Path(trainer.default_root_dir), trainer.datamodule
+            replace_text(run / "config.yaml", text)
+            write_protocol(run, len(data.sets["train"]), len(data.sets["val"]), data.validates_on_test)
 
 
 def _restrict_configs() -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.protocol import checkpoint_to_test, validates_on_test
 from tiny_imagenet.report.artefacts import read_config, read_metrics, read_table, read_test
 from tiny_imagenet.report.settings import differing, settings
 
@@ -30,6 +31,7 @@ class Run:
     `name` and `version` are those of its folder, `label` is what figures call it and `colour` what they draw it in.
     `metrics` has a row for each finished epoch, `test` what test_metrics.json says (empty before the test).
     `per_class`, `confusion` and `conditions` (condition numbers) are the tables that the run left, or empty ones.
+    `validates_on_test` says that its validation images are the test images.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Run:
     per_class: pd.DataFrame
     confusion: pd.DataFrame
     conditions: pd.DataFrame
+    validates_on_test: bool = False
     label: str = ""
     colour: str = "black"
 
@@ -65,9 +68,8 @@ class Run:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint to test: the best one, else the last, else None."""
-        paths = (self.folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
-        return next((path for path in paths if path.is_file()), None)
+        """The checkpoint to test; None where there is none."""
+        return checkpoint_to_test(self.folder)
 
     def values(self, metric: str) -> pd.Series:
         """A column of metrics.csv by the number of finished epochs, without those that have no value of it."""
@@ -79,12 +81,12 @@ class Run:
     def best_epoch(self, metric: str = "val/top1") -> int | None:
         """The number of epochs after which the metric was best, a loss lowest; None where it never was taken.
 
-        With holdout 0 it is the last: validation may use the test images then, by which none is to be chosen.
+        It is the last where the validation images are the test images, by which none is to be chosen.
         """
         values = self.values(metric)
         if not len(values):
             return None
-        if self.settings.get("data.holdout") == 0:
+        if self.validates_on_test:
             return values.index[-1]
         return values.idxmin() if metric.endswith("loss") else values.idxmax()
 
@@ -160,6 +162,7 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
         per_class=table("per_class.csv", CLASS_COLUMNS),
         confusion=table("confusion.csv", CONFUSION_COLUMNS),
         conditions=table("condition_numbers.csv", CONDITION_COLUMNS),
+        validates_on_test=validates_on_test(folder),
     )
 
 

@@ -28,8 +28,8 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
 def results_table(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run: epochs, best and last accuracies in percent, minutes, and how fast and large it was.
 
-    `val top-1` and `val loss` are those of their best epochs, `val top-5` that of the epoch with the best top-1; with
-    holdout 0 all are the last epoch's.
+    `val top-1` and `val loss` are those of their best epochs, `val top-5` that of the epoch with the best top-1;
+    all are the last epoch's where the validation images are the test images.
     Seconds an epoch and images/s are medians over the epochs but the first, which warms up.
     """
     rows = []

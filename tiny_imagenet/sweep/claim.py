@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.trial import FrozenTrial
+
+from tiny_imagenet.protocol import checkpoint_to_test
 
 
 @dataclass
@@ -36,12 +37,7 @@ class Claim:
 
     def testing(self) -> list[str]:
         """The arguments that test what this trial has trained."""
-        config = yaml.safe_load((self.run / "config.yaml").read_text(encoding="utf-8"))
-        checkpoint = self.run / "checkpoints" / "best.ckpt"
-        # An epoch that was chosen by the test images is not to be judged by them.
-        if config.get("data", {}).get("init_args", {}).get("holdout") == 0 or not checkpoint.exists():
-            checkpoint = checkpoint.with_name("last.ckpt")
-        return ["test", f"--ckpt_path={checkpoint}"]
+        return ["test", f"--ckpt_path={checkpoint_to_test(self.run)}"]
 
     def trial_now(self) -> FrozenTrial:
         return next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self.number)
