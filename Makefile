@@ -37,7 +37,7 @@ gpu: $(STAMP)  ## Where there is a GPU: its tests, the benchmark, a short record
 	-$(RUN) -m pytest -m gpu
 	-[ -e benchmark/benchmark.md ] || $(RUN) -m tiny_imagenet.benchmark --out benchmark
 	$(RUN) training.py fit --config records/tiny_resnet18_fast.yaml --ckpt_path last
-	$(RUN) -m tiny_imagenet.sweep resnets.yaml --trainer.devices 1 $(if $(EPOCHS),--trainer.max_epochs $(EPOCHS))
+	$(RUN) -m tiny_imagenet.sweep resnets.yaml $(if $(EPOCHS),--trainer.max_epochs $(EPOCHS))
 	$(RUN) -m tiny_imagenet.report runs --out report
 	for recipe in cifar10_5m tiny_resnet50 tiny_resnet18_long; do \
 		$(RUN) training.py fit --config records/$$recipe.yaml --ckpt_path last || exit; done

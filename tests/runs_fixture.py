@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tiny_imagenet.analysis import confusion_cells, confusion_counts, per_class
+from tiny_imagenet.analysis import CONFUSION_COLUMNS, PER_CLASS_COLUMNS, confusion_cells, confusion_counts, per_class
 from tiny_imagenet.files import replace_csv
 from tiny_imagenet.history import History
 
@@ -79,10 +79,9 @@ def write_test(
     """test_metrics.json, per_class.csv, confusion.csv and examples.png for labels [N] and ranked answers [N, K]."""
     metrics = {"top1": top1, "top5": top1 + 0.2, "loss": 1.5, "images": len(targets)}
     (folder / "test_metrics.json").write_text(json.dumps(metrics))
-    columns = ["class_id", "name", "images", "correct", "top1", "top5", "precision"]
-    replace_csv(folder / "per_class.csv", columns, per_class(targets, answers, ids, names))
+    replace_csv(folder / "per_class.csv", PER_CLASS_COLUMNS, per_class(targets, answers, ids, names))
     cells = confusion_cells(confusion_counts(targets, answers[:, 0], len(ids)), ids, names)
-    replace_csv(folder / "confusion.csv", ["target_id", "target", "predicted_id", "predicted", "count"], cells)
+    replace_csv(folder / "confusion.csv", CONFUSION_COLUMNS, cells)
     pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((600, 900), Image.Resampling.NEAREST).save(folder / "examples.png")
 

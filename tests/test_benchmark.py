@@ -179,7 +179,7 @@ def test_the_command_measures_every_stage_and_tabulates_it(tmp_path, monkeypatch
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.*?) \|$", (tmp_path / "benchmark" / "benchmark.md").read_text(), re.M)
     table = {what: (measured, against) for what, measured, against in rows}
     assert (tmp_path / "benchmark" / "benchmark.md").read_text() in capsys.readouterr().out
-    for what in ("decode and pack", "read a batch", f"crop + flip: {stages.ANCESTOR}", "start: first batch",
+    for what in ("decode and pack", "read a batch", f"crop + flip: {stages.ANCESTOR}", "start, until first batch",
                  "training: resnet18_aug, batch 128", "training: resnet18_baseline, batch 128"):  # fmt: skip
         assert re.match(r"[\d,.]*[1-9]", table[what][0]), f"{what}: {table[what]}"
     assert re.match(r"[01]\.\d+ of a bare loop", table["training: resnet18_aug, batch 128"][1])

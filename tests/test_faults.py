@@ -33,7 +33,6 @@ CLI_FAULTS = {
     "large batch": (["fit", "--data.batch_size=1000"], 1, "batch_size 1000 is larger than the 115 training images"),
     "too many classes": (["fit", "--data.classes=9"], 1, "classes 9: choose between 2 and the 4 classes"),
     "large holdout": (["fit", "--data.holdout=128"], 1, "holdout 128 would hold out 128 of 128"),
-    "missing images": (["predict", "--data.images=nowhere"], 1, "needs a checkpoint"),
     "wrong precision": (["fit", "--trainer.precision=17"], 2, "trainer.precision must be one of 64, 32, 16, "),
     "unknown strategy": (["fit", "--trainer.strategy=nonsense"], 1, "trainer: You selected an invalid strategy name"),
     "unknown accelerator": (["fit", "--trainer.accelerator=nonsense"], 1, "You selected an invalid accelerator name"),

@@ -174,6 +174,8 @@ def test_predict_takes_files_of_any_name_and_stops_where_it_is_told(run, trained
     status, output = run(*predict, "--data.batch_size=1", "--trainer.limit_predict_batches=2")
     assert status == 0 and "could not be read" not in output
     assert len((trained / "predictions.csv").read_bytes().splitlines()) == 3
+    status, output = run(*predict, "--data.images=nowhere")
+    assert status == 1 and "images: there is no file or folder nowhere." in output
 
 
 def test_a_checkpoint_that_names_a_class_to_make_runs_no_code(trained, tmp_path, monkeypatch):

@@ -12,13 +12,12 @@ PACKAGE = Path(__file__).parent.parent / "tiny_imagenet"
 # Each part may import only parts of a lower level; parts of one level know nothing of each other.
 LEVELS = [
     {"errors", "files"},
-    {"allowed", "checkpoints", "protocol"},
+    {"allowed", "checkpoints", "protocol", "analysis"},
     {
         "data",
         "models",
         "optim",
         "spectral",
-        "analysis",
         "finite",
         "history",
         "hardware",

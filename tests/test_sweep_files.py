@@ -72,6 +72,8 @@ def test_shipped_sweep_is_understood_by_the_command_line(path, tmp_path, monkeyp
         if path.stem == "optimizers":
             assert ("lookahead_k" in optimizer.defaults) == ("lookahead" in point["model.optimizer"])
             assert ("betas" in optimizer.defaults) == ("adam" in point["model.optimizer"])
+            rate, decay = (optimizer.defaults[name] for name in ("lr", "weight_decay"))
+            assert (rate, decay) == (0.001 if "adam" in point["model.optimizer"] else 0.1, 5e-4)
 
 
 def test_ten_model_sweep_has_every_depth_both_ways():

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tiny_imagenet.errors import UserError
 
-# Each with all that is in it.
+# Prefixes: everything inside of them is allowed.
 MODULES = (
     "torch.optim",
     "torchvision.transforms.v2",

@@ -6,6 +6,10 @@ import numpy as np
 
 Row = dict[str, str | int | float]
 
+# Of per_class.csv and confusion.csv.
+PER_CLASS_COLUMNS = ("class_id", "name", "images", "correct", "top1", "top5", "precision")
+CONFUSION_COLUMNS = ("target_id", "target", "predicted_id", "predicted", "count")
+
 
 def confusion_counts(targets: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """How often each class (row) was taken for each (column): int64 [classes, classes], from labels [N] and [N]."""
@@ -38,6 +42,12 @@ def per_class(targets: np.ndarray, answers: np.ndarray, ids: Sequence[str], name
             "top5": _share(among_five[label], images[label]),
             "precision": _share(correct, counts[:, label].sum()),
         }
+
+
+def ranked(classes: Sequence[Row]) -> list[int]:
+    """Places of the rows of `per_class` that have images, from the best top-1 to the worst, of equal ones by top-5."""
+    tested = [place for place, row in enumerate(classes) if row["images"]]
+    return sorted(tested, key=lambda place: (classes[place]["top1"], classes[place]["top5"]), reverse=True)
 
 
 def confusion_cells(counts: np.ndarray, ids: Sequence[str], names: Sequence[str]) -> Iterator[Row]:

@@ -33,7 +33,7 @@ def compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
     if refused:
         raise UserError(
             f"{run} cannot go on with a changed {'; '.join(refused)}. Start a new run without --ckpt_path, from its "
-            "weights if you like (--model.weights)."
+            "weights if you like (--model.weights); --name keeps runs of different configs apart."
         )
     if told:
         log.warning(f"Going on in {run} with a changed config:\n  " + "\n  ".join(told))

@@ -131,7 +131,7 @@ class ImageClassifier(pl.LightningModule):
         self._step(batch, self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Returns scores [B, C], no two of an image equal, for the callbacks that look closer."""
+        """Returns scores [B, C] that rank the classes without ties, for `TestResults`."""
         return self._step(batch, self.test_metrics)[1]
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ from tiny_imagenet.notes import show_log
 from tiny_imagenet.protocol import checkpoint_to_test, write_protocol
 from tiny_imagenet.resume import Interrupted, RunCheckpoint
 from tiny_imagenet.run_folder import RunLock, claim
-from tiny_imagenet.suitable import require_suitable
+from tiny_imagenet.suitable import require_callbacks, require_options
 
 log = logging.getLogger(__name__)
 
@@ -155,13 +155,7 @@ class Cli(LightningCLI):
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
         origin = target.checkpoint and target.checkpoint.parent.parent
-        for option, instead in (("use_distributed_sampler", "They divide the images between devices themselves."),
-                                ("overfit_batches", "For fewer images set trainer.limit_train_batches.")):  # fmt: skip
-            if config.trainer[option]:
-                raise UserError(f"trainer.{option} would replace the samplers of this project; leave it off. {instead}")
-        for option in ("accumulate_grad_batches", "check_val_every_n_epoch"):
-            if config.trainer[option] is not None and config.trainer[option] < 1:
-                raise UserError(f"trainer.{option} must be at least 1, not {config.trainer[option]}.")
+        require_options(config.trainer)
         before = run_config(origin) if target.command == "fit" and origin else None
         if before == {}:
             lost = f"{origin / 'config.yaml'} is gone, so nothing tells whether the config is still the same."
@@ -199,7 +193,7 @@ class Cli(LightningCLI):
         if self.target.checkpoint:
             self.model.starting_weights = None  # the checkpoint's replace them
         if self.target.command == "fit":
-            require_suitable(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
+            require_callbacks(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
 
 
 class RunConfig(SaveConfigCallback):

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 CONFIGS = Path(__file__).parent.parent / "configs"
 RUNS = Path("runs")  # under the working directory
 CONFIG_OPTIONS = ("--config", "-c")
-EVALUATION_HARDWARE = ("accelerator=auto", "devices=auto", "strategy=auto", "num_nodes=1")
+EVALUATION_HARDWARE = ("accelerator=auto", "devices=1", "strategy=auto", "num_nodes=1")
 COMMANDS = ("fit", "validate", "test", "predict")
 
 

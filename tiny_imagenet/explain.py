@@ -1,4 +1,4 @@
-"""jsonargparse's errors, which list every type that a value is not of, in one line that says what to write instead."""
+"""jsonargparse's errors, which list every type that was expected, as one line that says what to write instead."""
 
 import difflib
 import re

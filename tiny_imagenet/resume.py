@@ -85,8 +85,8 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._seen_step, self._saved_at = trainer.global_step, time.monotonic()
-        # Lightning would train an epoch more each time that a training is resumed which had stopped early, and would
-        # never take another patience.
+        # Resuming a training that had stopped early, Lightning would train one more epoch each time and ignore a new
+        # patience.
         changed = {callback: patience for callback, patience in self._patience.items() if callback.patience != patience}
         for callback, patience in changed.items():
             callback.patience = patience

@@ -1,4 +1,4 @@
-"""What a training refuses before it begins: metrics that nobody logs, and callbacks that cannot be resumed."""
+"""What is refused before anything begins: the Trainer's options and callbacks that this project cannot do with."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,20 @@ NOT_RESUMABLE = {
 }
 
 
-def require_suitable(used: Sequence[Callback], schedule: Mapping[str, Any]) -> None:
+def require_options(trainer: Mapping[str, Any]) -> None:
+    """Raise UserError where an option of the Trainer's would replace the samplers, or is a count below 1."""
+    for option, instead in (
+        ("use_distributed_sampler", "They divide the images between devices themselves."),
+        ("overfit_batches", "For fewer images set trainer.limit_train_batches."),
+    ):
+        if trainer[option]:
+            raise UserError(f"trainer.{option} would replace the samplers of this project; leave it off. {instead}")
+    for option in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+        if trainer[option] is not None and trainer[option] < 1:
+            raise UserError(f"trainer.{option} must be at least 1, not {trainer[option]}.")
+
+
+def require_callbacks(used: Sequence[Callback], schedule: Mapping[str, Any]) -> None:
     """Refuse what would make a resumed training another than an uninterrupted one, or watches what nobody logs.
 
     Args:

@@ -80,15 +80,15 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
     rows = [(f"{name}", _rate(rates), "") for name, rates in results["images"]["parts"].items()]
     for recipe, rates in results["images"].items():
         for who in rates if recipe != "parts" else ():
-            times = f"{ratio(rates, stages.OURS, who):.1f} times as fast is this project" if who != stages.OURS else ""
+            times = f"this project is {ratio(rates, stages.OURS, who):.1f} times as fast" if who != stages.OURS else ""
             rows.append((f"{recipe}: {who}", _rate(rates[who]), times))
     training = results["training"]
-    fastest = next((each["images_per_s"] for each in training.values() if "failed" not in each), math.nan)
+    ours = next((each["images_per_s"] for each in training.values() if "failed" not in each), math.nan)
     for name, each in training.items():
         if "failed" in each:
             rows.append((f"training: {name}", "failed", each["failed"]))
             continue
-        against = f"{fastest / each['images_per_s']:.1f} times as fast is this project"
+        against = f"this project is {ours / each['images_per_s']:.1f} times as fast"
         if "ratio" in each:
             against = (
                 f"{each['ratio']:.3f} of a bare loop; {100 * each['share_of_peak']:.0f} % of a matrix product's rate"
@@ -97,7 +97,7 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
                 against += f"; GPU busy {each['gpu_percent']:.0f} % of the time"
         rows.append((f"training: {name}", _rate([each["images_per_s"]]), against))
     waits, whole = (statistics.median(seconds) for seconds in results["saving"].values())
-    share = waits / (100_000 / fastest)
+    share = waits / (100_000 / ours)
     against = f"{whole:.2f} s to the disk; {100 * share:.2f} % of an epoch of 100,000 images"
     rows.append(("training waits for a checkpoint of ResNet-18", f"{waits:.3f} s", against))
     for choice, rates in results["choices"].items():
@@ -105,7 +105,7 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
         against = f"{times:.2f} times as fast" if choice != choices.DEFAULT else ""
         rows.append((f"a bare step, {choice}", _rate(rates), against))
     for what, seconds in results["start"].items():
-        rows.append((f"start: {what}", f"{statistics.median(seconds):.1f} s", ""))
+        rows.append((f"start, until {what}", f"{statistics.median(seconds):.1f} s", ""))
     for processes, memory in results["memory"].items():
         if memory is not None:
             images, of_one = memory["images"], results["memory"]["1"]["images"]

@@ -43,7 +43,7 @@ OURS: dict[str, list[Augmentation]] = {
         TrivialAugmentWide(), RandomErasing(p=0.1),
     ],
 }  # fmt: skip
-MIXES = {"records/tiny_resnet18_long": Mix(mixup=0.2, cutmix=1.0, probability=0.5)}  # which torchvision's are without
+MIXES = {"records/tiny_resnet18_long": Mix(mixup=0.2, cutmix=1.0, probability=0.5)}  # torchvision's are not mixed
 
 
 def torchvisions(recipe: str, size: int, mean: Sequence[float], std: Sequence[float]) -> v2.Compose:

@@ -102,7 +102,7 @@ def training_steps(
 
 
 def start_up(fit_options: list[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds from the command to the first step, by what they were spent on, and of the imports alone, in turns."""
+    """Seconds from the command until a training got where, and of the imports alone, in turns."""
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         found.setdefault("import lightning.pytorch.cli", []).append(steps.import_seconds())

@@ -11,16 +11,19 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from tiny_imagenet.analysis import confusion_cells, confusion_counts, per_class
+from tiny_imagenet.analysis import (
+    CONFUSION_COLUMNS,
+    PER_CLASS_COLUMNS,
+    confusion_cells,
+    confusion_counts,
+    per_class,
+)
 from tiny_imagenet.callbacks.gather import gathered_rows
 from tiny_imagenet.data.sampler import rows_of_batches
 from tiny_imagenet.files import replace_bytes, replace_csv, replace_text
 from tiny_imagenet.history import plain
 
 log = logging.getLogger(__name__)
-
-PER_CLASS_COLUMNS = ["class_id", "name", "images", "correct", "top1", "top5", "precision"]
-CONFUSION_COLUMNS = ["target_id", "target", "predicted_id", "predicted", "count"]
 
 
 class TestResults(Callback):
@@ -73,10 +76,11 @@ class TestResults(Callback):
 
         folder, ids, names = Path(trainer.default_root_dir), pl_module.info.class_ids, pl_module.info.class_names
         replace_text(folder / "test_metrics.json", json.dumps({**metrics, "images": len(targets)}, indent=2) + "\n")
-        replace_csv(folder / "per_class.csv", PER_CLASS_COLUMNS, per_class(targets, answers, ids, names))
+        classes = list(per_class(targets, answers, ids, names))
+        replace_csv(folder / "per_class.csv", PER_CLASS_COLUMNS, classes)
         counts = confusion_counts(targets, answers[:, 0], len(ids))
         replace_csv(folder / "confusion.csv", CONFUSION_COLUMNS, confusion_cells(counts, ids, names))
-        figure = examples_figure(trainer.datamodule.sets["test"], targets, answers[:, 0], names)
+        figure = examples_figure(trainer.datamodule.sets["test"], targets, answers[:, 0], classes)
         picture = io.BytesIO()
         figure.savefig(picture, dpi=75)
         replace_bytes(folder / "examples.png", picture.getvalue())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from tiny_imagenet.analysis import Row, ranked
 from tiny_imagenet.data.loader import IndexedImages
 
 
@@ -12,8 +13,8 @@ def examples_figure(
     images: IndexedImages,
     targets: np.ndarray,
     predictions: np.ndarray,
-    names: Sequence[str],
-    classes: int = 5,
+    classes: Sequence[Row],
+    most: int = 5,
     examples: int = 8,
 ) -> Figure:
     """Test images of the best and the worst classes, a class a row, each image under what it was taken for.
@@ -21,14 +22,13 @@ def examples_figure(
     Args:
         images: read by row numbers [n] as uint8 [n, 3, H, W] and labels.
         targets, predictions: labels [N], in the order of the rows.
-        classes: number of best and of worst classes.
+        classes: rows of `per_class`, in the order of the labels.
+        most: number of best and of worst classes.
         examples: images of each.
     """
-    images_of = np.bincount(targets, minlength=len(names))
-    share = np.bincount(targets[targets == predictions], minlength=len(names)) / np.maximum(images_of, 1)
-    ranked = [label for label in np.argsort(-share, kind="stable") if images_of[label]]
-    classes = min(classes, len(ranked) // 2)
-    chosen = ranked[:classes] + ranked[-classes:]
+    best_first = ranked(classes)
+    most = min(most, len(best_first) // 2)
+    chosen = best_first[:most] + best_first[-most:]
     figure = Figure(figsize=(1.5 * examples, 1.8 * len(chosen)))
     axes = figure.subplots(len(chosen), examples, squeeze=False)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.97, wspace=0.05, hspace=0.25)
@@ -37,13 +37,12 @@ def examples_figure(
         pixels = images[rows][0].permute(0, 2, 3, 1).numpy()
         for axis in row_of_axes:
             axis.set_axis_off()
-        row_of_axes[0].set_title(
-            f"{names[label][:40]}: {100 * share[label]:.0f} %", loc="left", fontsize=9, weight="bold"
-        )
+        title = f"{classes[label]['name'][:40]}: {100 * classes[label]['top1']:.0f} %"
+        row_of_axes[0].set_title(title, loc="left", fontsize=9, weight="bold")
         for axis, image, predicted in zip(row_of_axes, pixels, predictions[rows], strict=False):
             right = predicted == label
             axis.imshow(image)
-            axis.text(0, 1.0, "" if right else names[predicted][:16], fontsize=7, color="firebrick", va="top",
+            axis.text(0, 1.0, "" if right else classes[predicted]["name"][:16], fontsize=7, color="firebrick", va="top",
                       transform=axis.transAxes, backgroundcolor=(1, 1, 1, 0.7) if not right else "none")  # fmt: skip
     return figure
 

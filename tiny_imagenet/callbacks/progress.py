@@ -69,7 +69,7 @@ def _peak_memory(device: torch.device) -> float:
 class StepBar(TQDMProgressBar):
     """A bar on a terminal, with the loss of the step at which it was drawn.
 
-    To have Lightning show it would read it from the device, and so wait, at every step.
+    Logged with `prog_bar=True`, it would be read from the device, which then waits, at every step.
     """
 
     _loss: torch.Tensor | None = None

@@ -48,6 +48,15 @@ def decode_image(path: Path | str, size: int) -> np.ndarray:
         ) from None
 
 
+def shorter_side(path: Path | str) -> int:
+    """The shorter side of an image in pixels, without decoding it; 0 where that fails, as `decode_image` will tell."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return min(image.size)
+    except Exception:
+        return 0
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range; save it with 8 or 16 bits a channel")

@@ -20,8 +20,8 @@ from tiny_imagenet.data.scan import ImageFiles, is_image
 from tiny_imagenet.errors import UserError
 
 ANNOTATIONS = "val_annotations.txt"
-# File, class id and four box coordinates; a file name with a separator in it would lead out of the folder.
 CLASS_ID = re.compile(r"\w[\w.-]{0,59}")  # It names a folder, which may have 255 bytes.
+# File, class id and four box coordinates; a file name with a separator in it would lead out of the folder.
 ANNOTATION = re.compile(r"(?!\.\.?\t)([^\t/\\\0]+)\t([^\t]+)(?:\t-?\d+){4}")
 # Images of each class in the official archive, and unlabelled ones in all.
 OFFICIAL = {"classes": 200, "train": 500, "val": 50, "test": 10_000}

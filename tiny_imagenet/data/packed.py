@@ -59,8 +59,8 @@ class PackedImages(Dataset):
         """Have the system read this set's part of the file in order, and map it, beside whatever else runs.
 
         Otherwise the first epoch does it image by image, in random order: 1 to 5 ms a batch of 128 even where the file
-        is in memory already (Linux 6.18, 2026-11-21), and one seek each where it is not. Each page is touched: where
-        only the one in sixteen was that has Linux map them all, a batch still took 0.5 to 1 ms instead of 0.3. Worker
+        is in memory already (Linux 6.18, 2026-11-21), and one seek each where it is not. Every page is touched: Linux
+        maps sixteen at a time, yet with one in sixteen touched a batch still took 0.5 to 1 ms instead of 0.3. Worker
         processes map the file themselves.
 
         Returns:

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from tiny_imagenet.analysis import ranked
 from tiny_imagenet.report.figures import SMALL, bars, new_figure
 from tiny_imagenet.report.runs import Run
 
@@ -19,8 +20,8 @@ def best_and_worst_classes(run: Run, n: int = 10) -> pd.DataFrame:
     so, the share that is) are in percent.
     """
     classes = run.per_class.dropna(subset="top1")
-    ranked = classes.sort_values(["top1", "top5"], ascending=False, kind="stable")
-    chosen = ranked if len(ranked) <= 2 * n else pd.concat([ranked.head(n), ranked.tail(n)])
+    classes = classes.iloc[ranked(classes.to_dict("records"))]
+    chosen = classes if len(classes) <= 2 * n else pd.concat([classes.head(n), classes.tail(n)])
     shares = {f"{name} (%)": 100 * chosen[column] for column, name in _SHARES.items()}
     return chosen[["class_id", "name", "images", "correct"]].assign(**shares).reset_index(drop=True)
 

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
+from tiny_imagenet.analysis import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.protocol import checkpoint_to_test, validates_on_test
 from tiny_imagenet.report.artefacts import read_config, read_metrics, read_table, read_test
 from tiny_imagenet.report.settings import differing, settings
 
-CLASS_COLUMNS = ["class_id", "name", "images", "correct", "top1", "top5", "precision"]
-CONFUSION_COLUMNS = ["target_id", "target", "predicted_id", "predicted", "count"]
 CONDITION_COLUMNS = ["epoch", "layer", "condition_number"]
 LABEL_LENGTH = 48
 
@@ -148,7 +147,7 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
             skipped[f"{where}/{name}"] = _reason(error)
             return without
 
-    def table(name: str, columns: list[str]) -> pd.DataFrame:
+    def table(name: str, columns: Sequence[str]) -> pd.DataFrame:
         return optional(name, lambda path: read_table(path, columns), pd.DataFrame(columns=columns))
 
     named = folder if _version(folder) is None else folder.parent
@@ -159,7 +158,7 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
         config=read_config(folder / "config.yaml"),
         metrics=read_metrics(folder / "metrics.csv"),
         test=optional("test_metrics.json", read_test, {}),
-        per_class=table("per_class.csv", CLASS_COLUMNS),
+        per_class=table("per_class.csv", PER_CLASS_COLUMNS),
         confusion=table("confusion.csv", CONFUSION_COLUMNS),
         conditions=table("condition_numbers.csv", CONDITION_COLUMNS),
         validates_on_test=validates_on_test(folder),

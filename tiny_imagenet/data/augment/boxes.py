@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-# Boxes that fit are looked for so often, as in torchvision.
+# Draws before a box that fits is given up, as in torchvision.
 ATTEMPTS = 10
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from tiny_imagenet.data.archive import extracted, locked
+from tiny_imagenet.data.cifar_binary import SIZE, read_class_names, scan_records, unpack_records
 from tiny_imagenet.data.layout import Classes
 from tiny_imagenet.data.modules.base import ImageDataModule
 from tiny_imagenet.data.packed import PackedImages, pack
-from tiny_imagenet.data.records import SIZE, read_class_names, scan_records, unpack_records
 from tiny_imagenet.errors import UserError
 
 # Both from https://www.cs.toronto.edu/~kriz/cifar.html, the binary version.

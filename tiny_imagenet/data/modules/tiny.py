@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tiny_imagenet.data.archive import extracted, locked
+from tiny_imagenet.data.decode import shorter_side
 from tiny_imagenet.data.layout import Classes, check_counts, read_classes, restructure_validation
 from tiny_imagenet.data.modules.base import ImageDataModule
 from tiny_imagenet.data.packed import PackedImages, pack
@@ -26,7 +27,7 @@ class TinyImageNetDataModule(ImageDataModule):
 
     The official test images have no labels, and `predict` reads them. So with a `holdout` the official validation
     images are the test set. The default holds out 10,000 of the official training images, and as large a share of
-    others.
+    others. Images are packed at their own 64×64 pixels; larger ones, of another data set, at what the network sees.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class TinyImageNetDataModule(ImageDataModule):
 
     def packed(self, split: str) -> PackedImages:
         with locked(self.root):
-            return pack(self._files(split), NATIVE_SIZE, self._folder / "packed" / split)
+            files = self._files(split)
+            side = max(NATIVE_SIZE, min(shorter_side(files.folder / files.names[0]), self.pipeline.side))
+            return pack(files, side, self._folder / "packed" / (split if side == NATIVE_SIZE else f"{split}-{side}"))
 
     def _files(self, split: str) -> ImageFiles:
         folder = self._folder / split
