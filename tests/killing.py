@@ -51,10 +51,14 @@ class SigkillAt(KillAt):
 
 
 class StuckAt(KillAt):
-    """Let the first process wait as long as NCCL would for a lost one."""
+    """Let the process of `rank` wait as long as NCCL would for a lost one."""
+
+    def __init__(self, hook: str, at: int, rank: int = 0) -> None:
+        super().__init__(hook, at)
+        self.rank = rank
 
     def end(self, rank: int) -> None:
-        if rank == 0:
+        if self.rank == rank:
             time.sleep(600)
 
 
@@ -108,3 +112,14 @@ class DeleteAt(Callback):
             shutil.rmtree(self.path.rename(self.path.with_name("gone")), ignore_errors=True)
         else:
             self.path.unlink()
+
+
+class FailAt(StuckAt):
+    """Raise an error instead, after which the process of `rank` would take as long to end."""
+
+    def end(self, rank: int) -> None:
+        if self.rank == rank:
+            raise MemoryError
+
+    def teardown(self, trainer, *args) -> None:
+        super().end(trainer.global_rank)

@@ -30,6 +30,7 @@ CUDA: dict[str, Any] = {
     "empty_cache": lambda: None,
     "synchronize": lambda *device: None,
     "max_memory_allocated": lambda *device: 2**20,
+    "reset_peak_memory_stats": lambda *device: None,
     "is_current_stream_capturing": lambda: False,
     "_lazy_init": lambda: None,
 }

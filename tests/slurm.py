@@ -10,8 +10,9 @@ from pathlib import Path
 # Starts the tasks of both nodes, each as SLURM would; like the real one it ends with the highest status of any of them.
 SRUN = """#!{python}
 import os, shlex, subprocess, sys
+assert sys.argv[1] == "--kill-on-bad-exit=1"
 tasks = [
-    subprocess.Popen([*sys.argv[1:], *shlex.split(os.environ["MORE_OPTIONS"])],
+    subprocess.Popen([*sys.argv[2:], *shlex.split(os.environ["MORE_OPTIONS"])],
                      env=dict(os.environ, SLURM_PROCID=str(rank), SLURM_NODEID=str(rank), SLURM_LOCALID="0"))
     for rank in range(int(os.environ["SLURM_NTASKS"]))
 ]

@@ -13,6 +13,7 @@ from tests.pretended_gpu import pretended_gpu
 from tests.test_configs import CONFIG_FILES, OVERLAYS
 from tests.watching import NoteWaits, waits
 from tiny_imagenet.benchmark import choices, pipelines, steps
+from tiny_imagenet.callbacks import StepBar
 from tiny_imagenet.commands import CONFIGS
 from tiny_imagenet.data import TinyImageNetDataModule
 from tiny_imagenet.data.augment import RandomResizedCrop
@@ -85,12 +86,14 @@ def test_no_step_waits_but_where_it_logs(waits_of_steps):
     assert waiting <= {1, 4, 5, 8, 9, 12, 13, 16}, "the first, where a value is logged, or what follows it"
 
 
-def test_a_progress_bar_waits_when_it_is_drawn(waits_of_steps, monkeypatch):
+@pytest.mark.parametrize(("seconds", "drawn"), [(0, (10, 20)), (1000, (10,))])
+def test_a_progress_bar_waits_when_it_is_drawn_and_seldom_then(waits_of_steps, monkeypatch, seconds, drawn):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(StepBar, "SECONDS", seconds)
     found = waits_of_steps("--config=resnet18_baseline.yaml", "--trainer.max_epochs=1", batch_size=4)
     assert len(found) == 29
-    drawn = {number + 1 for number in (10, 20)}  # at their end, and so noted with the steps that follow
-    assert {number for number, count in enumerate(found, start=1) if count} == {1} | drawn
+    following = {number + 1 for number in drawn}  # drawn at their end, and so noted with the steps that follow
+    assert {number for number, count in enumerate(found, start=1) if count} == {1} | following
 
 
 def test_batches_are_pinned_only_for_a_gpu(archive, data_root):

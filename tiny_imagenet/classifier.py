@@ -109,7 +109,10 @@ class ImageClassifier(pl.LightningModule):
             zero_init_residual=options.zero_init_residual,
         ).to(memory_format=torch.channels_last)
         if options.compile:
-            self.network.compile()
+            # With sizes as variables, inductor would give up channels_last. Batches come in two sizes, evaluation's in
+            # others, each with all sides of `progressive`: more kinds than Dynamo compiles by default.
+            torch._dynamo.config.recompile_limit = 64
+            self.network.compile(dynamic=False)
         self.train_metrics = _metrics("train", classes, ks=[1])
         self.val_metrics = _metrics("val", classes, ks=[1, 5])
         self.test_metrics = _metrics("test", classes, ks=[1, 5])

@@ -23,7 +23,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
 from tiny_imagenet import allowed, hardware
-from tiny_imagenet.callbacks import EpochLines, EpochStatistics, Predictions, StepBar, TestResults, TrainingImages
+from tiny_imagenet.callbacks import (
+    EpochLines,
+    EpochStatistics,
+    Predictions,
+    Ranks,
+    StepBar,
+    TestResults,
+    TrainingImages,
+)
 from tiny_imagenet.changes import compare, flat
 from tiny_imagenet.checkpoints import require_checkpoint
 from tiny_imagenet.classifier import ImageClassifier
@@ -121,6 +129,7 @@ class Cli(LightningCLI):
             TestResults(),
             Predictions(),
             StepBar(refresh_rate=10, leave=True) if sys.stderr.isatty() else EpochLines(),
+            Ranks(),
         ]
         try:
             super().__init__(

@@ -70,7 +70,10 @@ def told(error: BaseException | None) -> str | None:
 
 
 def _line(error: RuntimeError) -> str:
-    return str(error).splitlines()[0][:200]
+    """The first line, and what NCCL, some lines later, says was the matter."""
+    text = str(error)
+    cause = " ".join(text.partition("Last error:")[2].split())
+    return text.splitlines()[0][:200] + (f" NCCL says: {cause[:300]}" if cause else "")
 
 
 def _is_of_connection(error: RuntimeError) -> bool:

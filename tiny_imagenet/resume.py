@@ -91,6 +91,9 @@ class RunCheckpoint(Checkpoint):
         for callback, patience in changed.items():
             callback.patience = patience
         trainer.should_stop |= self._stopped_early and not changed
+        # At every step, Lightning (2.6) asks the first rank whether it got SIGTERM, and all wait for their GPUs
+        # (https://github.com/Lightning-AI/pytorch-lightning/issues/21487). Signals are noted here instead.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
         if not _within_epoch(trainer):  # With `max_steps`, Lightning would take up the epoch before it; see below.
             trainer.fit_loop.epoch_loop.restarting = False
         # For a schedule that watches one of them, at the end of an epoch that is resumed after its validation.

@@ -77,6 +77,7 @@ def training_steps(
     torch.cuda.empty_cache()  # for the trainings, which are processes of their own
     if device.type == "cuda":
         recipes = [(f"resnet{depth}_aug", size) for depth in (18, 34, 50) for size in (256, 1024)]
+        recipes += [("records/tiny_resnet18_fast", 256), ("records/tiny_resnet18_long", 128)]
         others = []
     else:
         recipes = [("resnet18_aug", BATCH), ("resnet18_baseline", BATCH)]

@@ -1,5 +1,6 @@
 """How a run shows its progress: figures of each epoch, and a line for each where there is no terminal."""
 
+import math
 import resource
 import sys
 import time
@@ -51,6 +52,9 @@ class EpochStatistics(Callback):
 
     def _begin(self) -> None:
         self._start, self._validation, self._images = time.monotonic(), 0.0, 0
+        if torch.cuda.is_available():
+            # In the first steps cudnn.benchmark tries kernels that take more memory than those that it then uses.
+            torch.cuda.reset_peak_memory_stats()
 
     def state_dict(self) -> dict[str, float]:
         return {"seconds": self._seconds_before + time.monotonic() - self._start}
@@ -67,12 +71,15 @@ def _peak_memory(device: torch.device) -> float:
 
 
 class StepBar(TQDMProgressBar):
-    """A bar on a terminal, with the loss of the step at which it was drawn.
+    """A bar on a terminal, with the loss of a step of the last second.
 
-    Logged with `prog_bar=True`, it would be read from the device, which then waits, at every step.
+    To read it, the device is waited for; logged with `prog_bar=True`, it would be read at every step.
     """
 
+    SECONDS = 1.0  # from one reading to the next
+
     _loss: torch.Tensor | None = None
+    _read_at, _shown = -math.inf, ""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -85,8 +92,11 @@ class StepBar(TQDMProgressBar):
         figures.pop("v_num", None)
         if self._loss is None:
             return figures
-        # Lightning has divided it for the sum of gradients.
-        return {"loss": f"{self._loss.item() * trainer.accumulate_grad_batches:.3f}", **figures}
+        if time.monotonic() - self._read_at >= self.SECONDS:
+            # Lightning has divided it for the sum of gradients.
+            self._shown = f"{self._loss.item() * trainer.accumulate_grad_batches:.3f}"
+            self._read_at = time.monotonic()
+        return {"loss": self._shown, **figures}
 
 
 class EpochLines(ProgressBar):

@@ -45,7 +45,8 @@ class Mix:
             num_classes: C.
 
         Returns:
-            images [B, 3, H, W] and targets: float [B, C], rows that sum to 1, if the batch was mixed, else as given.
+            images [B, 3, H, W] and targets: if the batch was mixed, channels-last and float [B, C], rows that sum to 1,
+            else as given.
         """
         if torch.rand(()).item() >= self.probability:
             return images, targets
@@ -55,4 +56,5 @@ class Mix:
         kinds = [(v2.MixUp, self.mixup), (v2.CutMix, self.cutmix)]
         chosen = [(kind, alpha) for kind, alpha in kinds if alpha > 0]
         kind, alpha = chosen[int(torch.randint(len(chosen), ()))]
-        return kind(alpha=alpha, num_classes=num_classes)(images, targets)
+        images, targets = kind(alpha=alpha, num_classes=num_classes)(images, targets)
+        return images.contiguous(memory_format=torch.channels_last), targets  # On a GPU, MixUp's are not.

@@ -66,7 +66,7 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     weights = torch.stack([factor, (1 - factor) * (blends == CONTRAST), (1 - factor) * (blends == SATURATION)])
 
     gather, restore = to_device(torch.stack([rows, rows.argsort()]), images.device)
-    weights, shift = to_device(weights, images.device), to_device(factors[:, HUE], images.device)
+    weights, shift = to_device(weights, images.device), to_device(factors[:, HUE].contiguous(), images.device)
     images = _unit_floats(pixel_rows(images).index_select(0, gather).permute(0, 3, 1, 2))
     first = 0
     for step in range(steps):
