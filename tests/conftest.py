@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny_imagenet.cli import main
+from tiny_imagenet.cli import Cli, main
+from tiny_imagenet.commands import plan
 from tiny_imagenet.data.synthetic import write_synthetic_archive
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +55,15 @@ def small(archive, data_root) -> list[str]:
         "--trainer.max_epochs=2",
         "--trainer.log_every_n_steps=2",
     ]
+
+
+@pytest.fixture
+def parsed(tmp_path, monkeypatch):
+    """Parse and instantiate a fit's command line, in an empty working directory, without running it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["training.py"])
+    monkeypatch.setattr(Cli, "_run_subcommand", lambda self, subcommand: None)
+    return lambda *argv: Cli(plan(["fit", *argv]))
 
 
 @pytest.fixture

@@ -1,27 +1,15 @@
 """Every shipped config is parsed by the real command line, instantiated, and its network built."""
 
-import sys
-
 import pytest
 import torch
 import yaml
 
-from tiny_imagenet.cli import Cli
-from tiny_imagenet.commands import CONFIGS, plan
+from tiny_imagenet.commands import CONFIGS
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import build_scheduler
 
 OVERLAYS = {"published_baseline.yaml": "resnet50_baseline.yaml", "published_aug.yaml": "resnet50_aug.yaml"}
 CONFIG_FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
-
-
-@pytest.fixture
-def parsed(tmp_path, monkeypatch):
-    """Parse and instantiate a fit's command line without running it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["training.py"])
-    monkeypatch.setattr(Cli, "_run_subcommand", lambda self, subcommand: None)
-    return lambda *argv: Cli(plan(["fit", *argv]))
 
 
 @pytest.mark.parametrize("config", CONFIG_FILES, ids=str)

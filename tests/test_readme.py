@@ -1,15 +1,17 @@
 """The README's commands are ones that the project understands, and its tables name what is there."""
 
+import csv
+import io
 import re
 import shlex
-import sys
+from contextlib import redirect_stdout
 
 import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from tiny_imagenet.cli import Cli
-from tiny_imagenet.commands import CONFIGS, plan
+from tiny_imagenet.commands import CONFIGS
+from tiny_imagenet.sweep.definition import read_sweep
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -27,15 +29,31 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize("command", FITS)
-def test_a_fit_is_understood(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["training.py"])
-    monkeypatch.setattr(Cli, "_run_subcommand", lambda self, subcommand: None)
-    argv = shlex.split(command)[2:]
+def test_a_fit_is_understood(command, parsed):
+    argv = shlex.split(command)[3:]
     if "--trainer.devices" in argv:  # as many as the machine that the README speaks of has
         argv += ["--trainer.devices", "2", "--trainer.accelerator", "cpu"]
-    cli = Cli(plan(argv))
-    assert cli.model.hparams.arch.startswith("resnet")
+    assert parsed(*argv).model.hparams.arch.startswith("resnet")
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "-m tiny_imagenet.sweep" in command])
+def test_a_sweep_is_understood(command, parsed):
+    sweep = read_sweep(shlex.split(command)[3:])
+    assert parsed(*sweep.arguments(sweep.points()[-1])).model.hparams.arch.startswith("resnet")
+
+
+def test_the_python_predicts_as_the_command_does(tmp_path, run, small):
+    (program,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    assert run("fit", "--config=resnet50_aug.yaml", *small, "--model.arch=resnet18")[0] == 0
+    (tmp_path / "photos").mkdir()
+    Image.effect_mandelbrot((60, 50), (-2, -1, 1, 1), 50).save(tmp_path / "photos" / "cat.jpg")
+    checkpoint = re.search(r'"(runs/\S+\.ckpt)"', program)[1]
+    assert run("predict", f"--ckpt_path={checkpoint}", "--data.images=photos")[0] == 0
+    (row,) = csv.DictReader((tmp_path / checkpoint).parents[1].joinpath("predictions.csv").open())
+    with redirect_stdout(io.StringIO()) as printed:
+        exec(program, {})
+    name, _, probability = printed.getvalue().strip().rpartition(" ")
+    assert name == row["name1"] and float(probability) == pytest.approx(float(row["p1"]), abs=1e-5)
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "--ckpt_path runs/" in command])

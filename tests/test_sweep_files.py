@@ -1,14 +1,12 @@
 """Sweep files: mistakes in them, and those that are shipped."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.sweeping import enter, sweep, write_sweep
-from tiny_imagenet.cli import Cli
-from tiny_imagenet.commands import CONFIGS, plan
+from tiny_imagenet.commands import CONFIGS
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.sweep.definition import read_sweep
 
@@ -54,10 +52,7 @@ SWEEPS = sorted((CONFIGS / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_shipped_sweep_is_understood_by_the_command_line(path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["training.py"])
-    monkeypatch.setattr(Cli, "_run_subcommand", lambda self, subcommand: None)
+def test_shipped_sweep_is_understood_by_the_command_line(path, parsed):
     text = path.read_text()
     assert len(text.splitlines()) <= 25
     assert f"tiny_imagenet.sweep {path.name}" in text and "Measured:" in text
@@ -65,7 +60,7 @@ def test_shipped_sweep_is_understood_by_the_command_line(path, tmp_path, monkeyp
     points = shipped.points() if shipped.is_grid else [{"model.width": 0.25, "model.blocks": "[2, 1, 1, 1]"}]
     # Configs are themselves tested with all others.
     for point in points[::9] if "config" in shipped.search or path.stem == "learning_rate" else points:
-        model = Cli(plan(["fit", *shipped.arguments(point)])).model
+        model = parsed(*shipped.arguments(point)).model
         optimizer = model.optimizer([torch.nn.Parameter(torch.zeros(1))])
         if path.stem == "learning_rate":
             assert optimizer.defaults["lr"] == float(point["model.optimizer.init_args.lr"])

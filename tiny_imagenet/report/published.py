@@ -1,4 +1,4 @@
-"""The published studies' figures, and our runs beside them."""
+"""The published studies' figures, and our runs beside them. (The figures came to us without links to the studies.)"""
 
 from collections.abc import Sequence
 
