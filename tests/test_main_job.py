@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -270,3 +271,20 @@ def test_the_sums_of_an_epoch_travel_in_its_checkpoints(run, small, tmp_path):
     assert previous["loss"]["weight"] == previous["top1"]["tp"] + previous["top1"]["fn"] == 7 * 16, "of the 128 images"
     last = torch.load(checkpoints / "last.ckpt", weights_only=True)["train_metrics"]
     assert last["loss"]["weight"] == 0, "they start anew after the epoch"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiled_network_learns_as_another_and_its_checkpoint_fits_both(run, small, tmp_path):
+    # So slowly that rounding does not grow.
+    options = ["--config=resnet18_aug.yaml", *small, "--trainer.max_epochs=1", "--model.optimizer.lr=0.001"]
+    rows = []
+    for version, compiled in enumerate(("false", "true")):
+        status, output = run("fit", *options, f"--model.compile={compiled}")
+        assert status == 0, output
+        rows += table(tmp_path / f"runs/resnet18_aug/version_{version}/metrics.csv")
+    for name in ("train/loss", "val/loss"):
+        assert float(rows[1][name]) == pytest.approx(float(rows[0][name]), rel=1e-3)
+    best = tmp_path / "runs/resnet18_aug/version_1/checkpoints/best.ckpt"
+    status, output = run("test", f"--ckpt_path={best}", "--model.compile=false")
+    assert status == 0, output

@@ -1,0 +1,80 @@
+"""Trainings on real GPUs, where there are any: what no pretended one can tell."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.test_resume import EMA, MIX, SAVE_OFTEN
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+ON_GPU = ["--trainer.accelerator=gpu"]
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Run training.py as its own process, which is given 90 seconds."""
+
+    def launch(*argv: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "training.py"), *argv], cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=90,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    return launch
+
+
+def metrics(folder) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("more", [[], ["--trainer.precision=bf16-mixed"]], ids=["32 bit", "bf16"])
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(launch, small, tmp_path, more):
+    fit = ["fit", *small, *ON_GPU, *more, "--model.optimizer.lr=0.01", *SAVE_OFTEN, *EMA, *MIX]
+    stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=10"]
+    assert launch(*fit, "--name=whole")[0] == 0
+    status, output = launch(*fit, "--name=stopped", *stop)
+    assert status == 143, output
+    status, output = launch(*fit, "--name=stopped", "--ckpt_path=last")
+    assert status == 0, output
+    whole, stopped = (metrics(tmp_path / "runs" / name / "version_0") for name in ("whole", "stopped"))
+    for expected, found in zip(whole, stopped, strict=True):
+        for name in ("train/loss", "val/loss"):
+            assert float(found[name]) == pytest.approx(float(expected[name]), rel=0.02)
+
+
+needs_two = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=8"]
+
+
+@needs_two
+def test_two_gpus_train_test_and_stop(launch, small, tmp_path):
+    fit = ["fit", *small, *ON_GPU, *TWO, *SAVE_OFTEN]
+    stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=10"]
+    status, output = launch(*fit, *stop)
+    assert status == 143, output
+    status, output = launch(*fit, "--ckpt_path=last")
+    assert status == 0, output
+    best = tmp_path / "runs/defaults/version_0/checkpoints/best.ckpt"
+    status, output = launch("test", f"--ckpt_path={best}", *TWO, *ON_GPU)
+    assert status == 0, output
+
+
+@needs_two
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("fault", ["FailAt", "SigkillAt"])
+def test_what_ends_one_gpu_s_process_ends_both(launch, small, fault, rank):
+    """NCCL would wait half an hour."""
+    end = [f"--trainer.callbacks+=tests.killing.{fault}", "--trainer.callbacks.hook=train_batch_start",
+           "--trainer.callbacks.at=10", f"--trainer.callbacks.rank={rank}"]  # fmt: skip
+    status, output = launch("fit", *small, *ON_GPU, *TWO, *end)
+    assert status != 0, output
