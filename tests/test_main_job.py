@@ -16,6 +16,7 @@ import torch
 from jsonargparse import _common
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torchvision.models import resnet18
 
 from tiny_imagenet.classifier import ImageClassifier, _without_ties
 
@@ -87,6 +88,16 @@ def test_where_the_test_images_would_choose_the_best_epoch_the_last_is_to_be_tes
     assert status == 0 and "test --ckpt_path runs/resnet18_aug/version_0/checkpoints/last.ckpt" in output
     protocol = json.loads((tmp_path / "runs/resnet18_aug/version_0/protocol.json").read_text())
     assert protocol == {"train_images": 128, "val_images": 48, "validates_on_test": True}
+
+
+def test_the_size_of_the_network_is_told(run, small):
+    status, output = run("fit", *small, "--trainer.max_epochs=1", "--model.freeze=[conv1]")
+    network = resnet18(num_classes=4)
+    # Of an eighth of the width, kernels have 1/64 of the numbers, but for those from colours and to classes.
+    inner = sum(p.numel() for name, p in network.named_parameters() if p.ndim == 4 and name != "conv1.weight") // 64
+    outer = sum(p.numel() for name, p in network.named_parameters() if p.ndim == 1 and name != "fc.bias") // 8
+    total = inner + outer + 3 * 8 * 49 + 64 * 4 + 4
+    assert status == 0 and f"resnet18: {total:,} parameters, {3 * 8 * 49:,} of them frozen." in output, output
 
 
 def test_tensorboard_gets_scalars_and_pictures(run, trained):

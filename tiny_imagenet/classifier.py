@@ -1,5 +1,6 @@
 """ImageClassifier, the LightningModule: one step for all stages, metrics, optimizers, and what a checkpoint carries."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +19,8 @@ from tiny_imagenet.data import DatasetInfo, require_same_classes
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
+
+log = logging.getLogger(__name__)
 
 
 class ImageClassifier(pl.LightningModule):
@@ -91,6 +94,12 @@ class ImageClassifier(pl.LightningModule):
         """Build the network for the classes of the data module, once."""
         if self.network is None and self._trainer is not None and self.trainer.state.fn == "fit":
             self._build(self.trainer.datamodule.info, weights=self.starting_weights)
+            sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.network.parameters()]
+            frozen = sum(size for size, trained in sizes if not trained)
+            log.info(
+                f"{self.hparams.arch}: {sum(size for size, _ in sizes):,} parameters"
+                + (f", {frozen:,} of them frozen." if frozen else ".")
+            )
 
     def _build(self, info: DatasetInfo, weights: str | None) -> None:
         options = self.hparams

@@ -140,7 +140,8 @@ class Cli(LightningCLI):
                 load_from_checkpoint_support=False,
                 save_config_callback=RunConfig,
                 seed_everything_default=42,
-                trainer_defaults={"callbacks": standing},
+                # The model's own line says what Lightning's table does; that counts no operations in bf16.
+                trainer_defaults={"callbacks": standing, "enable_model_summary": False},
                 parser_kwargs={command: {"exit_on_error": False} for command in COMMANDS} | {"exit_on_error": False},
                 args=target.argv,
             )

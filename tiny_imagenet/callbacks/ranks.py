@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from tiny_imagenet.faults import told
 from tiny_imagenet.resume import Interrupted
 
-GRACE = 30  # seconds that a process gets to end by itself when the one that started it is gone
+GRACE = 10  # seconds that a process gets to end by itself when the one that started it is gone
 
 
 class Ranks(Callback):
