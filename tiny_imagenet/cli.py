@@ -109,8 +109,8 @@ def _run(target: Plan) -> None:
         lock.release()
     if target.command == "fit":
         tested = checkpoint_to_test(target.run)
-        _say(f"This run lies in {target.run}. Next:\n  {_command('test', ['--ckpt_path', str(tested)])}\n"
-             f"  tensorboard --logdir {target.run.parent.parent}")  # fmt: skip
+        test = f"\n  {_command('test', ['--ckpt_path', str(tested)])}" if tested else ""
+        _say(f"This run lies in {target.run}. Next:{test}\n  tensorboard --logdir {target.run.parent.parent}")
     skipped = next(c.skipped for c in cli.trainer.callbacks if isinstance(c, Predictions))
     if skipped:
         raise UserError(f"{len(skipped)} image(s) could not be read and have no prediction:\n  " + "\n  ".join(skipped))

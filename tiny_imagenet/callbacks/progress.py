@@ -23,7 +23,7 @@ class EpochStatistics(Callback):
         self._images = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin()
+        self._begin(pl_module.device)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -48,13 +48,13 @@ class EpochStatistics(Callback):
         doubles = {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}
         pl_module.log_dict(doubles, rank_zero_only=True)
         self._seconds_before = 0.0
-        self._begin()
+        self._begin(pl_module.device)
 
-    def _begin(self) -> None:
+    def _begin(self, device: torch.device) -> None:
         self._start, self._validation, self._images = time.monotonic(), 0.0, 0
-        if torch.cuda.is_available():
+        if device.type == "cuda":
             # In the first steps cudnn.benchmark tries kernels that take more memory than those that it then uses.
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats(device)
 
     def state_dict(self) -> dict[str, float]:
         return {"seconds": self._seconds_before + time.monotonic() - self._start}

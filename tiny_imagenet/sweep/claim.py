@@ -37,7 +37,7 @@ class Claim:
 
     def testing(self) -> list[str]:
         """The arguments that test what this trial has trained."""
-        return ["test", f"--ckpt_path={checkpoint_to_test(self.run)}"]
+        return ["test", f"--ckpt_path={checkpoint_to_test(self.run) or self.run / 'checkpoints' / 'last.ckpt'}"]
 
     def trial_now(self) -> FrozenTrial:
         return next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self.number)
