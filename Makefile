@@ -33,7 +33,7 @@ format: $(STAMP)  ## Mend style and formatting where ruff can.
 	$(RUN) -m ruff format
 
 # What says most about an hour comes first; EPOCHS=10 where it must do for the ten. Trainings go on where they stopped, and
-# one that fails does not keep the others from running. Where all packages are there: make gpu RUN=python3 STAMP=Makefile
+# one that fails does not keep the others from running. Where all packages are there: make gpu RUN=python3 -o .venv/.installed
 gpu: $(STAMP)  ## Where there is a GPU: its tests, the benchmark, a short record, the ten ResNets, long records; reports of it all.
 	@$(RUN) -c "import sys, torch; torch.cuda.is_available() or sys.exit('torch finds no GPU that it can use; what does nvidia-smi say?')"
 	-$(RUN) -m pytest -m gpu

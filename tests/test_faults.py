@@ -257,3 +257,11 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint_before(run, small, tmp_path, 
         assert run("fit", *small, "--ckpt_path=last")[0] == 0
         assert len((checkpoints.parent / "metrics.csv").read_text().splitlines()) == 3
         monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_one_of_several_processes_does_not_train_alone(run, small, tmp_path, monkeypatch, variable):
+    monkeypatch.setenv(variable, "4")
+    status, output = run("fit", *small)
+    assert status == 1 and "one of several processes" in output and "Traceback" not in output
+    assert not list(tmp_path.glob("runs/*/version_*"))

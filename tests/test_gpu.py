@@ -48,6 +48,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(launch, small, tmp
     assert status == 0, output
     whole, stopped = (metrics(tmp_path / "runs" / name / "version_0") for name in ("whole", "stopped"))
     for expected, found in zip(whole, stopped, strict=True):
+        assert found["step"] == expected["step"]
         for name in ("train/loss", "val/loss"):
             assert float(found[name]) == pytest.approx(float(expected[name]), rel=0.02)
 

@@ -167,7 +167,7 @@ def test_the_benchmark(on_gpu, archive, data_root, tmp_path):
                             f"--trainer.callbacks.out={out}", "--trainer.callbacks.turn=2")  # fmt: skip
     assert status == 0, output
     found = json.loads(out.read_text())
-    assert found["ratio"] > 0 and found["memory_mib"] == 1 and found["flops_per_image"] > 1e8
+    assert found["ratio"] > 0 and found["flops_per_image"] > 1e8
     data = TinyImageNetDataModule(str(data_root), str(archive), None, batch_size=16)
     data.setup("fit")
     with pretended_gpu():

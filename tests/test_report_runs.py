@@ -39,6 +39,15 @@ def test_one_run_or_one_checkpoint_will_do(tmp_path, place):
     assert found.checkpoint == run / "checkpoints/last.ckpt" and found.validates_on_test
 
 
+@pytest.mark.parametrize("content", [None, "", "[]", "{}"])
+@pytest.mark.parametrize(("holdout", "expected"), [(0, True), (None, True), (1000, False), (0.1, False)])
+def test_where_the_protocol_is_lost_the_config_tells(tmp_path, content, holdout, expected):
+    run = write_run(tmp_path / "name/version_0", data={"holdout": holdout})
+    if content is not None:
+        (run / "protocol.json").write_text(content)
+    assert only(report.find_runs(tmp_path).runs).validates_on_test == expected
+
+
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [

@@ -435,3 +435,12 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):
         "last": 9, "previous": 8, "best": 8,
     }  # fmt: skip
     assert all(w.isfinite().all() for checkpoint in kept.values() for w in checkpoint["state_dict"].values())
+
+
+def test_a_signal_from_before_the_first_step_is_acted_on_after_it(run, small, tmp_path):
+    stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=0",
+            "--trainer.callbacks.hook=train_start"]  # fmt: skip
+    status, output = run("fit", *small, *stop)
+    assert status == 143 and "--ckpt_path last" in output, output
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 1

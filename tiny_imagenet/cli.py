@@ -4,6 +4,7 @@ This file alone knows jsonargparse; `commands.plan` has turned what the user typ
 """
 
 import logging
+import os
 import shlex
 import shutil
 import signal
@@ -193,11 +194,18 @@ class Cli(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's own, whose errors are about the options of this machine's devices."""
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
             raise UserError(
                 f"trainer: {error} (For accelerator, devices and strategy, `auto` takes what this machine has.)"
             ) from error
+        started = max(os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+        if trainer.world_size == 1 and started != "1":  # Each would write to the same run.
+            raise UserError(
+                "This is one of several processes that torchrun or SLURM started, but would train alone: give it "
+                "--trainer.devices, as many as a machine has of them, --trainer.num_nodes and --trainer.strategy ddp."
+            )
+        return trainer
 
     def after_instantiate_classes(self) -> None:
         if self.target.checkpoint:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import yaml
+
 from tiny_imagenet.files import replace_text
 
 FILE = "protocol.json"
@@ -15,10 +17,15 @@ def write_protocol(run: Path, train_images: int, val_images: int, validates_on_t
 
 
 def validates_on_test(run: Path) -> bool:
-    """Whether a run's validation images are its test images; not where nothing says so."""
+    """Whether a run's validation images are its test images; as its `holdout` lets expect where the file is lost."""
     try:
         return json.loads((run / FILE).read_bytes())["validates_on_test"] is True
     except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        config = yaml.safe_load((run / "config.yaml").read_bytes())
+        return config["data"]["init_args"]["holdout"] in (0, None)
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError):
         return False
 
 

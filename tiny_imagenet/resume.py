@@ -91,6 +91,8 @@ class RunCheckpoint(Checkpoint):
         for callback, patience in changed.items():
             callback.patience = patience
         trainer.should_stop |= self._stopped_early and not changed
+        if trainer.received_sigterm:  # since Lightning began; what it would do is to leave without saving
+            self._signal, trainer._signal_connector.received_sigterm = signal.SIGTERM, False
         # At every step, Lightning (2.6) asks the first rank whether it got SIGTERM, and all wait for their GPUs
         # (https://github.com/Lightning-AI/pytorch-lightning/issues/21487). Signals are noted here instead.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None

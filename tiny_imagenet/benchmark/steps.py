@@ -96,8 +96,6 @@ class BareLoop(Callback):
             "flops_per_image": counter.get_total_flops() / len(self._resident[0]),
             "precision": str(trainer.precision),
         }
-        if torch.cuda.is_available():
-            result["memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
         replace_text(Path(self.out), json.dumps(result))
 
 

@@ -1,6 +1,7 @@
 """The processes of a run on several devices end together, whichever of them fails."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -10,7 +11,9 @@ from contextlib import suppress
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from tiny_imagenet.errors import UserError
 from tiny_imagenet.faults import told
 from tiny_imagenet.resume import Interrupted
 
@@ -18,28 +21,33 @@ GRACE = 10  # seconds that a process gets to end by itself when the one that sta
 
 
 class Ranks(Callback):
-    """Ends a process whose training failed at once, and one whose starter is gone.
+    """Ends a process that failed at once, and one whose starter is gone.
 
     At a normal exit NCCL waits for the other processes, up to half an hour, while they wait for this one; nor does it
-    notice that another is gone (https://github.com/pytorch/torchtitan/issues/1342). Checkpoints that are being written
-    are waited for.
+    notice that another is gone (https://github.com/pytorch/torchtitan/issues/1342). The first process waits for the
+    checkpoints that it is writing, unless Lightning kills it since one that it started has failed.
     """
 
     def __init__(self) -> None:
-        self._several = False
+        self._training = False
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._several = trainer.world_size > 1
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         environment = getattr(trainer.strategy, "cluster_environment", None)
         if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
             threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True, name="starter").start()
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._training = True
+
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if not self._several or isinstance(exception, Interrupted):  # which all processes have agreed upon
+        # Upon an interruption all processes have agreed, and what a user did wrong all find before the training.
+        together = isinstance(exception, Interrupted) or (isinstance(exception, UserError) and not self._training)
+        if trainer.world_size == 1 or together:
             return
+        status = {KeyboardInterrupt: 128 + signal.SIGINT, SIGTERMException: 128 + signal.SIGTERM}.get(type(exception))
         if message := told(exception):
             print(f"error: {message}", file=sys.stderr)
-        else:
+        elif status is None:
             traceback.print_exception(exception)
         for logger in trainer.loggers:
             with suppress(Exception):
@@ -47,7 +55,7 @@ class Ranks(Callback):
         trainer.strategy.checkpoint_io.teardown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(status or 1)
 
 
 def _end_after(parent: int) -> None:

@@ -69,7 +69,7 @@ def _all_runs(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Item]
     caption = (
         "All runs, with the settings that are not the same in all of them. Accuracies are in percent; val top-1 is of "
         "the best epoch (of the last where the validation images are the test images), val top-5 of the same one; "
-        "seconds an epoch and images/s are medians without the first epoch."
+        "seconds an epoch, images/s and memory are medians without the first epoch."
     )
     yield Table("runs", caption, runs_table(runs))
     if going := sum(len(run.metrics) < run.settings.get("trainer.max_epochs", 0) for run in runs):

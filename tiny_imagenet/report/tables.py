@@ -30,7 +30,7 @@ def results_table(runs: Sequence[Run]) -> pd.DataFrame:
 
     `val top-1` and `val loss` are those of their best epochs, `val top-5` that of the epoch with the best top-1;
     all are the last epoch's where the validation images are the test images.
-    Seconds an epoch and images/s are medians over the epochs but the first, which warms up.
+    Seconds an epoch, images/s and memory are medians over the epochs but the first, which warms up.
     """
     rows = []
     for run in runs:
@@ -51,7 +51,7 @@ def results_table(runs: Sequence[Run]) -> pd.DataFrame:
                 "minutes": run.values("seconds").sum() / 60 if len(run.values("seconds")) else float("nan"),
                 "seconds an epoch": _typical(run.values("seconds")),
                 "images/s": _typical(run.values("images_per_s")),
-                "memory (MiB)": run.values("memory").max(),
+                "memory (MiB)": _typical(run.values("memory")),
             }
         )
     return pd.DataFrame(rows)

@@ -55,7 +55,8 @@ class TinyImageNetDataModule(ImageDataModule):
     def packed(self, split: str) -> PackedImages:
         with locked(self.root):
             files = self._files(split)
-            side = max(NATIVE_SIZE, min(shorter_side(files.folder / files.names[0]), self.pipeline.side))
+            larger = shorter_side(files.folder / files.names[0]) > NATIVE_SIZE
+            side = max(NATIVE_SIZE, self.pipeline.side) if larger else NATIVE_SIZE
             return pack(files, side, self._folder / "packed" / (split if side == NATIVE_SIZE else f"{split}-{side}"))
 
     def _files(self, split: str) -> ImageFiles:
