@@ -14,6 +14,7 @@ from tests.killing import Killed
 from tiny_imagenet.checkpoints import is_whole, resumable_checkpoint
 from tiny_imagenet.cli import main
 from tiny_imagenet.run_folder import RunLock
+from tiny_imagenet.saving import CheckpointWriter
 
 RUN_DEPENDENT = ("seconds", "images_per_s", "memory")  # columns that measure this machine
 SAVE_OFTEN = ["--checkpoint.every_n_steps=1"]
@@ -383,8 +384,15 @@ def test_a_save_that_was_killed_half_way_does_not_cost_the_best_checkpoint(run, 
 def test_a_second_ctrl_c_leaves_at_once(small, tmp_path):
     twice = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=2", "--trainer.callbacks.at=9"]
 
+    save = CheckpointWriter.save_checkpoint
+
+    def save_and_wait(writer, *arguments):
+        save(writer, *arguments)
+        writer.wait()
+
     def work():
         os.chdir(tmp_path)
+        CheckpointWriter.save_checkpoint = save_and_wait  # Else the first epoch's may still be on its way.
         main(["fit", *small, *twice, *twice])
 
     process = in_process(work)
