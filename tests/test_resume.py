@@ -386,8 +386,8 @@ def test_a_second_ctrl_c_leaves_at_once(small, tmp_path):
 
     save = CheckpointWriter.save_checkpoint
 
-    def save_and_wait(writer, *arguments):
-        save(writer, *arguments)
+    def save_and_wait(writer, *arguments, **options):
+        save(writer, *arguments, **options)
         writer.wait()
 
     def work():
