@@ -1,6 +1,7 @@
 """Shared by the tests: a small generated data set, prepared once, and the command line run in this process."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,3 +90,18 @@ def run(tmp_path, monkeypatch, capfd):
         return status, out + err
 
     return run
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Run training.py as a process of its own, which starts those of other ranks; five minutes at most."""
+
+    def launch(*argv: str) -> tuple[int, str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "training.py"), *argv],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    return launch

@@ -28,6 +28,7 @@ def test_config(parsed, config):
             max_parameters=options.max_parameters,
         )
     optimizer = model.optimizer([{"params": list(network.parameters())}])
+    assert len(optimizer.param_groups[0]["params"]) == len(list(network.parameters()))
     if model.scheduler is not None:
         schedule = build_scheduler(model.scheduler, optimizer, 100 if options.scheduler_interval == "step" else None)
         rates = []

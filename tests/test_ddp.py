@@ -21,21 +21,6 @@ pytestmark = pytest.mark.slow
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
-@pytest.fixture
-def launch(tmp_path):
-    """Run training.py as its own process, which starts a second one for the other rank."""
-
-    def launch(*argv: str) -> tuple[int, str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "training.py"), *argv],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
-
-    return launch
-
-
 def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     fit = ["fit", "--config=defaults.yaml", *small, *TWO, "--data.batch_size=8", *SAVE_OFTEN, *EMA, *MIX,
            "--data.num_workers=1", "--trainer.accumulate_grad_batches=3"]  # fmt: skip

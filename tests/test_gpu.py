@@ -1,14 +1,10 @@
 """Trainings on real GPUs, where there are any: what no pretended one can tell."""
 
 import csv
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from tests.conftest import ROOT
 from tests.test_resume import EMA, MIX, SAVE_OFTEN
 
 pytestmark = [
@@ -16,20 +12,6 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 ON_GPU = ["--trainer.accelerator=gpu"]
-
-
-@pytest.fixture
-def launch(tmp_path):
-    """Run training.py as its own process, which is given 90 seconds."""
-
-    def launch(*argv: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "training.py"), *argv], cwd=tmp_path, capture_output=True, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=90,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
-
-    return launch
 
 
 def metrics(folder) -> list[dict[str, str]]:

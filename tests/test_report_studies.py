@@ -6,6 +6,7 @@ import pytest
 from runs_fixture import ADAM, AUGMENT, LOOKAHEAD, SGD, only, with_optimizer, write_condition_numbers, write_run
 
 from tiny_imagenet import report
+from tiny_imagenet.report.published import TEN_MODELS
 
 
 def test_the_ten_models_stand_beside_the_published(tmp_path):
@@ -22,6 +23,12 @@ def test_the_ten_models_stand_beside_the_published(tmp_path):
         ["resnet18", *[pytest.approx(x) for x in (40.0, 39.0, 44.6, 50.0, 49.0, 52.1)]],
         ["resnet152", *[pytest.approx(x, nan_ok=True) for x in (30.0, 29.0, 41.6, math.nan, math.nan, 52.4)]],
     ]
+
+
+def test_published_figures():
+    assert [TEN_MODELS[f"resnet{depth}"] for depth in (18, 34, 50, 101, 152)] == [
+        (44.6, 52.1), (44.7, 52.3), (42.2, 53.5), (43.3, 52.1), (41.6, 52.4)
+    ]  # fmt: skip
 
 
 def test_batch_sizes_count_accumulated_steps_and_only_like_runs(tmp_path):
