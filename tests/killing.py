@@ -1,5 +1,6 @@
 """Callbacks that end a training without warning, by a signal or within the test's process."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -115,11 +116,9 @@ class DeleteAt(Callback):
 
 
 class FailAt(StuckAt):
-    """Raise an error instead, after which the process of `rank` would take as long to end."""
+    """Raise an error in the process of `rank` instead; at a normal exit it takes as long, as it does with NCCL."""
 
     def end(self, rank: int) -> None:
         if self.rank == rank:
+            atexit.register(time.sleep, 600)
             raise MemoryError
-
-    def teardown(self, trainer, *args) -> None:
-        super().end(trainer.global_rank)

@@ -129,7 +129,7 @@ def test_a_process_does_not_outlive_the_one_that_started_it(launch, small, tmp_p
 
 
 def test_a_process_that_fails_leaves_at_once(launch, small):
-    """A normal exit would be waited for by NCCL; here what comes after the error sleeps in its stead."""
+    """At a normal exit NCCL would wait for the other; here the exit sleeps in its stead."""
     fail = ["--trainer.callbacks+=tests.killing.FailAt", "--trainer.callbacks.hook=train_batch_start",
             "--trainer.callbacks.at=10", "--trainer.callbacks.rank=1"]  # fmt: skip
     status, output = launch("fit", *small, *TWO, "--data.batch_size=8", *fail)
