@@ -2,6 +2,10 @@
 
 import colorsys
 import itertools
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from PIL import Image, ImageOps
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from tiny_imagenet.data.augment import ColorJitter, TrivialAugmentWide, jitter, trivial
+from tiny_imagenet.data.augment import ColorJitter, TrivialAugmentWide, jitter, jitter_cpu, trivial
 from tiny_imagenet.data.augment.colour import (
     adjust_brightness,
     adjust_contrast,
@@ -68,8 +72,10 @@ def test_hue():
     torch.testing.assert_close(adjust_hue(images, shifts)[:, :, 0, 0], torch.tensor(expected), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("used", [(0, 1, 2, 3), (0, 1, 2), (1, 3), (3,), (2,), ()], ids=str)
-def test_jitter_in_every_order(used):
+@pytest.mark.parametrize("ours", [jitter.jitter_one_by_one, jitter.jitter_together])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
+@pytest.mark.parametrize("used", [(0, 1, 2, 3), (0, 1, 2), (1, 3), (3,), (2,)], ids=str)
+def test_jitter_in_every_order(ours, dtype, used):
     images, orders = levels(), list(itertools.permutations(used))
     order = torch.tensor(orders * (48 // len(orders)), dtype=torch.int64)[torch.randperm(48)]
     factors = torch.rand(48, 4) * 2
@@ -79,7 +85,36 @@ def test_jitter_in_every_order(used):
         for kind in kinds:
             image = ADJUSTMENTS[kind](image, row[kind])
         expected.append(image)
-    torch.testing.assert_close(jitter.jitter(images, factors, order), torch.stack(expected), atol=1e-5, rtol=0)
+    levels_or_shares = images if dtype == torch.uint8 else images / 255
+    torch.testing.assert_close(ours(levels_or_shares, factors, order), torch.stack(expected), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("ours", [jitter.jitter_one_by_one, jitter.jitter_together])
+def test_jitter_takes_images_as_they_lie_and_keeps_them(ours):
+    images, factors = levels(), torch.rand(48, 4) / 2
+    order = torch.rand(48, 4).argsort(dim=1)
+    expected = ours(images, factors, order)
+    for same in (images.contiguous(), images.repeat_interleave(2, dim=3)[..., ::2]):
+        before = same.clone()
+        assert ours(same, factors, order).equal(expected) and same.equal(before)
+    for one in range(3):
+        alone = slice(one, one + 1)
+        torch.testing.assert_close(ours(images[alone], factors[alone], order[alone]), expected[alone])
+
+
+def test_where_no_code_can_be_kept_it_is_compiled_anew(tmp_path):
+    shutil.copy(jitter_cpu.__file__, tmp_path)
+    (tmp_path / "__pycache__").write_text("in the way")
+    program = (
+        "import numpy as np, jitter_cpu\n"
+        "print(jitter_cpu.distance(np.float32(0.75)), jitter_cpu.distance.stats.cache_path)"
+    )
+    nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | nowhere, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0.25", "None"]
 
 
 def test_jitter_is_drawn_evenly(monkeypatch):

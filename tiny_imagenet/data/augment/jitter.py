@@ -1,5 +1,6 @@
 """ColorJitter: brightness, contrast, saturation and hue, with factors and an order for each image."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,9 +45,6 @@ class ColorJitter(Augmentation):
 def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     """Adjust brightness, contrast, saturation and hue of each image in its own order.
 
-    An order for each image costs no more than one for the batch: the first three adjustments are one formula, so that
-    images that are at different ones are computed together, and hue is turned on the slice of those whose turn it is.
-
     Args:
         images: [B, 3, H, W], uint8 levels or float32 0..1.
         factors: of brightness, contrast and saturation, and the shift of hue, float32 [B, 4] on the CPU.
@@ -54,11 +52,38 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
             the same ones for all images.
 
     Returns:
-        float32 images 0..1, contiguous.
+        float32 images 0..1.
+    """
+    if not order.shape[1]:
+        return _unit_floats(images)
+    return jitter_one_by_one(images, factors, order) if images.is_cpu else jitter_together(images, factors, order)
+
+
+def jitter_one_by_one(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """What `jitter` does, by compiled code on one core of the CPU, however many there are; channels-last memory.
+
+    A batch of 128 images at 64×64 takes 1.2 ms, and `jitter_together` on two cores 3.4 ms, the normalisation after it
+    0.1 and 0.9 ms (AMD EPYC, torch 2.14, 2026-11-28): each image stays in the cache, and in the order of its channels.
+    """
+    # Numba takes half a second to import.
+    from tiny_imagenet.data.augment.jitter_cpu import jitter_images
+
+    pixels = pixel_rows(images)
+    out = torch.empty_like(pixels, dtype=torch.float32)
+    unit = np.float32(1 if images.is_floating_point() else 1 / 255)
+    jitter_images(pixels.flatten(1, 2).numpy(), unit, factors.numpy(), order.numpy(), out.flatten(1, 2).numpy())
+    return out.permute(0, 3, 1, 2)
+
+
+def jitter_together(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    """What `jitter` does, by operations on the whole batch on any device; contiguous memory.
+
+    An order for each image costs no more than one for the batch: the first three adjustments are one formula, so that
+    images that are at different ones are computed together, and hue is turned on the slice of those whose turn it is.
     """
     count, steps = order.shape
     is_hue = order == HUE
-    rows = is_hue.int().argmax(dim=1).argsort(stable=True) if steps else torch.arange(count)
+    rows = is_hue.int().argmax(dim=1).argsort(stable=True)
     factors, order, is_hue = factors[rows], order[rows], is_hue[rows]
     turning = is_hue.sum(dim=0).tolist()
     blends = order[~is_hue].view(count, -1)
