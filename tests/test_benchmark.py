@@ -127,6 +127,22 @@ def test_a_training_that_fails_is_a_row_and_the_others_are_measured(data, monkey
     assert times == pytest.approx(128 / 20, rel=0.2), "of the first that did not fail"
 
 
+def test_the_ancestor_trains_in_turns_with_us_and_may_fail(data, monkeypatch, capsys):
+    order, result = [], {"images_per_s": 1.0, "precision": "32-true", "flops_per_image": 1.0}
+    monkeypatch.setattr(steps, "fit_beside_bare_loop", lambda options, *_: order.append(options[0]) or dict(result))
+
+    def measured(step) -> dict:
+        monkeypatch.setattr(steps, "ancestors_training", lambda *_: Contestant(step))
+        return stages.training_steps(data, [], torch.device("cpu"), 0, Namespace(steps=4, seconds=0.0))
+
+    found = measured(lambda: order.append("the ancestor") or 1)
+    assert order == ["the ancestor", "--config=resnet18_aug.yaml"] + ["the ancestor", "--config=resnet18_baseline.yaml"]
+    assert list(found)[-1] == stages.ANCESTOR
+    found = measured(lambda: 1 / 0)
+    assert [name.split(",")[0] for name in found] == ["resnet18_aug", "resnet18_baseline"]
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_the_use_of_a_gpu_is_sampled(tmp_path, monkeypatch):
     fake = tmp_path / "nvidia-smi"
     fake.write_text("#!/bin/sh\necho 0\necho 97\necho '[N/A]'\nexec sleep 60\n")
@@ -180,7 +196,8 @@ def test_the_command_measures_every_stage_and_tabulates_it(tmp_path, monkeypatch
     table = {what: (measured, against) for what, measured, against in rows}
     assert (tmp_path / "benchmark" / "benchmark.md").read_text() in capsys.readouterr().out
     for what in ("decode and pack", "read a batch", f"crop + flip: {stages.ANCESTOR}", "start, until first batch",
-                 "training: resnet18_aug, batch 128", "training: resnet18_baseline, batch 128"):  # fmt: skip
+                 "training: resnet18_aug, batch 128", "training: resnet18_baseline, batch 128",
+                 f"training: {stages.ANCESTOR}"):  # fmt: skip
         assert re.match(r"[\d,.]*[1-9]", table[what][0]), f"{what}: {table[what]}"
     assert re.match(r"[01]\.\d+ of a bare loop", table["training: resnet18_aug, batch 128"][1])
     results = json.loads((tmp_path / "benchmark" / "benchmark.json").read_text())

@@ -72,9 +72,10 @@ def packing(files: ImageFiles, count: int = 10_000) -> float:
 def training_steps(
     data: ImageDataModule, fit_options: list[str], device: torch.device, workers: int, options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
-    """`fit` beside a bare loop; and the ancestor's training at 224×224, after it."""
+    """`fit` beside a bare loop, in turns with the ancestor's training at 224×224."""
     train, found = data.sets["train"], {}
-    torch.cuda.empty_cache()  # for the trainings, which are processes of their own
+    ancestor = steps.ancestors_training(train.files.folder, workers, device, len(data.classes.ids))
+    ancestors_rates: list[float] = []
     if device.type == "cuda":
         recipes = [(f"resnet{depth}_aug", size) for depth in (18, 34, 50) for size in (256, 1024)]
         recipes += [("records/tiny_resnet18_fast", 256), ("records/tiny_resnet18_long", 128)]
@@ -83,6 +84,8 @@ def training_steps(
         recipes = [("resnet18_aug", BATCH), ("resnet18_baseline", BATCH)]
         others = ["--model.stem=imagenet"]
     for recipe, batch_size in recipes:
+        ancestors_rates += race({ANCESTOR: ancestor}, 1, options.seconds).get(ANCESTOR, [])
+        torch.cuda.empty_cache()  # for the training, which is a process of its own
         of_recipe = [f"--config={recipe}.yaml", f"--data.batch_size={batch_size}", *others, *fit_options]
         # On a GPU half a second or more, to sample its use in; on a CPU a step is long, and so is what else it does.
         turn = max(10, 12_800 // batch_size) if device.type == "cuda" else 2
@@ -96,9 +99,8 @@ def training_steps(
         found[f"{recipe}, batch {batch_size}"] = result | {
             "share_of_peak": result["flops_per_image"] * result["images_per_s"] / peak
         }
-    ancestor = steps.ancestors_training(train.files.folder, workers, device, len(data.classes.ids))
-    for name, rates in race({ANCESTOR: ancestor}, 2, options.seconds).items():
-        found[name] = {"images_per_s": statistics.median(rates)}
+    if ancestors_rates:
+        found[ANCESTOR] = {"images_per_s": statistics.median(ancestors_rates)}
     return found
 
 
