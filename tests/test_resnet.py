@@ -100,7 +100,7 @@ def test_unknown_arch_lists_the_nearest_first():
 # Options
 
 
-@pytest.mark.parametrize(("stem", "side"), [("imagenet", 16), ("half", 32), ("small", 64)])
+@pytest.mark.parametrize(("stem", "side"), [("imagenet", 16), ("pool", 32), ("half", 32), ("small", 64)])
 def test_stem(stem, side):
     network, seen = small(stem=stem), []
     network.layer1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))

@@ -31,7 +31,8 @@ class ImageClassifier(pl.LightningModule):
         weights: where to start from: a name of torchvision's (IMAGENET1K_V2, DEFAULT), a file with a state dict, or a
             checkpoint of this project; null starts from random weights.
         stem: the layers before the residual blocks: imagenet (7×7 stride 2 and max-pooling), small (3×3 stride 1, as
-            for CIFAR-10 in https://arxiv.org/abs/1512.03385) or half (3×3 stride 2), which lies between the two.
+            for CIFAR-10 in https://arxiv.org/abs/1512.03385), or, between the two, half (3×3 stride 2) and pool (3×3
+            stride 1 and max-pooling).
         width: factor on the number of channels.
         blocks: residual blocks of each stage, such as [2, 1, 1, 1]; null takes those of `arch`.
         dropout: share of the features that are dropped before the linear head, 0..1.
@@ -53,7 +54,7 @@ class ImageClassifier(pl.LightningModule):
         self,
         arch: str = "resnet18",
         weights: str | None = None,
-        stem: Literal["imagenet", "half", "small"] = "small",
+        stem: Literal["imagenet", "pool", "half", "small"] = "small",
         width: float = 1.0,
         blocks: Sequence[int] | None = None,
         dropout: float = 0.0,

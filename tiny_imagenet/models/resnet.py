@@ -15,10 +15,10 @@ from tiny_imagenet.models.weights import load_weights
 
 log = logging.getLogger(__name__)
 
-Stem = Literal["imagenet", "half", "small"]
+Stem = Literal["imagenet", "pool", "half", "small"]
 
 # By how much each stem and the stages that follow it shrink an image's side before the last of four stages.
-SHRINKING: dict[Stem, int] = {"imagenet": 16, "half": 8, "small": 4}
+SHRINKING: dict[Stem, int] = {"imagenet": 16, "pool": 8, "half": 8, "small": 4}
 
 # Channels of the stem and of the first stage, of which the later stages have 2, 4 and 8 times as many.
 CHANNELS = 64
@@ -51,7 +51,7 @@ def build_resnet(
 
     Args:
         arch: any ResNet of torchvision: resnet18 to resnet152, resnext*, wide_resnet*.
-        stem: imagenet (7×7 stride 2 and max-pooling), half (3×3 stride 2) or small (3×3 stride 1).
+        stem: imagenet (7×7 stride 2 and max-pooling), pool (3×3 and max-pooling), half (3×3 stride 2) or small (3×3).
         width: factor on the channels, which are rounded to a multiple of 8 and never fewer.
         blocks: residual blocks of each of three or four stages; None takes those of `arch`.
         dropout: share of the features that are dropped before the linear head while training, 0 to below 1.
@@ -127,11 +127,12 @@ class ResNet(resnet.ResNet):
         channels = [self._scale(CHANNELS * 2**stage, width) for stage in range(len(blocks))]
         self.inplanes = channels[0]
 
-        kernel, stride = {"imagenet": (7, 2), "half": (3, 2), "small": (3, 1)}[stem]
+        kernel, stride = {"imagenet": (7, 2), "pool": (3, 1), "half": (3, 2), "small": (3, 1)}[stem]
         self.conv1 = nn.Conv2d(3, channels[0], kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+        pooled = stem in ("imagenet", "pool")
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity()
         for stage, (planes, count) in enumerate(zip(channels, blocks, strict=True)):
             self.add_module(f"layer{stage + 1}", self._make_layer(block, planes, count, stride=1 if stage == 0 else 2))
         if len(blocks) == 3:
