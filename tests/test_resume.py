@@ -62,6 +62,7 @@ RECIPES = {
     ],
     "plateau-max-steps": PLATEAU,
     "ema-mix-accumulate": [*EMA, *MIX, "--trainer.accumulate_grad_batches=2"],
+    "muon-one-cycle": ["--model.optimizer=MuonSGD", "--model.optimizer.sgd_lr_ratio=3", *ONE_CYCLE, *AUGMENT],
 }
 # In the first epoch; in the second; in its validation; between two epochs.
 KILLS = [("train_batch_start", 4), ("train_batch_start", 11), ("validation_batch_start", 1), ("train_epoch_start", 1)]

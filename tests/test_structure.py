@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tiny_imagenet"
 # Each part may import only parts of a lower level; parts of one level know nothing of each other.
 LEVELS = [
     {"errors", "files"},
-    {"allowed", "checkpoints", "protocol", "analysis"},
+    {"allowed", "checkpoints", "protocol", "analysis", "hardware"},
     {
         "data",
         "models",
@@ -20,7 +20,6 @@ LEVELS = [
         "spectral",
         "finite",
         "history",
-        "hardware",
         "changes",
         "saving",
         "suitable",

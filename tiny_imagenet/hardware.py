@@ -47,8 +47,16 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -
     if precision is not None:
         return precision
     if on_gpu:
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    return "bf16-mixed" if on_cpu and _cpu_computes_in_bf16() else "32-true"
+        return "bf16-mixed" if computes_in_bf16("cuda") else "16-mixed"
+    return "bf16-mixed" if on_cpu and computes_in_bf16("cpu") else "32-true"
+
+
+def computes_in_bf16(device_type: str) -> bool:
+    """Whether devices of this type (cpu, cuda, …) have instructions for bf16, and do not just imitate it."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if device_type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def keep_freed_memory() -> None:
@@ -64,8 +72,3 @@ def keep_freed_memory() -> None:
         return
     for parameter, size in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 64 << 20)):
         mallopt(parameter, size)
-
-
-def _cpu_computes_in_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

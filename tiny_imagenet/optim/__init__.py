@@ -1,0 +1,8 @@
+"""What trains a network besides torch.optim: decay groups, schedules that know the number of steps, Lookahead, Muon."""
+
+from tiny_imagenet.optim.groups import parameter_groups
+from tiny_imagenet.optim.lookahead import Lookahead
+from tiny_imagenet.optim.muon import MuonSGD
+from tiny_imagenet.optim.schedules import WarmupCosine, build_scheduler
+
+__all__ = ["Lookahead", "MuonSGD", "WarmupCosine", "build_scheduler", "parameter_groups"]

@@ -1,0 +1,25 @@
+"""Which parameters have weight decay."""
+
+from typing import Any
+
+from torch import nn
+
+from tiny_imagenet.errors import UserError
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: matrices and kernels, then norms and biases, which have no weight decay.
+
+    The first group takes the optimizer's own weight decay. Told apart by `ndim`, as in Bag of Tricks
+    (https://arxiv.org/abs/1812.01187, section 3.1) and timm. A group without parameters is left out.
+
+    Raises:
+        UserError: everything is frozen.
+    """
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise UserError("The whole network is frozen, so there is nothing to train: shorten model.freeze.")
+    decayed = [parameter for parameter in trainable if parameter.ndim > 1]
+    exempt = [parameter for parameter in trainable if parameter.ndim <= 1]
+    groups = [{"params": decayed}, {"params": exempt, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,127 @@
+"""Muon for convolutions: steps that go about as far in all directions of a kernel."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from tiny_imagenet.errors import UserError
+from tiny_imagenet.hardware import computes_in_bf16
+
+# Of the quintic x → a·x + b·x³ + c·x⁵ (https://kellerjordan.github.io/posts/muon/).
+A, B, C = 3.4445, -4.7750, 2.0315
+
+
+class MuonSGD(SGD):
+    """Muon (https://kellerjordan.github.io/posts/muon/) for convolutions, and SGD for everything else.
+
+    The momentum of a kernel, seen as a matrix [out, in · height · width], is replaced by one with the same singular
+    vectors and nearly equal singular values, so that a step also moves in the directions that gradients seldom take.
+    Each step first brings the kernel to the size √out, which takes the place of weight decay (as in
+    https://github.com/KellerJordan/cifar10-airbench): where a normalisation follows, its size means nothing, and `lr`
+    is about the size of a step relative to it. Do not freeze such a normalisation while its convolution is trained.
+
+    Own code: torch.optim.Muon takes matrices only, no kernels, and leaves the other parameters to a second optimizer,
+    which Lightning does not train with automatically.
+
+    Args:
+        params: parameters or groups of parameters.
+        lr: size of a kernel's step as a share of the kernel's own; a little less where few directions dominate.
+        momentum, nesterov: as in SGD, for all parameters.
+        weight_decay: of what is no kernel.
+        sgd_lr_ratio: the learning rate of what is no kernel, as a multiple of `lr`.
+        iterations: of Newton-Schulz, which evens out the singular values.
+
+    Raises:
+        UserError: sgd_lr_ratio is negative, or iterations less than 1.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 0.05,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        nesterov: bool = True,
+        sgd_lr_ratio: float = 1.0,
+        iterations: int = 3,
+    ) -> None:
+        if sgd_lr_ratio < 0 or iterations < 1:
+            raise UserError(
+                "MuonSGD takes sgd_lr_ratio from 0 and iterations from 1, not "
+                f"sgd_lr_ratio={sgd_lr_ratio} and iterations={iterations}."
+            )
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+        more = {"sgd_lr_ratio": sgd_lr_ratio, "iterations": iterations}
+        self.defaults.update(more)
+        for group in self.param_groups:
+            group.update({**more, **group})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of all parameters. Returns the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        rates = [group["lr"] for group in self.param_groups]
+        gradients = {}
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            kernels = [p for p in group["params"] if p.ndim == 4 and p.grad is not None]
+            self._step_kernels(kernels, group)
+            # SGD passes over what has no gradient.
+            for kernel in kernels:
+                gradients[kernel], kernel.grad = kernel.grad, None
+            group["lr"] = rate * group["sgd_lr_ratio"]
+        super().step()
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["lr"] = rate
+        for kernel, gradient in gradients.items():
+            kernel.grad = gradient
+        return loss
+
+    def _step_kernels(self, kernels: list[nn.Parameter], group: dict[str, Any]) -> None:
+        alike = defaultdict(list)  # Products of several matrices at once: a GPU is given less to start.
+        for kernel in kernels:
+            alike[kernel.shape].append(kernel)
+        for (out, *fan_in), same in alike.items():
+            matrices = torch.stack([self._direction(kernel, group).flatten(1) for kernel in same])
+            directions = even_out(matrices, group["iterations"]).view(len(same), out, *fan_in)
+            # A matrix of fewer columns than rows has fewer singular values, and is as much smaller.
+            size = math.sqrt(max(1, out / math.prod(fan_in)))
+            for kernel, direction in zip(same, directions, strict=True):
+                kernel.mul_(math.sqrt(out) / kernel.norm().clamp_min(1e-12))
+                kernel.add_(direction, alpha=-group["lr"] * size)
+
+    def _direction(self, kernel: nn.Parameter, group: dict[str, Any]) -> Tensor:
+        state, momentum = self.state[kernel], group["momentum"]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(kernel.grad)
+        buffer = state["momentum_buffer"].mul_(momentum).add_(kernel.grad)
+        return kernel.grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer
+
+
+def even_out(matrices: Tensor, iterations: int) -> Tensor:
+    """Bring singular values near to 1 and leave singular vectors as they are.
+
+    After five iterations, values that were at least a hundredth of the matrix's norm lie between 0.6 and 1.3. Each
+    iteration multiplies small ones by 3.4.
+
+    Args:
+        matrices: [N, rows, columns].
+
+    Returns:
+        [N, rows, columns] in bf16 where the device computes in it, which is precise enough, and otherwise in float32.
+    """
+    wide = matrices.shape[1] <= matrices.shape[2]
+    dtype = torch.bfloat16 if computes_in_bf16(matrices.device.type) else torch.float32
+    x = (matrices if wide else matrices.mT).to(dtype).contiguous()
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
+    return (x if wide else x.mT).contiguous()
