@@ -1,4 +1,4 @@
-"""The choices that the hardware makes, in one place, each by what measured best on it."""
+"""The choices that the hardware makes for a whole run, in one place, each by what measured best on it."""
 
 import ctypes
 
