@@ -102,19 +102,29 @@ def test_jitter_takes_images_as_they_lie_and_keeps_them(ours):
         torch.testing.assert_close(ours(images[alone], factors[alone], order[alone]), expected[alone])
 
 
-def test_where_no_code_can_be_kept_it_is_compiled_anew(tmp_path):
+@pytest.mark.parametrize("writable", [True, False])
+def test_compiled_code_is_kept_where_it_may_be(tmp_path, writable):
     shutil.copy(jitter_cpu.__file__, tmp_path)
-    (tmp_path / "__pycache__").write_text("in the way")
+    if not writable:
+        (tmp_path / "__pycache__").write_text("in the way")
     program = (
         "import numpy as np, jitter_cpu\n"
-        "print(jitter_cpu.distance(np.float32(0.75)), jitter_cpu.distance.stats.cache_path)"
+        "print(jitter_cpu.distance(np.float32(0.75)), sum(jitter_cpu.distance.stats.cache_hits.values()))"
     )
     nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | nowhere, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["0.25", "None"]
+    for kept in (0, int(writable)):
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, env=os.environ | nowhere, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["0.25", str(kept)]
+
+
+@pytest.mark.parametrize(("device", "way"), [("cpu", "jitter_one_by_one"), ("meta", "jitter_together")])
+def test_images_on_a_cpu_are_jittered_one_by_one(monkeypatch, device, way):
+    for name in ("jitter_one_by_one", "jitter_together"):
+        monkeypatch.setattr(jitter, name, lambda *_, name=name: name)
+    assert ColorJitter(0.2)(torch.empty(2, 3, 4, 4, device=device)) == way
 
 
 def test_jitter_is_drawn_evenly(monkeypatch):

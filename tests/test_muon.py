@@ -67,10 +67,11 @@ def newton_schulz(matrix: np.ndarray, iterations: int) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [WIDE, TALL])
 @pytest.mark.parametrize("nesterov", [True, False])
-def test_steps_of_a_kernel_are_those_of_the_algorithm(shape, nesterov):
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_steps_of_a_kernel_are_those_of_the_algorithm(shape, nesterov, iterations):
     rng = np.random.default_rng(0)
     kernel = nn.Parameter(torch.from_numpy(rng.normal(size=shape)))
-    optimizer = MuonSGD([kernel], lr=0.1, momentum=0.8, nesterov=nesterov, iterations=3)
+    optimizer = MuonSGD([kernel], lr=0.1, momentum=0.8, nesterov=nesterov, iterations=iterations)
     expected, velocity = kernel.detach().numpy().copy(), 0.0
     rows, columns = shape[0], np.prod(shape[1:])
     for step in range(4):
@@ -81,7 +82,7 @@ def test_steps_of_a_kernel_are_those_of_the_algorithm(shape, nesterov):
         direction = gradient + 0.8 * velocity if nesterov else velocity
         expected *= rows**0.5 / np.linalg.norm(expected)
         scale = 0.1 * max(1, rows / columns) ** 0.5
-        expected -= scale * newton_schulz(direction.reshape(rows, columns), 3).reshape(shape)
+        expected -= scale * newton_schulz(direction.reshape(rows, columns), iterations).reshape(shape)
         # bf16 has 8 bits of each step.
         np.testing.assert_allclose(kernel.detach().numpy(), expected, atol=scale * (step + 1) / 2**6)
     assert kernel.grad.equal(torch.from_numpy(gradient)), "whoever looks at gradients afterwards finds them"

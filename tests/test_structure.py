@@ -57,6 +57,11 @@ def test_imports_run_one_way():
             assert LEVEL[imported] < LEVEL[importer], f"{path} imports {imported}"
 
 
+def test_the_command_line_does_not_wait_for_what_few_trainings_need():
+    code = "import sys, tiny_imagenet.cli; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
+
+
 @pytest.mark.parametrize(
     "module", ["tiny_imagenet.report", "tiny_imagenet.report.__main__", "tiny_imagenet.sweep.__main__"]
 )
