@@ -219,24 +219,40 @@ def test_a_checkpoint_that_names_a_class_to_make_runs_no_code(trained, tmp_path,
     assert not attacked.exists()
 
 
-def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_mirror_image(run, small, trained, tmp_path):
+@pytest.mark.parametrize("mirrored, shift", [(True, 0), (False, 2), (True, 3)])
+def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_other_views(run, small, trained, tmp_path, mirrored, shift):
     best = trained / "checkpoints" / "best.ckpt"
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     soften(best)
-    precise = ["--model.tta=true"]
-    status, output = run("predict", f"--ckpt_path={best}", f"--data.images={tmp_path / 'a.png'}", *precise)
+    tta = [f"--model.tta={str(mirrored).lower()}", f"--model.tta_shift={shift}"]
+    status, output = run("predict", f"--ckpt_path={best}", f"--data.images={tmp_path / 'a.png'}", *tta)
     assert status == 0, output
+    views = [pixels]
+    if shift:
+        around = np.pad(pixels, [(shift, shift), (shift, shift), (0, 0)], mode="reflect")
+        views += [around[:32, :32], around[-32:, -32:]]
+    if mirrored:
+        views += [view[:, ::-1] for view in views]
     model = ImageClassifier.load_from_checkpoint(best, weights_only=True).eval()
-    both = np.stack([pixels, pixels[:, ::-1]])
-    images = (torch.from_numpy(both) / 255 - torch.tensor(model.info.mean)) / torch.tensor(model.info.std)
+    images = (torch.from_numpy(np.stack(views)) / 255 - torch.tensor(model.info.mean)) / torch.tensor(model.info.std)
     with torch.no_grad():
         logits = model(images.permute(0, 3, 1, 2))
-    expected, alone = logits.mean(dim=0).softmax(dim=0), logits[0].softmax(dim=0)
-    assert abs(expected.max() - alone.max()) > 1e-4, "or the mean could not be told from one of the two"
+    expected, others = logits.mean(dim=0).softmax(dim=0), [logits[:-1].mean(dim=0), logits[1:].mean(dim=0)]
+    for other in others:
+        assert abs(expected.max() - other.softmax(dim=0).max()) > 1e-4, "or a view left out could not be told"
     (row,) = table(trained / "predictions.csv")
     assert float(row["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
     assert row["id1"] == model.info.class_ids[expected.argmax()]
+
+
+@pytest.mark.parametrize(
+    "shift, told",
+    [(-1, "tta_shift is a number of pixels from 0, not -1."), (32, "tta_shift is 32 pixels, and images have only 32")],
+)
+def test_a_shift_that_leaves_nothing_of_an_image_is_refused(run, small, shift, told):
+    status, output = run("fit", *small, f"--model.tta_shift={shift}")
+    assert status == 1 and told in output and "Traceback" not in output
 
 
 def test_label_smoothing_gives_each_class_a_share_of_the_target(trained):

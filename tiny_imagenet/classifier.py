@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -47,6 +47,10 @@ class ImageClassifier(pl.LightningModule):
             `total_steps` get the number of steps of the whole training.
         tta: evaluate each image together with its mirror image, and take the mean of their logits (as
             https://arxiv.org/abs/1409.1556 does of class probabilities).
+        tta_shift: evaluate each image also moved by this many pixels, once to the right and down and once to the left
+            and up, what is missing reflected, and take the mean of the logits of all views; with `tta` six of them
+            (as in https://github.com/KellerJordan/cifar10-airbench). For `test` and `predict`: in `fit` the
+            validation of each epoch takes three times as long, too.
         compile: compile the network with torch.compile.
     """
 
@@ -66,12 +70,15 @@ class ImageClassifier(pl.LightningModule):
         scheduler: LRSchedulerCallable | None = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
         tta: bool = False,
+        tta_shift: int = 0,
         compile: bool = False,
     ) -> None:
         super().__init__()
         require_known(arch)  # now, and not after the data has been prepared
         if not 0 <= label_smoothing < 1:
             raise UserError(f"label_smoothing is a share from 0 to below 1, not {label_smoothing}.")
+        if tta_shift < 0:
+            raise UserError(f"tta_shift is a number of pixels from 0, not {tta_shift}.")
         # Plain types only, so that a checkpoint loads with weights_only.
         self.save_hyperparameters(ignore=["optimizer", "scheduler"])
         self.optimizer, self.scheduler = optimizer, scheduler
@@ -104,6 +111,8 @@ class ImageClassifier(pl.LightningModule):
 
     def _build(self, info: DatasetInfo, weights: str | None) -> None:
         options = self.hparams
+        if options.tta_shift >= info.image_size:
+            raise UserError(f"tta_shift is {options.tta_shift} pixels, and images have only {info.image_size} a side.")
         self.info = info
         classes = len(info.class_ids)
         self.network = build_resnet(
@@ -169,10 +178,13 @@ class ImageClassifier(pl.LightningModule):
         return loss, scores
 
     def _logits(self, images: Tensor) -> Tensor:
-        """Logits [B, C]; in evaluation with `tta` the mean of an image's and its mirror image's."""
-        if self.training or not self.hparams.tta:
+        """Logits [B, C]; in evaluation the mean over the views that `tta` and `tta_shift` ask for."""
+        if self.training:
             return self(images)
-        return (self(images) + self(images.flip(3))) / 2
+        views = _shifted(images, self.hparams.tta_shift) if self.hparams.tta_shift else [images]
+        if self.hparams.tta:
+            views += [view.flip(3) for view in views]
+        return sum(self(view).float() for view in views) / len(views)
 
     def on_train_epoch_end(self) -> None:
         self._log(self.train_metrics)
@@ -271,6 +283,13 @@ class ImageClassifier(pl.LightningModule):
                     f"The checkpoint's schedule ends after {schedule['total_steps']:,} steps, and this training after "
                     f"{steps:,}. Go on with the epochs that it had, or start a new run from it with --model.weights."
                 )
+
+
+def _shifted(images: Tensor, pixels: int) -> list[Tensor]:
+    """Images [B, 3, H, W] as they are, moved to the right and down, and moved to the left and up, edges reflected."""
+    height, width = images.shape[2:]
+    padded = pad(images, [pixels] * 4, mode="reflect")
+    return [images] + [padded[:, :, at : at + height, at : at + width] for at in (0, 2 * pixels)]
 
 
 def _without_ties(logits: Tensor) -> Tensor:
