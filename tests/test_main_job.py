@@ -219,7 +219,7 @@ def test_a_checkpoint_that_names_a_class_to_make_runs_no_code(trained, tmp_path,
     assert not attacked.exists()
 
 
-@pytest.mark.parametrize("mirrored, shift", [(True, 0), (False, 2), (True, 3)])
+@pytest.mark.parametrize("mirrored, shift", [(True, 0), (False, 31), (True, 3)])
 def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_other_views(run, small, trained, tmp_path, mirrored, shift):
     best = trained / "checkpoints" / "best.ckpt"
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -238,12 +238,30 @@ def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_other_views(run, smal
     images = (torch.from_numpy(np.stack(views)) / 255 - torch.tensor(model.info.mean)) / torch.tensor(model.info.std)
     with torch.no_grad():
         logits = model(images.permute(0, 3, 1, 2))
-    expected, others = logits.mean(dim=0).softmax(dim=0), [logits[:-1].mean(dim=0), logits[1:].mean(dim=0)]
-    for other in others:
-        assert abs(expected.max() - other.softmax(dim=0).max()) > 1e-4, "or a view left out could not be told"
+    expected = logits.mean(dim=0).softmax(dim=0)
+    for left_out in range(len(logits)):
+        other = logits[torch.arange(len(logits)) != left_out].mean(dim=0).softmax(dim=0)
+        assert abs(expected.max() - other.max()) > 1e-4, "or a view left out could not be told"
     (row,) = table(trained / "predictions.csv")
     assert float(row["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
     assert row["id1"] == model.info.class_ids[expected.argmax()]
+
+
+def test_views_are_for_evaluation_and_their_mean_is_not_rounded_to_half_precision(trained):
+    best = trained / "checkpoints" / "best.ckpt"
+    model = ImageClassifier.load_from_checkpoint(best, tta=True, tta_shift=1).eval()
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = model._logits(images)
+        moved = [torch.from_numpy(np.pad(images, [(0, 0), (0, 0), *side], mode="reflect")) for side in (
+            [(1, 0), (1, 0)], [(0, 1), (0, 1)])]  # fmt: skip
+        views = [images, moved[0][:, :, :32, :32], moved[1][:, :, 1:, 1:]]
+        logits = [model(view).double() for image in views for view in (image, image.flip(3))]
+        assert len(model._logits(images[:0])) == 0, "a rank may have no image"
+        training, alone = model.train()._logits(images), model(images)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), sum(logits) / 6, rtol=1e-6, atol=1e-6)
+    assert training.equal(alone)
 
 
 @pytest.mark.parametrize(

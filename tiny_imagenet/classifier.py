@@ -48,9 +48,9 @@ class ImageClassifier(pl.LightningModule):
         tta: evaluate each image together with its mirror image, and take the mean of their logits (as
             https://arxiv.org/abs/1409.1556 does of class probabilities).
         tta_shift: evaluate each image also moved by this many pixels, once to the right and down and once to the left
-            and up, what is missing reflected, and take the mean of the logits of all views; with `tta` six of them
-            (as in https://github.com/KellerJordan/cifar10-airbench). For `test` and `predict`: in `fit` the
-            validation of each epoch takes three times as long, too.
+            and up, edges reflected, and take the mean of the logits of all views; with `tta` these are six, those of
+            https://github.com/KellerJordan/cifar10-airbench, which counts the unmoved twice. Three times the time of
+            evaluation, in each validation of `fit` too: better left to `test` and `predict`.
         compile: compile the network with torch.compile.
     """
 
@@ -159,7 +159,7 @@ class ImageClassifier(pl.LightningModule):
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """Returns row numbers int64 [B] and class probabilities [B, C]."""
         images, rows = batch
-        return rows, self._logits(images).float().softmax(dim=1)
+        return rows, self._logits(images).softmax(dim=1)
 
     def _step(
         self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, label_smoothing: float = 0.0
@@ -178,7 +178,7 @@ class ImageClassifier(pl.LightningModule):
         return loss, scores
 
     def _logits(self, images: Tensor) -> Tensor:
-        """Logits [B, C]; in evaluation the mean over the views that `tta` and `tta_shift` ask for."""
+        """Logits [B, C]; in evaluation float32, the mean over the views that `tta` and `tta_shift` ask for."""
         if self.training:
             return self(images)
         views = _shifted(images, self.hparams.tta_shift) if self.hparams.tta_shift else [images]
@@ -289,7 +289,8 @@ def _shifted(images: Tensor, pixels: int) -> list[Tensor]:
     """Images [B, 3, H, W] as they are, moved to the right and down, and moved to the left and up, edges reflected."""
     height, width = images.shape[2:]
     padded = pad(images, [pixels] * 4, mode="reflect")
-    return [images] + [padded[:, :, at : at + height, at : at + width] for at in (0, 2 * pixels)]
+    moved = [padded[:, :, at : at + height, at : at + width] for at in (0, 2 * pixels)]
+    return [images] + [view.contiguous(memory_format=torch.channels_last) for view in moved]
 
 
 def _without_ties(logits: Tensor) -> Tensor:
