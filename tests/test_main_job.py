@@ -18,7 +18,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.models import resnet18
 
-from tiny_imagenet.classifier import ImageClassifier, _without_ties
+from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.metrics import without_ties
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_of_equal_logits_the_first_class_is_the_answer_in_every_file(run, traine
 def test_scores_are_in_the_order_of_logits():
     logits = torch.randint(0, 8, (6, 200)).bfloat16()  # many are equal
     order = np.argsort(-logits.float().numpy(), axis=1, kind="stable")
-    scores = _without_ties(logits)
+    scores = without_ties(logits)
     assert (scores.numpy().argsort(axis=1)[:, ::-1] == order).all()
     assert (scores.topk(5).indices.numpy() == order[:, :5]).all()
     assert all(len(set(row)) == 200 for row in scores.tolist())

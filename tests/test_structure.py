@@ -19,6 +19,7 @@ LEVELS = [
         "optim",
         "spectral",
         "finite",
+        "metrics",
         "history",
         "changes",
         "saving",

@@ -11,12 +11,13 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torch.nn.functional import cross_entropy
+from torchmetrics import MetricCollection
 
 from tiny_imagenet.data import DatasetInfo, require_same_classes
+from tiny_imagenet.data.augment.views import views
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
 from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 
@@ -132,9 +133,9 @@ class ImageClassifier(pl.LightningModule):
             # others, each with all sides of `progressive`: more kinds than Dynamo compiles by default.
             torch._dynamo.config.recompile_limit = 64
             self.network.compile(dynamic=False)
-        self.train_metrics = _metrics("train", classes, ks=[1])
-        self.val_metrics = _metrics("val", classes, ks=[1, 5])
-        self.test_metrics = _metrics("test", classes, ks=[1, 5])
+        self.train_metrics = build_metrics("train", classes, ks=[1])
+        self.val_metrics = build_metrics("val", classes, ks=[1, 5])
+        self.test_metrics = build_metrics("test", classes, ks=[1, 5])
 
     # Steps
 
@@ -170,7 +171,7 @@ class ImageClassifier(pl.LightningModule):
         loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
         # A mixed image counts as the one that most of it comes from.
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
-        scores = logits.detach() if self.training else _without_ties(logits)
+        scores = logits.detach() if self.training else without_ties(logits)
         if len(labels) == 0:  # Where ranks do not divide the images, one has none for its last step of evaluation.
             return loss, scores
         # Once for each image, since MeanMetric ignores a `weight` where its check for NaN is off (torchmetrics 1.9).
@@ -181,10 +182,8 @@ class ImageClassifier(pl.LightningModule):
         """Logits [B, C]; in evaluation float32, the mean over the views that `tta` and `tta_shift` ask for."""
         if self.training:
             return self(images)
-        views = _shifted(images, self.hparams.tta_shift) if self.hparams.tta_shift else [images]
-        if self.hparams.tta:
-            views += [view.flip(3) for view in views]
-        return sum(self(view).float() for view in views) / len(views)
+        seen = views(images, self.hparams.tta, self.hparams.tta_shift)
+        return sum(self(view).float() for view in seen) / len(seen)
 
     def on_train_epoch_end(self) -> None:
         self._log(self.train_metrics)
@@ -241,14 +240,8 @@ class ImageClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["dataset"] = asdict(self.info)
-        # The sums of an unfinished epoch, one of each rank: a resumed epoch's train/* are means over all of it, and
-        # each rank goes on adding to its own, since another order of adding would round otherwise.
-        checkpoint["train_metrics"] = {
-            name: {
-                state: self.all_gather(value).reshape(-1, *value.shape) for state, value in metric.metric_state.items()
-            }
-            for name, metric in self.train_metrics.items(keep_base=True)
-        }
+        # An unfinished epoch's: when it is resumed, train/* are means over all of it.
+        checkpoint["train_metrics"] = sums_of_ranks(self.train_metrics, self.all_gather)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the network that the checkpoint holds, or refuse it where it does not fit what is there.
@@ -268,12 +261,8 @@ class ImageClassifier(pl.LightningModule):
             require_same_classes(info, self.info.class_ids)
         if self._trainer is not None and self.trainer.state.fn == "fit" and self.hparams.scheduler_interval == "step":
             self._require_as_long(checkpoint["lr_schedulers"])
-        for name, metric in self.train_metrics.items(keep_base=True):
-            for state, values in checkpoint["train_metrics"][name].items():
-                ranks = self._trainer.world_size if self._trainer else 1
-                if len(values) != ranks:  # on another number of devices, the first goes on with all
-                    values = torch.stack([values.sum(0)] + [torch.zeros_like(values[0])] * (ranks - 1))
-                setattr(metric, state, values[self.global_rank].clone())
+        ranks = self._trainer.world_size if self._trainer else 1
+        restore_sums(self.train_metrics, checkpoint["train_metrics"], self.global_rank, ranks)
 
     def _require_as_long(self, schedules: list[dict[str, Any]]) -> None:
         steps = self._total_steps()
@@ -283,32 +272,3 @@ class ImageClassifier(pl.LightningModule):
                     f"The checkpoint's schedule ends after {schedule['total_steps']:,} steps, and this training after "
                     f"{steps:,}. Go on with the epochs that it had, or start a new run from it with --model.weights."
                 )
-
-
-def _shifted(images: Tensor, pixels: int) -> list[Tensor]:
-    """Images [B, 3, H, W] as they are, moved to the right and down, and moved to the left and up, edges reflected."""
-    height, width = images.shape[2:]
-    padded = pad(images, [pixels] * 4, mode="reflect")
-    moved = [padded[:, :, at : at + height, at : at + width] for at in (0, 2 * pixels)]
-    return [images] + [view.contiguous(memory_format=torch.channels_last) for view in moved]
-
-
-def _without_ties(logits: Tensor) -> Tensor:
-    """Scores float32 [B, C] in the order of the logits; of equal ones the first class scores higher, as in argmax.
-
-    In half precision an image's highest logits are often equal, and torch.topk takes any of those.
-    """
-    places = logits.sort(dim=1, descending=True, stable=True).indices
-    scores = torch.arange(logits.shape[1], 0, -1, dtype=torch.float32, device=logits.device)
-    return torch.empty_like(places, dtype=torch.float32).scatter_(1, places, scores.expand_as(places))
-
-
-def _metrics(stage: str, classes: int, ks: list[int]) -> MetricCollection:
-    """Loss and top-k accuracies of a stage, summed on the device without making it wait."""
-    accuracies = {
-        # With fewer than k classes every answer is among the first k.
-        f"top{k}": MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
-        for k in ks
-    }
-    loss = MeanMetric(nan_strategy="disable")
-    return MetricCollection({"loss": loss, **accuracies}, prefix=f"{stage}/", compute_groups=False)
