@@ -1,0 +1,39 @@
+"""Metrics: the order of scores, and the sums that go on in a resumed epoch."""
+
+import numpy as np
+import pytest
+import torch
+
+from tiny_imagenet.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
+
+
+def test_scores_are_in_the_order_of_logits():
+    logits = torch.randint(0, 8, (6, 200)).bfloat16()  # many are equal
+    order = np.argsort(-logits.float().numpy(), axis=1, kind="stable")
+    scores = without_ties(logits)
+    assert (scores.numpy().argsort(axis=1)[:, ::-1] == order).all()
+    assert (scores.topk(5).indices.numpy() == order[:, :5]).all()
+    assert all(len(set(row)) == 200 for row in scores.tolist())
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_sums_go_on_with_each_rank_or_on_another_number_of_devices_with_the_first(ranks):
+    logits, labels = torch.randn(2, 5, 4), torch.randint(0, 4, (2, 5))
+    trained = [build_metrics("train", 4, ks=[1]) for _ in range(2)]
+    for rank, metrics in enumerate(trained):
+        metrics.update(preds=logits[rank], target=labels[rank], value=torch.full((5,), rank + 1.0))
+    both = [sums_of_ranks(metrics, lambda value: value[None]) for metrics in trained]
+    saved = {
+        name: {state: torch.cat([one[name][state] for one in both]) for state in states}
+        for name, states in both[0].items()
+    }
+    resumed = [build_metrics("train", 4, ks=[1]) for _ in range(ranks)]
+    for rank, metrics in enumerate(resumed):
+        restore_sums(metrics, saved, rank, ranks)
+    images = [int(metrics["train/loss"].metric_state["weight"]) for metrics in resumed]
+    assert images == {1: [10], 2: [5, 5], 3: [10, 0, 0]}[ranks]
+    right = [int(metrics["train/top1"].metric_state["tp"]) for metrics in resumed]
+    expected = (logits.argmax(dim=2) == labels).sum(dim=1).tolist()
+    assert right == {1: [sum(expected)], 2: expected, 3: [sum(expected), 0, 0]}[ranks]
+    losses = [float(metrics["train/loss"].metric_state["mean_value"]) for metrics in resumed]
+    assert losses == {1: [15.0], 2: [5.0, 10.0], 3: [15.0, 0.0, 0.0]}[ranks]
