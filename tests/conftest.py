@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tiny_imagenet.cli import Cli, main
-from tiny_imagenet.commands import plan
-from tiny_imagenet.data.synthetic import write_synthetic_archive
+from tiny_imagenet.cli.app import Cli, main
+from tiny_imagenet.cli.arguments import plan
+from tiny_imagenet.data.sets.textures import write_synthetic_archive
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from tiny_imagenet.data.packed import pack
-from tiny_imagenet.data.scan import scan_classes
+from tiny_imagenet.data.images.packed import pack
+from tiny_imagenet.data.images.scan import scan_classes
 
 SIZE = 16
 CLASSES = ("n01", "n02", "n03")

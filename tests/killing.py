@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from tiny_imagenet import saving
+from tiny_imagenet.run import checkpoint_writer as saving
 
 
 class Killed(BaseException):

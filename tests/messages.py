@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_imagenet import cli
+from tiny_imagenet.cli import app as cli
 from tiny_imagenet.errors import UserError
 
 TOLD: dict[str, list[str]] = {}

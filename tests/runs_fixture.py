@@ -10,9 +10,15 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tiny_imagenet.analysis import CONFUSION_COLUMNS, PER_CLASS_COLUMNS, confusion_cells, confusion_counts, per_class
 from tiny_imagenet.files import replace_csv
-from tiny_imagenet.history import History
+from tiny_imagenet.run.history import History
+from tiny_imagenet.run.result_tables import (
+    CONFUSION_COLUMNS,
+    PER_CLASS_COLUMNS,
+    confusion_cells,
+    confusion_counts,
+    per_class,
+)
 
 SGD = {
     "class_path": "torch.optim.SGD",

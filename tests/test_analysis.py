@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tiny_imagenet.analysis import confusion_cells, confusion_counts, per_class
+from tiny_imagenet.run.result_tables import confusion_cells, confusion_counts, per_class
 
 IDS, NAMES = ["a", "b", "c"], ["ant", "bee", "cat"]
 # Three ants: right, taken for a bee, taken for a bee (with "ant" never among the answers); one bee, right; no cat.

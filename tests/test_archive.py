@@ -13,7 +13,7 @@ import zipfile
 import pytest
 from archives import EXPECTED, FILES, contents, disk, in_process, write_tar, write_zip
 
-from tiny_imagenet.data.archive import extracted, locked
+from tiny_imagenet.data.fetch.archive import extracted, locked
 from tiny_imagenet.errors import UserError
 
 
@@ -62,8 +62,8 @@ def test_nothing_is_done_a_second_time_even_without_the_archive(root, tmp_path, 
     path = write_zip(tmp_path / "set.zip")
     md5 = md5_of(path)
     folder = extracted([str(path)], md5, root)
-    monkeypatch.setattr("tiny_imagenet.data.archive.unpack", None)
-    monkeypatch.setattr("tiny_imagenet.data.archive._obtain", None)
+    monkeypatch.setattr("tiny_imagenet.data.fetch.archive.unpack", None)
+    monkeypatch.setattr("tiny_imagenet.data.fetch.archive._obtain", None)
     extracted([str(path)], None, root)
     path.unlink()
     assert extracted([str(path)], None, root) == extracted([str(path)], md5.upper(), root) == folder
@@ -87,7 +87,7 @@ def test_the_same_bytes_with_another_time_are_not_extracted_again(root, tmp_path
     path = write_zip(tmp_path / "set.zip")
     extracted([str(path)], None, root)
     os.utime(path, (1, 1))
-    monkeypatch.setattr("tiny_imagenet.data.archive.unpack", None)
+    monkeypatch.setattr("tiny_imagenet.data.fetch.archive.unpack", None)
     folder = extracted([str(path)], None, root)
     assert json.loads((folder / ".archive.json").read_text())["mtime_ns"] == 10**9
 
@@ -133,7 +133,7 @@ def test_a_root_that_cannot_be_made_or_written(tmp_path):
 @pytest.mark.parametrize("options", ["size=128k", "ro"])
 def test_a_disk_that_is_full_or_read_only(root, tmp_path, monkeypatch, options):
     path = write_zip(tmp_path / "set.zip")
-    monkeypatch.setattr("tiny_imagenet.data.unpack.require_free", lambda *_: None)
+    monkeypatch.setattr("tiny_imagenet.data.fetch.unpack.require_free", lambda *_: None)
     full = rf"\({75 * 4096:,} bytes\) can't be written: No space left on device. Free some space there, or choose"
     with disk(root, options):
         with pytest.raises(UserError, match="Read-only file system. Make it writable, or" if options == "ro" else full):

@@ -18,7 +18,7 @@ from tiny_imagenet.benchmark.__main__ import main, table
 from tiny_imagenet.benchmark.memory import reading_memory
 from tiny_imagenet.benchmark.timing import Contestant, race, ratio
 from tiny_imagenet.data import TinyImageNetDataModule
-from tiny_imagenet.data.synthetic import write_synthetic_archive
+from tiny_imagenet.data.sets.textures import write_synthetic_archive
 
 CPU = torch.device("cpu")
 

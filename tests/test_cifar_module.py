@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tiny_imagenet.data import CIFAR10DataModule
-from tiny_imagenet.data.modules import cifar
+from tiny_imagenet.data.sets import cifar10 as cifar
 from tiny_imagenet.errors import UserError
 
 NAMES = ("airplane", "automobile", "bird")

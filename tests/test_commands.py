@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tiny_imagenet.commands import CONFIGS, find_config, plan
+from tiny_imagenet.cli.arguments import CONFIGS, find_config, plan
 from tiny_imagenet.errors import UserError
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from tiny_imagenet.commands import CONFIGS
+from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import build_scheduler
 

@@ -9,10 +9,10 @@ from torchvision.transforms.v2 import functional as F
 from tests.archives import in_process
 from tiny_imagenet.data import DatasetInfo, TinyImageNetDataModule
 from tiny_imagenet.data.augment import RandomHorizontalFlip
-from tiny_imagenet.data.loader import Batch
-from tiny_imagenet.data.mix import Mix
-from tiny_imagenet.data.packed import PackedImages
-from tiny_imagenet.data.pipeline import BatchPipeline
+from tiny_imagenet.data.batches.loader import Batch
+from tiny_imagenet.data.batches.mix import Mix
+from tiny_imagenet.data.batches.pipeline import BatchPipeline
+from tiny_imagenet.data.images.packed import PackedImages
 from tiny_imagenet.errors import UserError
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3])

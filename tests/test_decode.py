@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
-from tiny_imagenet.data.decode import decode_image
+from tiny_imagenet.data.images.decode import decode_image
 from tiny_imagenet.errors import UserError
 
 SIZE = 16

@@ -13,8 +13,8 @@ from collections import namedtuple
 import pytest
 from archives import EXPECTED, Server, change_disk, contents, disk, in_process, write_zip
 
-from tiny_imagenet.data import download
-from tiny_imagenet.data.archive import extracted
+from tiny_imagenet.data.fetch import download
+from tiny_imagenet.data.fetch.archive import extracted
 from tiny_imagenet.errors import UserError
 
 

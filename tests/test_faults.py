@@ -8,10 +8,10 @@ import pytest
 import torch
 from archives import change_disk, disk
 
-from tiny_imagenet.checkpoints import is_whole
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.faults import told
 from tiny_imagenet.files import replace_text
+from tiny_imagenet.run.checkpoint_files import is_whole
 
 CLI_FAULTS = {
     "misspelt option": (["fit", "--modle.arch=resnet18"], 2, "no option --modle.arch. Did you mean --model.arch"),

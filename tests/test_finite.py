@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.finite import FiniteCheck
+from tiny_imagenet.run.finite import FiniteCheck
 
 
 def test_finite_losses_and_weights_pass():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tiny_imagenet.data import ImageFolderDataModule
-from tiny_imagenet.data.folders import cache_folder
+from tiny_imagenet.data.sets.folder_splits import cache_folder
 from tiny_imagenet.errors import UserError
 
 COLOURS = {"ant": (200, 30, 30), "bee": (30, 200, 30), "cat": (30, 30, 200)}

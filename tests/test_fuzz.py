@@ -15,10 +15,10 @@ from fuzzing import DAMAGE, EXAMPLES, damaged, fuzz, kind_of
 from hypothesis import strategies as st
 from PIL import Image
 
-from tiny_imagenet.data.decode import decode_image
-from tiny_imagenet.data.layout import read_classes, restructure_validation
-from tiny_imagenet.data.packed import pack
-from tiny_imagenet.data.scan import scan_flat
+from tiny_imagenet.data.images.decode import decode_image
+from tiny_imagenet.data.images.packed import pack
+from tiny_imagenet.data.images.scan import scan_flat
+from tiny_imagenet.data.sets.tiny_imagenet_layout import read_classes, restructure_validation
 from tiny_imagenet.errors import UserError
 
 # Annotations

@@ -16,8 +16,8 @@ from archives import contents
 from fuzzing import DAMAGE, EXAMPLES, FAST, damaged, fuzz, kind_of
 from hypothesis import strategies as st
 
-from tiny_imagenet.data import unpack
-from tiny_imagenet.data.archive import extracted
+from tiny_imagenet.data.fetch import unpack
+from tiny_imagenet.data.fetch.archive import extracted
 from tiny_imagenet.errors import UserError
 
 PLAIN = ["a.txt", "set/b.JPEG", "set/sub/c.png", "./d.csv", "set/ä.json", "code.py", ".git/config.txt", "set/.e.txt"]

@@ -2,7 +2,7 @@
 
 import torch
 
-from tiny_imagenet.history import History, plain
+from tiny_imagenet.run.history import History, plain
 
 
 def test_rows_columns_and_gaps(tmp_path):

@@ -13,8 +13,8 @@ import torch
 
 from tests.archives import in_process
 from tests.test_resume import RECIPES, SAVE_OFTEN, assert_same, contents
-from tiny_imagenet import saving
 from tiny_imagenet.cli import main
+from tiny_imagenet.run import checkpoint_writer as saving
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ import signal
 import pytest
 from archives import change_disk, disk, in_process
 
-from tiny_imagenet.data.layout import Classes, check_counts, read_classes, restructure_validation
-from tiny_imagenet.data.scan import scan_classes, scan_flat
+from tiny_imagenet.data.images.scan import scan_classes, scan_flat
+from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes, check_counts, read_classes, restructure_validation
 from tiny_imagenet.errors import UserError
 
 BOX = "\t0\t1\t62\t63\n"

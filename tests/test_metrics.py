@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tiny_imagenet.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
+from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
 
 
 def test_scores_are_in_the_order_of_logits():

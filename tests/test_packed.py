@@ -15,9 +15,9 @@ import torch
 from jpegs import SIZE, by_pillow, packed_of, write_jpegs
 from PIL import Image
 
-from tiny_imagenet.data import pack_workers, packed
-from tiny_imagenet.data.packed import pack
-from tiny_imagenet.data.scan import scan_flat
+from tiny_imagenet.data.images import pack_workers, packed
+from tiny_imagenet.data.images.packed import pack
+from tiny_imagenet.data.images.scan import scan_flat
 
 
 @pytest.fixture

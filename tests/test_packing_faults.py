@@ -13,7 +13,8 @@ import pytest
 from archives import disk, in_process
 from jpegs import SIZE, by_pillow, packed_of, write_jpegs
 
-from tiny_imagenet.data import TinyImageNetDataModule, pack_workers, packed
+from tiny_imagenet.data import TinyImageNetDataModule
+from tiny_imagenet.data.images import pack_workers, packed
 from tiny_imagenet.errors import UserError
 
 

@@ -14,7 +14,7 @@ from tests.test_configs import CONFIG_FILES, OVERLAYS
 from tests.watching import NoteWaits, waits
 from tiny_imagenet.benchmark import choices, pipelines, steps
 from tiny_imagenet.callbacks import StepBar
-from tiny_imagenet.commands import CONFIGS
+from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.data import TinyImageNetDataModule
 from tiny_imagenet.data.augment import RandomResizedCrop
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from tiny_imagenet.commands import CONFIGS
+from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.sweep.definition import read_sweep
 
 README = (ROOT / "README.md").read_text()

@@ -8,9 +8,9 @@ from runs_fixture import LOOKAHEAD, SGD, only, with_optimizer, write_run
 
 from tiny_imagenet import report
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.protocol import write_protocol
 from tiny_imagenet.report.settings import differing, settings
 from tiny_imagenet.report.tables import results_table
+from tiny_imagenet.run.protocol import write_protocol
 
 
 def test_runs_are_found_at_any_depth_in_natural_order(tmp_path):

@@ -11,10 +11,10 @@ import torch
 
 from tests.archives import in_process
 from tests.killing import Killed
-from tiny_imagenet.checkpoints import is_whole, resumable_checkpoint
 from tiny_imagenet.cli import main
-from tiny_imagenet.run_folder import RunLock
-from tiny_imagenet.saving import CheckpointWriter
+from tiny_imagenet.run.checkpoint_files import is_whole, resumable_checkpoint
+from tiny_imagenet.run.checkpoint_writer import CheckpointWriter
+from tiny_imagenet.run.folder import RunLock
 
 RUN_DEPENDENT = ("seconds", "images_per_s", "memory")  # columns that measure this machine
 SAVE_OFTEN = ["--checkpoint.every_n_steps=1"]

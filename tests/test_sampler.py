@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tiny_imagenet.data.sampler import EvalBatches, TrainBatches, batch_rows, epoch_order, step_seed
+from tiny_imagenet.data.batches.sampler import EvalBatches, TrainBatches, batch_rows, epoch_order, step_seed
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
-from tiny_imagenet import saving
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.run import checkpoint_writer as saving
 
 NAMES = ["best.ckpt", "last.ckpt", "previous.ckpt"]
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from tiny_imagenet.data.scan import class_folders, scan_classes, scan_flat
+from tiny_imagenet.data.images.scan import class_folders, scan_classes, scan_flat
 from tiny_imagenet.errors import UserError
 
 

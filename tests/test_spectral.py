@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tiny_imagenet.spectral import condition_numbers, weights_of
+from tiny_imagenet.models.condition_numbers import condition_numbers, weights_of
 
 
 def with_singular_values(values: list[float], rows: int, columns: int) -> torch.Tensor:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tiny_imagenet.data.layout import Classes
-from tiny_imagenet.data.split import choose_classes, split_holdout
+from tiny_imagenet.data.sets.split import choose_classes, split_holdout
+from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
 
 

@@ -14,8 +14,9 @@ import yaml
 from jsonargparse import _common, _util, set_parsing_settings
 
 from tests.sweeping import enter, sweep, write_sweep
-from tiny_imagenet import allowed, cli
-from tiny_imagenet.commands import plan
+from tiny_imagenet.cli import allowed
+from tiny_imagenet.cli import app as cli
+from tiny_imagenet.cli.arguments import plan
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.sweep.definition import read_sweep
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.sweeping import enter, lines, sweep, trials, write_sweep
-from tiny_imagenet.commands import find_config
+from tiny_imagenet.cli.arguments import find_config
 
 
 @pytest.fixture

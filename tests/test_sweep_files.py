@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.sweeping import enter, sweep, write_sweep
-from tiny_imagenet.commands import CONFIGS
+from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.sweep.definition import read_sweep
 

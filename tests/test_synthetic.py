@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tiny_imagenet.data.layout import check_counts, read_classes, restructure_validation
-from tiny_imagenet.data.packed import pack
-from tiny_imagenet.data.scan import scan_classes, scan_flat
-from tiny_imagenet.data.synthetic import FOLDER, NAMES, write_synthetic_archive
+from tiny_imagenet.data.images.packed import pack
+from tiny_imagenet.data.images.scan import scan_classes, scan_flat
+from tiny_imagenet.data.sets.textures import FOLDER, NAMES, write_synthetic_archive
+from tiny_imagenet.data.sets.tiny_imagenet_layout import check_counts, read_classes, restructure_validation
 from tiny_imagenet.errors import UserError
 
 TRAIN, VAL = 120, 60

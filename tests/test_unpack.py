@@ -13,8 +13,8 @@ from collections import namedtuple
 import pytest
 from archives import FILES, contents, write_tar, write_zip
 
-from tiny_imagenet.data import unpack as unpacking
-from tiny_imagenet.data.archive import extracted
+from tiny_imagenet.data.fetch import unpack as unpacking
+from tiny_imagenet.data.fetch.archive import extracted
 from tiny_imagenet.errors import UserError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_imagenet.data.packed import PIXELS, PackedImages
+from tiny_imagenet.data.images.packed import PIXELS, PackedImages
 
 SMAPS = Path("/proc/self/smaps")
 

@@ -23,10 +23,10 @@ from tiny_imagenet.data.augment import (
     augment,
 )
 from tiny_imagenet.data.augment.base import to_device
-from tiny_imagenet.data.loader import Batch, batch_loader
-from tiny_imagenet.data.mix import Mix
-from tiny_imagenet.data.pipeline import BatchPipeline
-from tiny_imagenet.data.sampler import TrainBatches
+from tiny_imagenet.data.batches.loader import Batch, batch_loader
+from tiny_imagenet.data.batches.mix import Mix
+from tiny_imagenet.data.batches.pipeline import BatchPipeline
+from tiny_imagenet.data.batches.sampler import TrainBatches
 
 PREFETCH = 2  # batches that each worker process keeps ready, DataLoader's default
 JITTER = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.1}

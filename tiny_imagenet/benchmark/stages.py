@@ -21,8 +21,8 @@ from tiny_imagenet.data.augment import (
     RandomResizedCrop,
     TrivialAugmentWide,
 )
-from tiny_imagenet.data.pack_workers import decode_all
-from tiny_imagenet.data.scan import ImageFiles
+from tiny_imagenet.data.images.pack_workers import decode_all
+from tiny_imagenet.data.images.scan import ImageFiles
 
 BATCH = 128
 OURS, TORCHVISION, ANCESTOR = "this project", "torchvision v2 per image", "the ancestor (PIL, 250 to 224)"

@@ -25,11 +25,11 @@ from torchvision.models import get_model
 
 from tiny_imagenet.benchmark.pipelines import ancestors, image_files
 from tiny_imagenet.benchmark.timing import Contestant, synchronize
-from tiny_imagenet.commands import CONFIGS
+from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups
-from tiny_imagenet.saving import BESIDE, CheckpointWriter
+from tiny_imagenet.run.checkpoint_writer import BESIDE, CheckpointWriter
 
 DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # float32 otherwise
 TRAINING = CONFIGS.parent / "training.py"

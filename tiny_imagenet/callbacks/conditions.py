@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import replace_csv
-from tiny_imagenet.spectral import condition_numbers, weights_of
+from tiny_imagenet.models.condition_numbers import condition_numbers, weights_of
 
 
 class ConditionNumbers(Callback):

@@ -11,17 +11,17 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from tiny_imagenet.analysis import (
+from tiny_imagenet.callbacks.gather import gathered_rows
+from tiny_imagenet.data.batches.sampler import rows_of_batches
+from tiny_imagenet.files import replace_bytes, replace_csv, replace_text
+from tiny_imagenet.run.history import plain
+from tiny_imagenet.run.result_tables import (
     CONFUSION_COLUMNS,
     PER_CLASS_COLUMNS,
     confusion_cells,
     confusion_counts,
     per_class,
 )
-from tiny_imagenet.callbacks.gather import gathered_rows
-from tiny_imagenet.data.sampler import rows_of_batches
-from tiny_imagenet.files import replace_bytes, replace_csv, replace_text
-from tiny_imagenet.history import plain
 
 log = logging.getLogger(__name__)
 

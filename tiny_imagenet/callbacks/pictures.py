@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from tiny_imagenet.analysis import Row, ranked
-from tiny_imagenet.data.loader import IndexedImages
+from tiny_imagenet.data.batches.loader import IndexedImages
+from tiny_imagenet.run.result_tables import Row, ranked
 
 
 def examples_figure(

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from tiny_imagenet.callbacks.gather import gathered_rows
-from tiny_imagenet.data.sampler import rows_of_batches
+from tiny_imagenet.data.batches.sampler import rows_of_batches
 from tiny_imagenet.files import replace_csv
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 
-from tiny_imagenet.resume import RunCheckpoint
+from tiny_imagenet.run.checkpointing import RunCheckpoint
 
 
 class EpochStatistics(Callback):

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.faults import told
-from tiny_imagenet.resume import Interrupted
+from tiny_imagenet.run.checkpointing import Interrupted
 
 GRACE = 10  # seconds that a process gets to end by itself when the one that started it is gone
 

@@ -1,7 +1,7 @@
 """The data path: archive, class folders, packed images, batches, augmentation."""
 
 from tiny_imagenet.data.info import DatasetInfo, require_same_classes
-from tiny_imagenet.data.modules import (
+from tiny_imagenet.data.sets import (
     CIFAR10DataModule,
     ImageDataModule,
     ImageFolderDataModule,

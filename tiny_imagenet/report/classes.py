@@ -5,9 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from tiny_imagenet.analysis import ranked
 from tiny_imagenet.report.figures import SMALL, bars, new_figure
 from tiny_imagenet.report.runs import Run
+from tiny_imagenet.run.result_tables import ranked
 
 GOOD, BAD = "tab:green", "tab:red"
 NAME_LENGTH = 28

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
-from tiny_imagenet.analysis import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.protocol import checkpoint_to_test, validates_on_test
 from tiny_imagenet.report.artefacts import read_config, read_metrics, read_table, read_test
 from tiny_imagenet.report.settings import differing, settings
+from tiny_imagenet.run.protocol import checkpoint_to_test, validates_on_test
+from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
 
 CONDITION_COLUMNS = ["epoch", "layer", "condition_number"]
 LABEL_LENGTH = 48

@@ -5,7 +5,7 @@ import sys
 import optuna
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.protocol import validates_on_test
+from tiny_imagenet.run.protocol import validates_on_test
 from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep, read_sweep
 from tiny_imagenet.sweep.results import summary, trial_line, write_results

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from tiny_imagenet.protocol import checkpoint_to_test
+from tiny_imagenet.run.protocol import checkpoint_to_test
 
 
 @dataclass

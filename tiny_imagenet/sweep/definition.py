@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tiny_imagenet.commands import CONFIG_OPTIONS, CONFIGS, RUNS, find_config
+from tiny_imagenet.cli.arguments import CONFIG_OPTIONS, CONFIGS, RUNS, find_config
 from tiny_imagenet.errors import UserError
 
 HARDWARE = ("--trainer.accelerator", "--trainer.devices", "--trainer.precision")

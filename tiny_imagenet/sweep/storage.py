@@ -9,7 +9,7 @@ from optuna.pruners import BasePruner
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.exc import SQLAlchemyError
 
-from tiny_imagenet import allowed
+from tiny_imagenet.cli import allowed
 from tiny_imagenet.errors import UserError
 
 PRUNERS = "optuna.pruners"

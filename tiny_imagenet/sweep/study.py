@@ -21,7 +21,7 @@ from filelock import FileLock
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from tiny_imagenet.commands import newest_version
+from tiny_imagenet.cli.arguments import newest_version
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.sweep.claim import Claim, has_checkpoint, lock_folder
 from tiny_imagenet.sweep.definition import Range, Sweep

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tiny_imagenet.data.layout import Classes
-from tiny_imagenet.data.packed import PackedImages
-from tiny_imagenet.data.scan import UNLABELLED
+from tiny_imagenet.data.images.packed import PackedImages
+from tiny_imagenet.data.images.scan import UNLABELLED
+from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
 
 # Not the seed of the run: runs that differ in their seed must be judged by the same images.

@@ -22,9 +22,9 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.finite import FiniteCheck
-from tiny_imagenet.history import History, plain
-from tiny_imagenet.saving import BESIDE, CheckpointWriter, folder_gone
+from tiny_imagenet.run.checkpoint_writer import BESIDE, CheckpointWriter, folder_gone
+from tiny_imagenet.run.finite import FiniteCheck
+from tiny_imagenet.run.history import History, plain
 
 log = logging.getLogger(__name__)
 

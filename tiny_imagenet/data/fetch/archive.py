@@ -16,8 +16,8 @@ from urllib.request import url2pathname
 from filelock import FileLock, Timeout
 
 from tiny_imagenet.data.disk import disk_errors
-from tiny_imagenet.data.download import Unavailable, discard, download
-from tiny_imagenet.data.unpack import SUFFIX, DamagedArchive, looks_whole, unpack
+from tiny_imagenet.data.fetch.download import Unavailable, discard, download
+from tiny_imagenet.data.fetch.unpack import SUFFIX, DamagedArchive, looks_whole, unpack
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import replace_text
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tiny_imagenet.data.sampler import BatchRequest
+from tiny_imagenet.data.batches.sampler import BatchRequest
 
 
 class Batch(NamedTuple):

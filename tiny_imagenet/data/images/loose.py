@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tiny_imagenet.data.decode import decode_image
-from tiny_imagenet.data.scan import scan_flat
+from tiny_imagenet.data.images.decode import decode_image
+from tiny_imagenet.data.images.scan import scan_flat
 from tiny_imagenet.errors import UserError
 
 

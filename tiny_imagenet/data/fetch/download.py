@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from tiny_imagenet.data.disk import disk_errors, require_free
-from tiny_imagenet.data.progress import progress
+from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tiny_imagenet.data.pack_workers import decode_all
-from tiny_imagenet.data.scan import ImageFiles
+from tiny_imagenet.data.images.pack_workers import decode_all
+from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import to_disk
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tiny_imagenet.data.archive import extracted, locked
-from tiny_imagenet.data.decode import shorter_side
-from tiny_imagenet.data.layout import Classes, check_counts, read_classes, restructure_validation
-from tiny_imagenet.data.modules.base import ImageDataModule
-from tiny_imagenet.data.packed import PackedImages, pack
-from tiny_imagenet.data.scan import ImageFiles, scan_classes, scan_flat
+from tiny_imagenet.data.fetch.archive import extracted, locked
+from tiny_imagenet.data.images.decode import shorter_side
+from tiny_imagenet.data.images.packed import PackedImages, pack
+from tiny_imagenet.data.images.scan import ImageFiles, scan_classes, scan_flat
+from tiny_imagenet.data.sets.base import ImageDataModule
+from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes, check_counts, read_classes, restructure_validation
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 # The same bytes, by the same MD5, in a GitHub release.

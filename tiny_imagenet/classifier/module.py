@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import MetricCollection
 
+from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
+from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, require_same_classes
-from tiny_imagenet.data.augment.views import views
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
 from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 

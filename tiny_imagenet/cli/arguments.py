@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from tiny_imagenet.checkpoints import is_whole, resumable_checkpoint
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.run.checkpoint_files import is_whole, resumable_checkpoint
 
 log = logging.getLogger(__name__)
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 RUNS = Path("runs")  # under the working directory
 CONFIG_OPTIONS = ("--config", "-c")
 EVALUATION_HARDWARE = ("accelerator=auto", "devices=1", "strategy=auto", "num_nodes=1")

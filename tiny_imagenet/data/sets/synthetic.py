@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tiny_imagenet.data.archive import locked
-from tiny_imagenet.data.modules.tiny import NATIVE_SIZE, TinyImageNetDataModule
-from tiny_imagenet.data.synthetic import write_synthetic_archive
+from tiny_imagenet.data.fetch.archive import locked
+from tiny_imagenet.data.sets.textures import write_synthetic_archive
+from tiny_imagenet.data.sets.tiny_imagenet import NATIVE_SIZE, TinyImageNetDataModule
 
 
 class SyntheticDataModule(TinyImageNetDataModule):

@@ -5,7 +5,7 @@ import logging
 import os
 from pathlib import Path
 
-from tiny_imagenet.data.scan import class_folders
+from tiny_imagenet.data.images.scan import class_folders
 from tiny_imagenet.errors import UserError
 
 log = logging.getLogger(__name__)

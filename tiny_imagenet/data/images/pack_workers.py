@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from tiny_imagenet.data.decode import decode_image
-from tiny_imagenet.data.scan import ImageFiles
+from tiny_imagenet.data.images.decode import decode_image
+from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.errors import UserError
 
 log = logging.getLogger(__name__)

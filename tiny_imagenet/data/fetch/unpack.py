@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from tiny_imagenet.data.disk import disk_errors, require_free
-from tiny_imagenet.data.progress import progress
-from tiny_imagenet.data.scan import EXTENSIONS
+from tiny_imagenet.data.images.scan import EXTENSIONS
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_imagenet.data.disk import disk_errors
-from tiny_imagenet.data.scan import ImageFiles, is_image
+from tiny_imagenet.data.images.scan import ImageFiles, is_image
 from tiny_imagenet.errors import UserError
 
 ANNOTATIONS = "val_annotations.txt"

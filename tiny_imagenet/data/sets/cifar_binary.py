@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_imagenet.data.layout import Classes
-from tiny_imagenet.data.pack_workers import image_sums, write_rows
-from tiny_imagenet.data.scan import ImageFiles
+from tiny_imagenet.data.images.pack_workers import image_sums, write_rows
+from tiny_imagenet.data.images.scan import ImageFiles
+from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
 
 SIZE = 32  # pixels

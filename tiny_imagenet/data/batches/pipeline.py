@@ -9,8 +9,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from tiny_imagenet.data.augment import Augmentation, RandomCrop, augment, resize
-from tiny_imagenet.data.loader import Batch
-from tiny_imagenet.data.mix import Mix
+from tiny_imagenet.data.batches.loader import Batch
+from tiny_imagenet.data.batches.mix import Mix
 from tiny_imagenet.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tiny_imagenet.data.augment import Augmentation
+from tiny_imagenet.data.batches.loader import Batch, IndexedImages, batch_loader
+from tiny_imagenet.data.batches.mix import Mix
+from tiny_imagenet.data.batches.pipeline import BatchPipeline
+from tiny_imagenet.data.batches.sampler import EvalBatches, TrainBatches, batches_per_epoch
+from tiny_imagenet.data.images.loose import LooseImages
+from tiny_imagenet.data.images.packed import PackedImages
 from tiny_imagenet.data.info import IMAGENET_MEAN, IMAGENET_STD, DatasetInfo, require_same_classes
-from tiny_imagenet.data.layout import Classes
-from tiny_imagenet.data.loader import Batch, IndexedImages, batch_loader
-from tiny_imagenet.data.loose import LooseImages
-from tiny_imagenet.data.mix import Mix
-from tiny_imagenet.data.packed import PackedImages
-from tiny_imagenet.data.pipeline import BatchPipeline
-from tiny_imagenet.data.sampler import EvalBatches, TrainBatches, batches_per_epoch
-from tiny_imagenet.data.split import choose_classes, of_classes, split_holdout
+from tiny_imagenet.data.sets.split import choose_classes, of_classes, split_holdout
+from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
 
 log = logging.getLogger(__name__)

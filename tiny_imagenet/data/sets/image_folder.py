@@ -4,12 +4,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tiny_imagenet.data.archive import extracted, locked
-from tiny_imagenet.data.folders import cache_folder, find_splits, require_known_classes
-from tiny_imagenet.data.layout import Classes
-from tiny_imagenet.data.modules.base import ImageDataModule
-from tiny_imagenet.data.packed import PackedImages, pack
-from tiny_imagenet.data.scan import class_folders, scan_classes
+from tiny_imagenet.data.fetch.archive import extracted, locked
+from tiny_imagenet.data.images.packed import PackedImages, pack
+from tiny_imagenet.data.images.scan import class_folders, scan_classes
+from tiny_imagenet.data.sets.base import ImageDataModule
+from tiny_imagenet.data.sets.folder_splits import cache_folder, find_splits, require_known_classes
+from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
 
 

@@ -14,9 +14,9 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from tiny_imagenet.checkpoints import is_whole
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import to_disk
+from tiny_imagenet.run.checkpoint_files import is_whole
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
-from tiny_imagenet import allowed, hardware
+from tiny_imagenet import hardware
 from tiny_imagenet.callbacks import (
     EpochLines,
     EpochStatistics,
@@ -33,22 +33,23 @@ from tiny_imagenet.callbacks import (
     TestResults,
     TrainingImages,
 )
-from tiny_imagenet.changes import compare, flat
-from tiny_imagenet.checkpoints import require_checkpoint
 from tiny_imagenet.classifier import ImageClassifier
-from tiny_imagenet.commands import COMMANDS, CONFIGS, Plan, plan, run_config
+from tiny_imagenet.cli import allowed
+from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS, Plan, plan, run_config
+from tiny_imagenet.cli.logs import show_log
+from tiny_imagenet.cli.option_errors import explained
+from tiny_imagenet.cli.unsupported import require_callbacks, require_options
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.explain import explained
 from tiny_imagenet.faults import told
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import SHRINKING
-from tiny_imagenet.notes import show_log
-from tiny_imagenet.protocol import checkpoint_to_test, write_protocol
-from tiny_imagenet.resume import Interrupted, RunCheckpoint
-from tiny_imagenet.run_folder import RunLock, claim
-from tiny_imagenet.suitable import require_callbacks, require_options
+from tiny_imagenet.run.checkpoint_files import require_checkpoint
+from tiny_imagenet.run.checkpointing import Interrupted, RunCheckpoint
+from tiny_imagenet.run.config_changes import compare, flat
+from tiny_imagenet.run.folder import RunLock, claim
+from tiny_imagenet.run.protocol import checkpoint_to_test, write_protocol
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from tiny_imagenet.allowed import refusal
+from tiny_imagenet.cli.allowed import refusal
 
 KEY = re.compile(r'Parser key "([^"]+)"')
 UNRECOGNIZED = re.compile(r"unrecognized arguments: (.*)")
