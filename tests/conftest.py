@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.paths import ROOT
 from tiny_imagenet.cli.app import Cli, main
 from tiny_imagenet.cli.arguments import plan
 from tiny_imagenet.data.sets.textures import write_synthetic_archive
-
-ROOT = Path(__file__).parent.parent
 
 # The tests' own callbacks are named on command lines.
 os.environ["TINY_IMAGENET_ALLOW"] = "tests"

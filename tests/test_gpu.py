@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from tests.test_resume import EMA, MIX, SAVE_OFTEN
+from tests.run.test_resume import EMA, MIX, SAVE_OFTEN
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,7 +22,11 @@ def metrics(folder) -> list[dict[str, str]]:
 @pytest.mark.parametrize("more", [[], ["--trainer.precision=bf16-mixed"]], ids=["32 bit", "bf16"])
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(launch, small, tmp_path, more):
     fit = ["fit", *small, *ON_GPU, *more, "--model.optimizer.lr=0.01", *SAVE_OFTEN, *EMA, *MIX]
-    stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=10"]
+    stop = [
+        "--trainer.callbacks+=tests.helpers.killing.SignalAt",
+        "--trainer.callbacks.number=15",
+        "--trainer.callbacks.at=10",
+    ]
     assert launch(*fit, "--name=whole")[0] == 0
     status, output = launch(*fit, "--name=stopped", *stop)
     assert status == 143, output
@@ -42,7 +46,11 @@ TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=8"]
 @needs_two
 def test_two_gpus_train_test_and_stop(launch, small, tmp_path):
     fit = ["fit", *small, *ON_GPU, *TWO, *SAVE_OFTEN]
-    stop = ["--trainer.callbacks+=tests.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=10"]
+    stop = [
+        "--trainer.callbacks+=tests.helpers.killing.SignalAt",
+        "--trainer.callbacks.number=15",
+        "--trainer.callbacks.at=10",
+    ]
     status, output = launch(*fit, *stop)
     assert status == 143, output
     status, output = launch(*fit, "--ckpt_path=last")
@@ -57,7 +65,7 @@ def test_two_gpus_train_test_and_stop(launch, small, tmp_path):
 @pytest.mark.parametrize("fault", ["FailAt", "SigkillAt"])
 def test_what_ends_one_gpu_s_process_ends_both(launch, small, fault, rank):
     """NCCL would wait half an hour."""
-    end = [f"--trainer.callbacks+=tests.killing.{fault}", "--trainer.callbacks.hook=train_batch_start",
+    end = [f"--trainer.callbacks+=tests.helpers.killing.{fault}", "--trainer.callbacks.hook=train_batch_start",
            "--trainer.callbacks.at=10", f"--trainer.callbacks.rank={rank}"]  # fmt: skip
     status, output = launch("fit", *small, *ON_GPU, *TWO, *end)
     assert status != 0, output

@@ -15,11 +15,12 @@ import torchvision
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
-from runs_fixture import write_run, write_studies
 
+from tests.helpers.paths import ROOT
+from tests.helpers.runs import write_run, write_studies
 from tiny_imagenet.data.augment import Augmentation
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 AUGMENTATIONS = [kind for kind in Augmentation.__subclasses__() if kind.__module__.startswith("tiny_imagenet.")]
 
 

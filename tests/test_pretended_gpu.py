@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.pretended_gpu import pretended_gpu
+from tests.helpers.pretended_gpu import pretended_gpu
+from tests.helpers.watching import NoteWaits, waits
 from tests.test_configs import CONFIG_FILES, OVERLAYS
-from tests.watching import NoteWaits, waits
 from tiny_imagenet.benchmark import choices, pipelines, steps
 from tiny_imagenet.callbacks import StepBar
 from tiny_imagenet.cli.arguments import CONFIGS
@@ -40,7 +40,7 @@ def waits_of_steps(on_gpu, tmp_path):
 
     def waits_of_steps(*options: str, batch_size: int = 16) -> list[int]:
         out = tmp_path / "waits.json"
-        note = ["--trainer.callbacks+=tests.watching.NoteWaits", f"--trainer.callbacks.out={out}",
+        note = ["--trainer.callbacks+=tests.helpers.watching.NoteWaits", f"--trainer.callbacks.out={out}",
                 "--trainer.callbacks.device=cuda"]  # fmt: skip
         status, output = on_gpu("fit", *options, *note, batch_size=batch_size)
         assert status == 0, output

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.helpers.paths import ROOT
 from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.sweep.definition import read_sweep
 

@@ -3,11 +3,12 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "tiny_imagenet"
+from tests.helpers.paths import ROOT
+
+PACKAGE = ROOT / "tiny_imagenet"
 
 # Each part may import only parts of a lower level; parts of one level know nothing of each other.
 LEVELS = [

@@ -1,0 +1,267 @@
+"""What a user may get wrong or run into, and the one message that says what to do."""
+
+import errno
+import os
+import zipfile
+
+import pytest
+import torch
+
+from tests.helpers.archives import change_disk, disk
+from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.faults import told
+from tiny_imagenet.files import replace_text
+from tiny_imagenet.run.checkpoint_files import is_whole
+
+CLI_FAULTS = {
+    "misspelt option": (["fit", "--modle.arch=resnet18"], 2, "no option --modle.arch. Did you mean --model.arch"),
+    "misspelt data option": (["fit", "--data.batchsize=3"], 2, "no option 'batchsize'. Did you mean batch_size"),
+    "wrong type": (["fit", "--data.batch_size=many"], 2, "data.batch_size must be int, not 'many'"),
+    "wrong choice": (["fit", "--model.stem=smal"], 2, "model.stem must be one of ['imagenet', 'pool', 'half'"),
+    "unknown class": (["fit", "--data.augment+=RandomCropp"], 2, "no class 'RandomCropp'. Did you mean RandomCrop"),
+    "unknown optimizer": (["fit", "--model.optimizer=SDG"], 2, "no class 'SDG'. Did you mean SGD"),
+    "unknown command": (["fitt"], 2, "invalid choice: 'fitt'"),
+    "unknown config": (["fit", "--config=resnet18_agu.yaml"], 1, "no config 'resnet18_agu.yaml'"),
+    "unknown arch": (["fit", "--model.arch=resnet19"], 1, "no ResNet 'resnet19'. The known ones"),
+    "no checkpoint given": (["test"], 1, "test needs a checkpoint"),
+    "missing checkpoint": (["test", "--ckpt_path=runs/a/b.ckpt"], 1, "no checkpoint runs/a/b.ckpt"),
+    "impossible augmentation": (
+        ["fit", "--data.augment+=RandomHorizontalFlip", "--data.augment.p=2"], 1, "probability between 0 and 1, not 2",
+    ),
+    "missing archive": (["fit", "--data.archive=no.zip"], 1, "no.zip: there is no such file"),
+    "impossible rate": (["fit", "--model.optimizer.lr=-1"], 1, "model.optimizer: Invalid learning rate: -1"),
+    "large batch": (["fit", "--data.batch_size=1000"], 1, "batch_size 1000 is larger than the 115 training images"),
+    "too many classes": (["fit", "--data.classes=9"], 1, "classes 9: choose between 2 and the 4 classes"),
+    "large holdout": (["fit", "--data.holdout=128"], 1, "holdout 128 would hold out 128 of 128"),
+    "wrong precision": (["fit", "--trainer.precision=17"], 2, "trainer.precision must be one of 64, 32, 16, "),
+    "unknown strategy": (["fit", "--trainer.strategy=nonsense"], 1, "trainer: You selected an invalid strategy name"),
+    "unknown accelerator": (["fit", "--trainer.accelerator=nonsense"], 1, "You selected an invalid accelerator name"),
+    "more GPUs than there are": (["fit", "--trainer.accelerator=gpu", "--trainer.devices=99"], 1, "`auto` takes what"),
+    "no device": (["fit", "--trainer.devices=0"], 1, "trainer: `Trainer(devices='0')` value is not a valid input"),
+    "strategy of GPUs": (["fit", "--trainer.strategy=fsdp"], 1, "trainer: The strategy `fsdp` requires a GPU"),
+    "a sampler of Lightning's": (["fit", "--trainer.use_distributed_sampler=true"], 1, "leave it off. They divide"),
+    "overfitting": (["fit", "--trainer.overfit_batches=2"], 1, "overfit_batches would replace the samplers"),
+    "callback that cannot be resumed": (
+        ["fit", "--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"], 1,
+        "with StochasticWeightAveraging no run could be resumed exactly. EMA averages the weights",
+    ),
+    "search before the training": (["fit", "--trainer.callbacks+=LearningRateFinder"], 1, "sweeps/learning_rate.yaml"),
+    "misspelt monitor": (["fit", "--checkpoint.monitor=val/topp1"], 1, "the metric 'val/topp1'. Did you mean val/top"),
+    "misspelt monitor of a callback": (
+        ["fit", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/los"], 1,
+        "EarlyStopping: nothing logs the metric 'val/los'. Did you mean val/loss",
+    ),
+    "misspelt monitor of a schedule": (
+        ["fit", "--model.scheduler=lightning.pytorch.cli.ReduceLROnPlateau", "--model.scheduler.monitor=vall/loss",
+         "--model.scheduler_interval=epoch"], 1, "model.scheduler: nothing logs the metric 'vall/loss'",
+    ),
+    "monitor of single steps": (
+        ["fit", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=train/loss_step"], 1,
+        "EarlyStopping: nothing logs the metric 'train/loss_step'. Did you mean train/loss",
+    ),
+    "workers below none": (["fit", "--data.num_workers=-1"], 1, "num_workers must be at least 0, not -1"),
+    "no accumulation": (["fit", "--trainer.accumulate_grad_batches=0"], 1, "accumulate_grad_batches"),
+    "less than a batch": (["fit", "--trainer.limit_train_batches=0.001"], 1, "limit_train_batches"),
+    "validation beyond the epoch": (["fit", "--trainer.val_check_interval=1000"], 1, "val_check_interval"),
+    "validation never": (["fit", "--trainer.check_val_every_n_epoch=0"], 1, "check_val_every_n_epoch"),
+    "impossible seed": (["fit", "--seed_everything=-1"], 1, "seed"),
+    "missing weights": (["fit", "--model.weights=no.ckpt"], 1, "'no.ckpt' is neither a file nor a name that torchv"),
+    "missing checkpoint to go on from": (["fit", "--ckpt_path=no.ckpt"], 1, "There is no checkpoint no.ckpt"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", CLI_FAULTS)
+def test_one_message_and_nothing_left(run, small, tmp_path, fault):
+    argv, status, message = CLI_FAULTS[fault]
+    options = small if argv[0] == "fit" else []
+    found, output = run(argv[0], *options, *argv[1:])
+    assert found == status, output
+    assert message in output
+    assert "Traceback" not in output
+    assert not list(tmp_path.glob("runs/*/version_*"))
+
+
+@pytest.fixture
+def checkpoint(run, small, tmp_path):
+    assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0
+    return tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "best.ckpt"
+
+
+def spoiled(checkpoint):
+    """Write what is no checkpoint, or not one of ours, beside one; yields its path and what is said of it."""
+    path, whole = checkpoint.with_name("spoiled.ckpt"), checkpoint.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    yield path, "is damaged"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "b")
+    yield path, "is damaged, or no checkpoint"
+    content = torch.load(checkpoint, weights_only=True)
+    for other in (
+        {"conv1.weight": torch.ones(2)},
+        [1, 2],
+        {name: content[name] for name in content if name != "dataset"},
+    ):
+        torch.save(other, path)
+        yield path, "not written by this project: it lacks "
+    for damage in ({"loops": {}}, {"dataset": [1]}, {"train_metrics": None}, {"pytorch-lightning_version": 3}):
+        torch.save(content | damage, path)
+        yield path, f"not written by this project: it lacks {next(iter(damage))}"
+    content["state_dict"] = {name: value.flatten()[:1] for name, value in content["state_dict"].items()}
+    torch.save(content, path)
+    yield path, "The checkpoint's weights do not fit the network"
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_checkpoints_that_are_none(run, small, checkpoint, tmp_path, command):
+    for path, message in spoiled(checkpoint):
+        status, output = run(command, *small, f"--ckpt_path={path}")
+        assert status == 1, output
+        assert message in output and "Traceback" not in output
+        assert os.listdir(tmp_path / "runs" / "defaults") == ["version_0"], "no run that never began"
+
+
+def test_weights_alone_are_nothing_to_go_on_with(run, small, checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    path = checkpoint.with_name("weights.ckpt")
+    torch.save({name: value for name, value in content.items() if name != "optimizer_states"}, path)
+    status, output = run("fit", *small, f"--ckpt_path={path}")
+    assert status == 1 and "holds no training to go on with: it lacks optimizer_states" in output
+    assert run("test", *small, f"--ckpt_path={path}")[0] == 0
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(run, small, checkpoint, monkeypatch):
+    def fail(path, *args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile, "ZipFile", fail)
+        status, output = run("fit", *small, "--ckpt_path=last")
+    assert status == 1 and "last.ckpt: Input/output error." in output and "previous" not in output
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EISDIR])
+def test_files_that_may_not_be_written_are_named(code):
+    error = OSError(code, os.strerror(code), "runs/a/metrics.csv")
+    assert told(error) == f"runs/a/metrics.csv: {os.strerror(code)}."
+
+
+def test_a_run_s_config_that_is_damaged_or_gone(run, small, checkpoint):
+    config = checkpoint.parents[1] / "config.yaml"
+    whole = config.read_text()
+    for text, message in ((whole[:100] + "\n: [", "config.yaml is damaged"), ("", "config.yaml is damaged"),
+                          (None, "config.yaml is gone, so nothing tells")):  # fmt: skip
+        config.unlink() if text is None else config.write_text(text)
+        status, output = run("fit", *small, "--ckpt_path=last")
+        assert status == 1 and message in output and "Traceback" not in output
+        status, output = run("test", f"--ckpt_path={checkpoint}")
+        assert status == 1 and "config.yaml" in output and "Traceback" not in output
+    elsewhere = checkpoint.parents[3] / "last.ckpt"
+    checkpoint.rename(elsewhere)
+    status, output = run("fit", *small, f"--ckpt_path={elsewhere}", "--trainer.max_epochs=2")
+    assert status == 0 and "is gone, so nothing tells" in output, "a run of its own, which is told"
+
+
+def test_a_batch_of_one_where_nothing_is_left_to_normalise_over(run, small):
+    status, output = run("fit", *small, "--data.batch_size=2")  # of 115 images
+    assert status == 1 and "A batch of a single image cannot be normalised" in output and "Traceback" not in output
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch attacked",)
+
+
+def test_a_checkpoint_that_would_run_code_does_not(run, checkpoint, tmp_path):
+    torch.save({"state_dict": {}, "attack": Attack()}, checkpoint)
+    status, output = run("test", f"--ckpt_path={checkpoint}")
+    assert status == 1
+    assert "code" in output
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_other_classes_than_the_checkpoint_knows(run, checkpoint):
+    status, output = run("test", f"--ckpt_path={checkpoint}", "--data.classes=2")
+    assert status == 1
+    assert "knows 4 classes" in output and "has 2" in output
+
+
+def test_metrics_csv_may_be_deleted_while_running(run, small, tmp_path):
+    metrics = tmp_path / "runs" / "defaults" / "version_0" / "metrics.csv"
+    delete = ["--trainer.callbacks+=tests.helpers.killing.DeleteAt", f"--trainer.callbacks.path={metrics}"]
+    status, output = run("fit", *small, *delete)
+    assert status == 0, output
+    assert len(metrics.read_text().splitlines()) == 3, "the row from before it was deleted is there as well"
+
+
+def test_a_run_folder_deleted_while_running_is_told(run, small, tmp_path):
+    folder = tmp_path / "runs" / "defaults" / "version_0"
+    delete = ["--trainer.callbacks+=tests.helpers.killing.DeleteAt", f"--trainer.callbacks.path={folder}"]
+    status, output = run("fit", *small, *delete)
+    assert status == 1, output
+    assert "moved or deleted while it was written to" in output
+    assert "Traceback" not in output
+
+
+def out_of_gpu_memory():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda *_: torch.empty(2**50), "out of memory: lower --data.batch_size, and keep the recipe's batch with"),
+        (lambda *_: bytearray(2**62), "out of memory: lower --data.batch_size"),
+        (lambda *_: out_of_gpu_memory(), "out of memory: lower --data.batch_size"),
+    ],
+    ids=["torch", "python", "GPU"],
+)
+def test_out_of_memory_says_what_to_lower(run, small, tmp_path, monkeypatch, fault, message):
+    monkeypatch.setattr(ImageClassifier, "training_step", fault)
+    status, output = run("fit", *small)
+    assert status == 1
+    assert message in output and "--trainer.accumulate_grad_batches" in output
+    assert not list(tmp_path.glob("runs/**/*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [("ro", "cannot be made: Read-only file"), ("size=4k", "can't be written: No space left")]
+)
+def test_a_disk_without_room_for_a_run(run, small, tmp_path, monkeypatch, options, message):
+    with disk(tmp_path / "disk", options) as place:
+        monkeypatch.chdir(place)
+        status, output = run("fit", *small)
+        assert status == 1, output
+        assert message in output and "Traceback" not in output
+        assert not list(place.glob("runs/*/*"))
+        monkeypatch.chdir(tmp_path)
+
+
+def test_a_result_that_a_full_disk_has_no_room_for(tmp_path):
+    with disk(tmp_path / "disk", "size=4k") as place:
+        with pytest.raises(OSError) as caught:
+            replace_text(place / "metrics.csv", "0" * 10_000)
+        assert told(caught.value).startswith(f"{place / 'metrics.csv'} can't be written: No space left")
+        assert not list(place.iterdir())
+
+
+def test_a_disk_that_fills_up_keeps_the_checkpoint_before(run, small, tmp_path, monkeypatch):
+    with disk(tmp_path / "disk", "size=2500k") as place:  # for one checkpoint, and not for two
+        monkeypatch.chdir(place)
+        status, output = run("fit", *small)
+        assert status == 1, output
+        assert "The checkpoint could not be saved in" in output and "No space left on device" in output
+        checkpoints = place / "runs" / "defaults" / "version_0" / "checkpoints"
+        assert sorted(os.listdir(checkpoints)) == ["best.ckpt", "last.ckpt"]
+        assert is_whole(checkpoints / "last.ckpt")
+        change_disk(place, "size=9m")
+        assert run("fit", *small, "--ckpt_path=last")[0] == 0
+        assert len((checkpoints.parent / "metrics.csv").read_text().splitlines()) == 3
+        monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_one_of_several_processes_does_not_train_alone(run, small, tmp_path, monkeypatch, variable):
+    monkeypatch.setenv(variable, "4")
+    status, output = run("fit", *small)
+    assert status == 1 and "one of several processes" in output and "Traceback" not in output
+    assert not list(tmp_path.glob("runs/*/version_*"))

@@ -1,0 +1,205 @@
+"""Archives that are found, extracted, kept, replaced and interrupted."""
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import stat
+import subprocess
+import time
+import zipfile
+
+import pytest
+
+from tests.helpers.archives import EXPECTED, FILES, contents, disk, in_process, write_tar, write_zip
+from tiny_imagenet.data.fetch.archive import extracted, locked
+from tiny_imagenet.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "data"
+
+
+def md5_of(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["set.zip", "set.tar", "set.tar.gz", "set.TGZ", "deflated.zip"])
+def test_every_kind_of_archive_comes_out_as_it_went_in(root, tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("zip"):
+        write_zip(path, compression=zipfile.ZIP_DEFLATED if "deflated" in name else zipfile.ZIP_STORED)
+    else:
+        write_tar(path, FILES.items(), "w" if name.endswith("tar") else "w:gz")
+    folder = extracted([str(path)], md5_of(path), root)
+    assert folder == root / name.split(".")[0]
+    assert contents(folder) == EXPECTED
+    assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(tmp_path.stat().st_mode) | 0o55 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_more_than_one_top_folder_is_kept(root, tmp_path):
+    files = {"train/a.txt": b"1", "val/b.txt": b"2", "./c.txt": b"3"}
+    path = write_zip(tmp_path / "set.zip", files)
+    assert contents(extracted([str(path)], None, root)) == {"train/a.txt": b"1", "val/b.txt": b"2", "c.txt": b"3"}
+
+
+@pytest.mark.parametrize("name", ["a b.zip", "50%#?.zip", "ä.zip"])
+def test_file_urls_are_decoded_and_used_in_place(root, tmp_path, name):
+    path = write_zip(tmp_path / name)
+    assert contents(extracted([path.as_uri()], None, root)) == EXPECTED
+    assert sorted(entry.name for entry in root.iterdir()) == sorted([".lock", path.stem])
+
+
+def test_nothing_is_done_a_second_time_even_without_the_archive(root, tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "set.zip")
+    md5 = md5_of(path)
+    folder = extracted([str(path)], md5, root)
+    monkeypatch.setattr("tiny_imagenet.data.fetch.archive.unpack", None)
+    monkeypatch.setattr("tiny_imagenet.data.fetch.archive._obtain", None)
+    extracted([str(path)], None, root)
+    path.unlink()
+    assert extracted([str(path)], None, root) == extracted([str(path)], md5.upper(), root) == folder
+
+
+def test_another_archive_of_the_same_stem_takes_the_place(root, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    path = write_zip(tmp_path / "set.zip")
+    folder = extracted([str(path)], None, root)
+    (folder / "packed").mkdir()
+    write_zip(path, {"set/new.txt": b"new"})
+    assert contents(extracted([str(path)], None, root)) == {"new.txt": b"new"}
+    assert "came from another archive" in caplog.text
+    assert sorted(entry.name for entry in root.iterdir()) == [".lock", "set"]
+    with pytest.raises(UserError, match="is " + md5_of(path)):
+        extracted([str(path)], "0" * 32, root)
+    assert contents(folder) == {"new.txt": b"new"}, "what was there stays until the new one is whole"
+
+
+def test_the_same_bytes_with_another_time_are_not_extracted_again(root, tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "set.zip")
+    extracted([str(path)], None, root)
+    os.utime(path, (1, 1))
+    monkeypatch.setattr("tiny_imagenet.data.fetch.archive.unpack", None)
+    folder = extracted([str(path)], None, root)
+    assert json.loads((folder / ".archive.json").read_text())["mtime_ns"] == 10**9
+
+
+def test_a_folder_that_is_not_from_here_is_left_alone(root, tmp_path):
+    (root / "set").mkdir(parents=True)
+    (root / "set" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="--data.archive null"):
+        extracted([str(write_zip(tmp_path / "set.zip"))], None, root)
+    assert contents(root / "set") == {"mine.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("set.rar", "names no archive"),
+        ("http://127.0.0.1/", "names no archive"),
+        ("ftp://host/set.zip", "give an http://"),
+        ("file://data/set.zip", "file:///"),
+        ("http://[/set.zip", "no valid address"),
+        ("missing.zip", "(?s)missing.zip: there is no such file.*--data.archive FILE.*make quickstart"),
+    ],
+)
+def test_what_is_no_archive(root, source, message):
+    with pytest.raises(UserError, match=message):
+        extracted([source], None, root)
+
+
+def test_a_folder_given_as_archive(root, tmp_path):
+    with pytest.raises(UserError, match="--data.archive null"):
+        extracted([str(tmp_path)], None, root)
+
+
+def test_a_root_that_cannot_be_made_or_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/data can't be written: Not a directory"):
+        with locked(tmp_path / "file" / "data"):
+            pass
+    with pytest.raises(UserError, match="file can't be written: File exists"):
+        extracted([str(write_zip(tmp_path / "set.zip"))], None, tmp_path / "file")
+
+
+@pytest.mark.parametrize("options", ["size=128k", "ro"])
+def test_a_disk_that_is_full_or_read_only(root, tmp_path, monkeypatch, options):
+    path = write_zip(tmp_path / "set.zip")
+    monkeypatch.setattr("tiny_imagenet.data.fetch.unpack.require_free", lambda *_: None)
+    full = rf"\({75 * 4096:,} bytes\) can't be written: No space left on device. Free some space there, or choose"
+    with disk(root, options):
+        with pytest.raises(UserError, match="Read-only file system. Make it writable, or" if options == "ro" else full):
+            extracted([str(path)], None, root)
+        assert os.listdir(root) == ([".lock"] if options != "ro" else [])
+
+
+def killed_at(monkeypatch, name, count):
+    """Make the `count`-th call of a function of `os` the process's last."""
+    calls, original = [], getattr(os, name)
+
+    def call(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(os, name, call)
+
+
+# An extraction writes three files and the record, and renames the record, the old folder and the new one.
+@pytest.mark.parametrize(
+    ("name", "count"), [("write", 1), ("write", 2), ("replace", 1), ("rename", 1), ("rename", 2), ("rmdir", 1)]
+)
+def test_killed_while_extracting_and_run_again(root, tmp_path, monkeypatch, name, count):
+    path = write_zip(tmp_path / "set.zip", {"set/old.txt": b"old"})
+    extracted([str(path)], None, root)
+    write_zip(path)
+    with monkeypatch.context() as patch:
+        killed_at(patch, name, count)
+        process = in_process(lambda: extracted([str(path)], None, root))
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
+    if (root / "set").exists():
+        assert contents(root / "set") in ({"old.txt": b"old"}, EXPECTED)
+    assert contents(extracted([str(path)], None, root)) == EXPECTED
+    assert sorted(entry.name for entry in root.iterdir()) == [".lock", "set"]
+
+
+def test_the_lock_is_reentrant_and_who_waits_says_so(root, caplog):
+    caplog.set_level(logging.INFO)
+
+    def hold():
+        with locked(root):
+            (root / "held").touch()
+            time.sleep(0.3)
+            (root / "held").unlink()
+
+    process = in_process(hold)
+    while not (root / "held").exists():
+        time.sleep(0.001)
+    with locked(root), locked(root):
+        assert not (root / "held").exists()
+    process.join()
+    assert caplog.text.count("Waiting for another process") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to mount a read-only disk needs root")
+def test_what_is_on_a_read_only_disk_can_be_used(root, tmp_path):
+    path = write_zip(tmp_path / "set.zip")
+    extracted([str(path)], None, root)
+    if subprocess.run(["mount", "--bind", "-o", "ro", root, root], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a disk")
+    try:
+        assert contents(extracted([str(path)], None, root)) == EXPECTED
+        with pytest.raises(UserError, match="(?i)read-only"):
+            extracted([str(write_zip(tmp_path / "other.zip"))], None, root)
+    finally:
+        subprocess.run(["umount", root], check=True)

@@ -1,0 +1,142 @@
+"""Packing that goes wrong: one clear message, no cache half made, no process left behind."""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import time
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from tests.helpers.archives import disk, in_process
+from tests.helpers.jpegs import SIZE, by_pillow, packed_of, write_jpegs
+from tiny_imagenet.data import TinyImageNetDataModule
+from tiny_imagenet.data.images import pack_workers, packed
+from tiny_imagenet.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(pack_workers, "CHUNK_BYTES", 20 * SIZE * SIZE * 3)  # several tasks for these few images
+    return write_jpegs(tmp_path / "train")
+
+
+def test_an_undecodable_image_is_named_and_nothing_kept(folder):
+    broken = folder / "n02" / "7.JPEG"
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(UserError, match="n02/7.JPEG can't be decoded"):
+        packed_of(folder)
+    assert os.listdir(folder.parent / "packed") == []
+
+
+def test_a_full_disk_is_said_beforehand(folder, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
+    with pytest.raises(UserError, match="takes 0 MB, but there are only 0 MB free"):
+        packed_of(folder)
+    assert os.listdir(folder.parent / "packed") == []
+
+
+def test_a_disk_that_fills_up_is_said(folder):
+    # A limit on the size of files stands for the full disk: writing fails in the same way.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        with pytest.raises(UserError, match="can't be packed at .*File too large"):
+            packed_of(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(folder.parent / "packed") == []
+
+
+@pytest.mark.parametrize("options", ["size=40k", "ro"])
+def test_a_disk_that_is_full_or_read_only(folder, monkeypatch, options):
+    free = namedtuple("usage", "total used free")(10**9, 0, 10**9)  # until others fill it
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    with disk(folder.parent / "packed", options) as packed:
+        message = "Read-only file system" if options == "ro" else "No space left on device"
+        with pytest.raises(UserError, match=f"can't be packed at .*{message}.*choose another --data.root"):
+            packed_of(folder)
+        assert os.listdir(packed) == []
+
+
+def test_two_processes_at_once_pack_once(archive, tmp_path, monkeypatch):
+    build = packed._build
+
+    def counted(*args):
+        with open(tmp_path / "count", "a") as file:
+            file.write("x")
+        time.sleep(0.2)
+        build(*args)
+
+    monkeypatch.setattr(packed, "_build", counted)
+    module = TinyImageNetDataModule(str(tmp_path / "data"), str(archive), None)
+    processes = [in_process(lambda: module.setup("fit")) for _ in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "count").read_text() == "x"
+    assert os.listdir(tmp_path / "data" / "small" / "packed") == ["train"]
+
+
+def test_a_place_that_cant_be_written_is_said(folder):
+    (folder.parent / "packed").write_text("in the way")
+    with pytest.raises(UserError, match="can't be packed at .*packed"):
+        packed_of(folder)
+
+
+def test_a_folder_that_is_no_cache_is_not_deleted(folder):
+    precious = folder.parent / "packed" / "train" / "precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    with pytest.raises(UserError, match="can't be packed at .*not empty"):
+        packed_of(folder)
+    assert precious.exists()
+
+
+def test_a_killed_worker_is_an_error_and_no_hang(folder, monkeypatch):
+    monkeypatch.setattr(pack_workers, "decode_image", lambda path, size: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match="was killed"):
+        packed_of(folder)
+    assert os.listdir(folder.parent / "packed") == []
+
+
+def test_a_killed_packing_leaves_no_cache_and_no_process(folder, monkeypatch):
+    decode, log = pack_workers.decode_image, folder.parent / "workers"
+
+    def slowly(path, size):
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.05)
+        return decode(path, size)
+
+    monkeypatch.setattr(pack_workers, "decode_image", slowly)
+    process = multiprocessing.get_context("fork").Process(target=packed_of, args=(folder,))
+    process.start()
+    while not log.exists() or len(log.read_text().split()) < 10:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+    assert os.listdir(folder.parent / "packed") == [".train.unfinished"]
+    for worker in set(log.read_text().split()):
+        for _ in range(500):
+            if not running(worker):
+                break
+            time.sleep(0.01)
+        assert not running(worker)
+    monkeypatch.setattr(pack_workers, "decode_image", decode)
+    images = packed_of(folder)
+    np.testing.assert_array_equal(images.images, by_pillow(images))
+    assert os.listdir(folder.parent / "packed") == ["train"]
+
+
+def running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,116 @@
+"""Sweeps that are killed, stopped, started again, and run by several workers."""
+
+import csv
+import os
+import signal
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.helpers.sweeping import enter, lines, sweep, trials, wait_until, worker, write_sweep
+from tiny_imagenet.sweep import storage, study
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    return enter(tmp_path, monkeypatch)
+
+
+def test_killed_in_mid_trial_and_started_again(folder):
+    file = write_sweep(search={"model.score": [0.1, 0.2, 0.3]})
+    Path("hold").touch()
+    first = worker(file)
+    metrics = Path("runs/sizes/trial_000/version_0/metrics.csv")
+    wait_until(metrics.exists)
+    os.kill(first.pid, signal.SIGKILL)
+    first.join(60)
+    wait_until(lambda: lines("signals.txt") == [["sizes/trial_000", signal.SIGTERM]])  # the training ends too
+    Path("hold").unlink()
+    assert sweep(file) == 0
+    assert [(row["number"], row["state"], row["value"]) for row in trials()] == [
+        ("0", "COMPLETE", "0.1"), ("1", "COMPLETE", "0.2"), ("2", "COMPLETE", "0.3"),
+    ]  # fmt: skip
+    starts = lines("starts.txt")
+    assert sorted(name for name, _ in starts) == [f"sizes/trial_00{n}" for n in (0, 0, 1, 2)]
+    assert [argv[-1] for name, argv in starts if name == "sizes/trial_000"] == [
+        "--name=sizes/trial_000",
+        "--ckpt_path=last",
+    ]
+    assert [row["epoch"] for row in csv.DictReader(metrics.open())] == ["0", "1", "2"]
+
+
+def test_killed_while_another_worker_lives(folder):
+    """The other one takes the trial over, though it has come to the end of its own."""
+    file = write_sweep(search={"model.score": [0.1, 0.2]})
+    Path("hold").touch()
+    workers = [worker(file), worker(file)]
+    wait_until(lambda: len(lines("starts.txt")) == 2)
+    wait_until(lambda: len(list(Path("runs").glob("*/*/*/metrics.csv"))) == 2)
+    workers[0].kill()
+    wait_until(lambda: len(lines("signals.txt")) == 1)
+    Path("hold").unlink()
+    workers[1].join(60)
+    assert workers[1].exitcode == 0
+    assert [row["state"] for row in trials()] == ["COMPLETE"] * 2
+    assert len(lines("starts.txt")) == 3
+
+
+def test_two_workers_share_the_trials(folder):
+    file = write_sweep(search={"model.score": [0.1, 0.2, 0.3, 0.4]}, storage="sqlite:///shared/study.db")
+    Path("hold").touch()
+    workers = [worker(file), worker(file)]
+    wait_until(lambda: len(lines("starts.txt")) == 2)
+    time.sleep(0.3)  # Time enough to steal the other's trial.
+    assert sorted(name for name, _ in lines("starts.txt")) == ["sizes/trial_000", "sizes/trial_001"]
+    Path("hold").unlink()
+    for process in workers:
+        process.join(60)
+    assert [process.exitcode for process in workers] == [0, 0]
+    assert sorted(name for name, _ in lines("starts.txt")) == [f"sizes/trial_00{n}" for n in range(4)]
+    assert [row["state"] for row in trials()] == ["COMPLETE"] * 4
+
+
+def test_worker_lost_on_another_machine(folder, monkeypatch):
+    """Nothing here shows that it died, but its heartbeat stops."""
+    file = write_sweep(search={"model.score": [0.1]})
+    Path("hold").touch()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(study.socket, "gethostname", lambda: "elsewhere")
+        lost = worker(file)
+    wait_until(Path("runs/sizes/trial_000/version_0/metrics.csv").exists)
+    lost.kill()
+    Path("hold").unlink()
+    monkeypatch.setattr(storage, "GRACE", 1)
+    assert sweep(file) == 0
+    assert [(row["number"], row["state"], row["run"]) for row in trials()] == [
+        ("1", "COMPLETE", "runs/sizes/trial_001/version_0")
+    ]
+
+
+def test_two_machines_that_begin_in_the_same_moment(folder):
+    """Both have enqueued the whole grid."""
+    file = write_sweep(search={"model.score": [0.1, 0.2]}, storage="sqlite:///study.db")
+    begun = optuna.create_study(storage="sqlite:///study.db", study_name="sizes", direction="maximize")
+    for score in ("0.1", "0.2", "0.1", "0.2"):
+        begun.enqueue_trial({"model.score": score})
+    assert sweep(file) == 0
+    assert [(row["model.score"], row["state"]) for row in trials()] == [("0.1", "COMPLETE"), ("0.2", "COMPLETE")]
+    assert len(lines("starts.txt")) == 2
+
+
+@pytest.mark.parametrize("number, passed_on", [(signal.SIGINT, signal.SIGINT), (signal.SIGHUP, signal.SIGTERM)])
+def test_signals_reach_the_training_once(folder, number, passed_on):
+    file = write_sweep(search={"model.score": [0.1]})
+    Path("hold").touch()
+    process = worker(file)
+    wait_until(Path("runs/sizes/trial_000/version_0/metrics.csv").exists)
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == 128 + number
+    assert lines("signals.txt") == [["sizes/trial_000", passed_on]]
+    assert [row["state"] for row in trials()] == ["WAITING"]
+    Path("hold").unlink()
+    assert sweep(file) == 0
+    assert [row["state"] for row in trials()] == ["COMPLETE"]
