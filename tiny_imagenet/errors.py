@@ -1,8 +1,116 @@
-"""UserError: a mistake or misfortune that the user can act on."""
+"""Errors that users can fix, and what to tell them. Torch is imported inside functions only."""
+
+import difflib
+import errno
+import os
+import pickle
+from collections.abc import Iterable
+
+OUT_OF_MEMORY = (
+    "out of memory: lower --data.batch_size, and keep the recipe's batch with --trainer.accumulate_grad_batches. ({})"
+)
 
 
 class UserError(Exception):
-    """Raised where the fact is known, printed once and without a traceback by `tiny_imagenet.cli.main`.
+    """An error that the user can fix. Raised where it is found; `tiny_imagenet.cli.main` prints it without a traceback.
 
-    The message names what was wrong, where, and what to do.
+    The message says what is wrong, where, and what to do.
     """
+
+
+def user_message(error: BaseException | None) -> str | None:
+    """The message for the user of an exception, or of the first of its causes that has one; None for a bug."""
+    while error is not None:
+        if (message := _message(error)) is not None:
+            return message
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def did_you_mean(wrong: str, known: Iterable[str], prefix: str = "", listed: int = 0) -> str:
+    """ " Did you mean a or b?", for the known words nearest to a wrong one.
+
+    Args:
+        prefix: put before each word, such as `--`.
+        listed: how many of the known words to list where none is near; 0 lists none.
+    """
+    known = list(known)
+    if near := difflib.get_close_matches(wrong, known, n=3, cutoff=0.6):
+        best = difflib.SequenceMatcher(None, near[0], wrong).ratio()
+        near = [word for word in near if difflib.SequenceMatcher(None, word, wrong).ratio() > best - 0.1]
+        return f" Did you mean {' or '.join(prefix + word for word in near)}?"
+    return f" Choose from: {some((prefix + word for word in known), listed)}." if listed and known else ""
+
+
+def some(items: Iterable[object], most: int = 5) -> str:
+    """The first few items, and how many there are in all: "a, b, … (7 in all)"."""
+    items = list(items)
+    return ", ".join(map(str, items[:most])) + (f", … ({len(items):,} in all)" if len(items) > most else "")
+
+
+def _message(error: BaseException) -> str | None:
+    import torch
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    text = str(error)
+    match error:
+        case UserError() | MisconfigurationException():
+            return text
+        case torch.OutOfMemoryError() | MemoryError():
+            return OUT_OF_MEMORY.format(text.splitlines()[0] if text else "MemoryError")
+        case RuntimeError() if "can't allocate memory" in text:  # on a CPU
+            return OUT_OF_MEMORY.format(text.rpartition("DefaultCPUAllocator: ")[2].splitlines()[0])
+        case pickle.UnpicklingError():
+            return "The checkpoint holds more than weights and plain values. It could run code, so it is not opened."
+        case RuntimeError() if text.startswith("Error(s) in loading state_dict"):
+            return (
+                "The checkpoint's weights do not fit the network: set the arch, stem, width and blocks that it was "
+                f"trained with, or start a new run with --model.weights. ({text.splitlines()[1].strip()})"
+            )
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS):
+            return (
+                f"{_file(error)} can't be written: {error.strerror}. Free some space, or use a folder on another disk. "
+                "To resume a training that has a checkpoint, add --ckpt_path last."
+            )
+        case OSError(errno=errno.EACCES | errno.EPERM | errno.EIO | errno.ESTALE | errno.EISDIR | errno.ENOTDIR):
+            return f"{_file(error)}: {error.strerror}."
+        case RuntimeError() if text.startswith("Early stopping conditioned on metric"):
+            return text
+        case ValueError() if "is not in bounds, numpy accepts" in text:
+            return f"seed_everything: {text}."
+        case ValueError() if text.strip().startswith("`val_check_interval`"):
+            return text.strip()
+        case ValueError() if text.startswith("Expected more than 1 value per channel"):
+            return (
+                "BatchNorm cannot normalise a batch of one image where the network has shrunk it to one pixel: use "
+                "--data.batch_size 3 or more, larger images, or --model.stem small."
+            )
+        case FileNotFoundError(filename=gone) if "tfevents" in str(gone):
+            return f"The run's folder was moved or deleted during the training: {os.fsdecode(gone)} is gone."
+        case RuntimeError() if "EADDRINUSE" in text:
+            return f"The port that the processes meet at is in use: choose another --master_port. ({_line(text)})"
+        case RuntimeError() if _is_connection_error(error):
+            return (
+                "The connection to another process of this run is lost or was never made: that process was killed, "
+                "failed with its own message, or its machine is gone. Start all processes again; to resume a training, "
+                f"add --ckpt_path last. ({_line(text)})"
+            )
+    return None
+
+
+def _file(error: OSError) -> str:
+    return os.fsdecode(error.filename) if error.filename else "A file"
+
+
+def _line(text: str) -> str:
+    """The first line of an error, and NCCL's reason, which follows some lines later."""
+    cause = " ".join(text.partition("Last error:")[2].split())
+    return text.splitlines()[0][:200] + (f" NCCL says: {cause[:300]}" if cause else "")
+
+
+def _is_connection_error(error: RuntimeError) -> bool:
+    import torch
+
+    # NCCL and the store raise DistError; gloo, on CPUs, raises a plain RuntimeError from its own source files.
+    kinds = (torch.distributed.DistError,) if torch.distributed.is_available() else ()
+    return isinstance(error, kinds) or "gloo/transport" in str(error)

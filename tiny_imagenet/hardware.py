@@ -1,6 +1,7 @@
 """The choices that the hardware makes for a whole run, in one place, each by what measured best on it."""
 
 import ctypes
+import os
 
 import torch
 
@@ -57,6 +58,11 @@ def computes_in_bf16(device_type: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device_type == "cpu" else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:

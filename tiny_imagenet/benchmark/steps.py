@@ -25,14 +25,13 @@ from torchvision.models import get_model
 
 from tiny_imagenet.benchmark.pipelines import ancestors, image_files
 from tiny_imagenet.benchmark.timing import Contestant, synchronize
-from tiny_imagenet.cli.arguments import CONFIGS
+from tiny_imagenet.cli.arguments import TRAINING
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups
-from tiny_imagenet.run.checkpoint_writer import BESIDE, CheckpointWriter
+from tiny_imagenet.run.checkpoint_writer import UNFINISHED, CheckpointWriter
 
 DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # float32 otherwise
-TRAINING = CONFIGS.parent / "training.py"
 
 
 class BareLoop(Callback):
@@ -177,7 +176,7 @@ def saving_seconds(device: torch.device, rounds: int) -> dict[str, list[float]]:
         for _ in range(rounds):
             synchronize()
             start = time.perf_counter()
-            writer.save_checkpoint(checkpoint, Path(folder) / BESIDE)
+            writer.save_checkpoint(checkpoint, Path(folder) / UNFINISHED)
             found["waits"].append(time.perf_counter() - start)
             writer.wait()
             found["on the disk"].append(time.perf_counter() - start)

@@ -1,14 +1,16 @@
-"""Lightning callbacks: progress, pictures, and the files that testing and predicting leave."""
+"""Progress, pictures, averages, condition numbers, results of test and predict, and ranks that fail."""
 
-from tiny_imagenet.callbacks.conditions import ConditionNumbers
+from tiny_imagenet.callbacks.condition_numbers import ConditionNumbers
 from tiny_imagenet.callbacks.ema import EMA
-from tiny_imagenet.callbacks.evaluation import TestResults
-from tiny_imagenet.callbacks.images import TrainingImages
-from tiny_imagenet.callbacks.prediction import Predictions
+from tiny_imagenet.callbacks.end_together import EndTogether
+from tiny_imagenet.callbacks.predictions import Predictions
 from tiny_imagenet.callbacks.progress import EpochLines, EpochStatistics, StepBar
-from tiny_imagenet.callbacks.ranks import Ranks
+from tiny_imagenet.callbacks.testing import TestResults
+from tiny_imagenet.callbacks.training_images import TrainingImages
+
+Ranks = EndTogether  # its former name
 
 __all__ = [
-    "EMA", "ConditionNumbers", "EpochLines", "EpochStatistics", "Predictions", "Ranks", "StepBar", "TestResults",
-    "TrainingImages",
+    "EMA", "ConditionNumbers", "EndTogether", "EpochLines", "EpochStatistics", "Predictions", "Ranks", "StepBar",
+    "TestResults", "TrainingImages",
 ]  # fmt: skip

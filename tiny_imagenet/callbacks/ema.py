@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, on the device that trains and without making it wait."""
+"""The exponential moving average of the weights, on the training device and without waiting for it."""
 
 import lightning.pytorch as pl
 import torch
@@ -6,18 +6,20 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from tiny_imagenet.run.lightning_internals import set_average_model
+
 
 class EMA(EMAWeightAveraging):
-    """Lightning's EMAWeightAveraging, made so that a GPU need not wait for it at every step.
+    """Lightning's EMAWeightAveraging without the waits for a GPU at every step.
 
     After each step, average = decay · average + (1 - decay) · weights (https://arxiv.org/abs/1703.01780). Validation
-    and checkpoints see the average, and training goes on from the weights. Lightning (2.6) leaves the average on the
+    and checkpoints use the average, and training continues from the weights. Lightning (2.6) leaves the average on the
     CPU, and torch (2.15) copies the number of updates to the GPU once for each tensor of the network.
 
     Args:
-        device: where the average is kept, such as cpu where the GPU has no room; null keeps it where the network is.
+        device: where the average is kept, such as cpu if the GPU has no room; null keeps it where the network is.
         use_buffers: average BatchNorm's statistics too; otherwise they are those of the weights.
-        decay: share of the average that a step keeps; 0.999 averages over about 1,000 steps.
+        decay: factor of the average at each step; 0.999 averages over about 1,000 steps.
         update_every_n_steps: how often.
         update_starting_at_step: before this step, nothing is averaged; null starts at once.
         update_starting_at_epoch: from this epoch on, average at the end of each epoch as well; null does not.
@@ -35,13 +37,13 @@ class EMA(EMAWeightAveraging):
         super().__init__(
             device, use_buffers, decay, update_every_n_steps, update_starting_at_step, update_starting_at_epoch
         )
-        self.decay = decay
+        self.device, self.use_buffers, self.decay = device, use_buffers, decay
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             pl_module.configure_model()
-            device = self._device or trainer.strategy.root_device
-            self._average_model = _Average(pl_module, device, self._use_buffers, self.decay)
+            device = torch.device(self.device) if self.device else trainer.strategy.root_device
+            set_average_model(self, _Average(pl_module, device, self.use_buffers, self.decay))
 
 
 class _Average(AveragedModel):
@@ -52,7 +54,7 @@ class _Average(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """One operation for all tensors: a mean of weights and statistics, a copy of counts."""
+        """One operation for all tensors: average weights and statistics, copy counts."""
         (averages, counts), (weights, current_counts) = self._split(self.module), self._split(model)
         if self.n_averaged == 0:
             torch._foreach_copy_(averages, weights)

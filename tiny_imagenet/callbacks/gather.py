@@ -1,15 +1,15 @@
-"""Bring together what the ranks each know of their images."""
+"""Brings together what each rank found about its images."""
 
 import numpy as np
 import torch.distributed as dist
 
 
-def gathered_rows(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The values of all images in the data set's order, on every rank.
+def gather_by_row(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values of all images in the data set's order, on every rank. Collective: call on every rank.
 
     Args:
         rows: the rows of the data set that this rank had, int64 [n]; no row is on two ranks.
-        values: what it found for each, [n, ...].
+        values: its value for each, [n, ...].
 
     Returns:
         values [N, ...] of all ranks, sorted by row.

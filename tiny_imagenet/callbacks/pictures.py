@@ -1,4 +1,4 @@
-"""Pictures of a test: images of the best and worst classes, and the confusion matrix. Needs matplotlib: import late."""
+"""Pictures of a test: images of the best and worst classes, and the confusion matrix. Import late, for matplotlib."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ def examples_figure(
     most: int = 5,
     examples: int = 8,
 ) -> Figure:
-    """Test images of the best and the worst classes, a class a row, each image under what it was taken for.
+    """Test images of the best and the worst classes, a class a row, each wrong one under its predicted class.
 
     Args:
-        images: read by row numbers [n] as uint8 [n, 3, H, W] and labels.
+        images: indexed by rows [n], gives uint8 [n, 3, H, W] and labels.
         targets, predictions: labels [N], in the order of the rows.
         classes: rows of `per_class`, in the order of the labels.
-        most: number of best and of worst classes.
+        most: number of best and of worst classes, at most.
         examples: images of each.
     """
     best_first = ranked(classes)
@@ -48,7 +48,7 @@ def examples_figure(
 
 
 def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
-    """A confusion matrix [C, C], each row as shares of its class; names are shown for 30 classes or fewer."""
+    """A confusion matrix [C, C], each row as fractions of its class; up to 30 classes are named."""
     figure = Figure(figsize=(9, 8), layout="constrained")
     axis = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -1,4 +1,4 @@
-"""How a run shows its progress: figures of each epoch, and a line for each where there is no terminal."""
+"""The progress of a training: statistics of each epoch, a bar on a terminal, a line an epoch in log files."""
 
 import math
 import resource
@@ -11,14 +11,15 @@ import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar, TQDMProgressBar
 
 from tiny_imagenet.run.checkpointing import RunCheckpoint
+from tiny_imagenet.run.metric_names import STAGES, is_accuracy, shown
 
 
 class EpochStatistics(Callback):
-    """Logs, for each epoch, `seconds` (training and validation), `images_per_s` of training over all devices, the peak
-    `memory` in MiB (of the device, or of the process where there is none), and the learning rate `lr` at its end."""
+    """Logs of each epoch: `seconds` (training and validation), `images_per_s` of training over all devices, the peak
+    `memory` in MiB (of the GPU, or of the process without one), and the learning rate `lr` at its end."""
 
     def __init__(self) -> None:
-        self._seconds_before = 0.0  # of this epoch, before the run was resumed in it
+        self._seconds_before = 0.0  # of this epoch, before it was resumed
         self._start = self._validation = 0.0
         self._images = 0
 
@@ -53,7 +54,7 @@ class EpochStatistics(Callback):
     def _begin(self, device: torch.device) -> None:
         self._start, self._validation, self._images = time.monotonic(), 0.0, 0
         if device.type == "cuda":
-            # In the first steps cudnn.benchmark tries kernels that take more memory than those that it then uses.
+            # In the first steps cudnn.benchmark tries kernels that need more memory than those that it then uses.
             torch.cuda.reset_peak_memory_stats(device)
 
     def state_dict(self) -> dict[str, float]:
@@ -71,9 +72,10 @@ def _peak_memory(device: torch.device) -> float:
 
 
 class StepBar(TQDMProgressBar):
-    """A bar on a terminal, with the loss of a step of the last second.
+    """A bar on a terminal, with the loss of a recent step.
 
-    To read it, the device is waited for; logged with `prog_bar=True`, it would be read at every step.
+    Reading the loss waits for the device, so it is read once a second; logged with `prog_bar=True`, it would be read at
+    every step.
     """
 
     SECONDS = 1.0  # from one reading to the next
@@ -93,7 +95,7 @@ class StepBar(TQDMProgressBar):
         if self._loss is None:
             return figures
         if time.monotonic() - self._read_at >= self.SECONDS:
-            # Lightning has divided it for the sum of gradients.
+            # Lightning has divided it by the number of accumulated batches.
             self._shown = f"{self._loss.item() * trainer.accumulate_grad_batches:.3f}"
             self._read_at = time.monotonic()
         return {"loss": self._shown, **figures}
@@ -137,14 +139,15 @@ def epoch_line(row: dict[str, float], epochs: int | None, seconds_left: float | 
 
     Args:
         row: as in metrics.csv; what it lacks is left out.
-        epochs: of the whole training, or None or -1 where it has no end.
+        epochs: of the whole training; None or -1 for one without an end.
     """
     of = "" if epochs in (None, -1) else f"/{epochs}"
     parts = [f"epoch {int(row['epoch']) + 1}{of}"]
     for stage in ("train", "val"):
-        if f"{stage}/loss" in row:
-            top = [f"top-{k} {100 * row[f'{stage}/top{k}']:.2f} %" for k in (1, 5) if f"{stage}/top{k}" in row]
-            parts.append(f"{stage} loss {row[f'{stage}/loss']:.4f} {' '.join(top)}")
+        named = {name: row[f"{stage}/{name}"] for name in STAGES[stage] if f"{stage}/{name}" in row}
+        if named:
+            values = (f"{100 * value:.2f} %" if is_accuracy(name) else f"{value:.4f}" for name, value in named.items())
+            parts.append(f"{stage} " + " ".join(f"{shown(n)} {value}" for n, value in zip(named, values, strict=True)))
     if "images_per_s" in row:
         parts.append(f"{row['images_per_s']:,.0f} images/s")
     if seconds_left is not None:

@@ -1,28 +1,39 @@
 """Loss and top-k accuracies: exact on any number of devices, over ties, and over a resumed epoch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from tiny_imagenet.run.metric_names import STAGES
 
-def build_metrics(stage: str, classes: int, ks: list[int]) -> MetricCollection:
-    """Loss and top-k accuracies of a stage, summed on the device without making it wait."""
-    accuracies = {
-        # With fewer than k classes every answer is among the first k.
-        f"top{k}": MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
-        for k in ks
-    }
-    loss = MeanMetric(nan_strategy="disable")
-    return MetricCollection({"loss": loss, **accuracies}, prefix=f"{stage}/", compute_groups=False)
+
+def build_metrics(stage: str, classes: int) -> MetricCollection:
+    """The metrics of `train`, `val` or `test`, summed on the device without waiting for it."""
+    metrics = {name: _METRICS[name](classes) for name in STAGES[stage]}
+    return MetricCollection(metrics, prefix=f"{stage}/", compute_groups=False)
+
+
+def _top(k: int) -> Callable[[int], Metric]:
+    # With fewer than k classes, every answer is among the first k.
+    return lambda classes: MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
+
+
+# A metric by its name in `run/metric_names.py`, from the number of classes. `update` gets preds (scores [B, C]),
+# target (labels [B]) and value (the loss of each image, [B]).
+_METRICS: Mapping[str, Callable[[int], Metric]] = {
+    "loss": lambda classes: MeanMetric(nan_strategy="disable"),
+    "top1": _top(1),
+    "top5": _top(5),
+}
 
 
 def without_ties(logits: Tensor) -> Tensor:
     """Scores float32 [B, C] in the order of the logits; of equal ones the first class scores higher, as in argmax.
 
-    In half precision an image's highest logits are often equal, and torch.topk takes any of those.
+    In half precision an image's highest logits are often equal, and torch.topk then picks any of them.
     """
     places = logits.sort(dim=1, descending=True, stable=True).indices
     scores = torch.arange(logits.shape[1], 0, -1, dtype=torch.float32, device=logits.device)
@@ -30,7 +41,7 @@ def without_ties(logits: Tensor) -> Tensor:
 
 
 def sums_of_ranks(metrics: MetricCollection, all_gather: Callable[[Tensor], Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The sums so far of each metric, one of each rank [ranks, …]; all ranks have to ask for them."""
+    """The sums so far of each metric, one for each rank [ranks, …]. Collective: call on every rank."""
     return {
         name: {state: all_gather(value).reshape(-1, *value.shape) for state, value in metric.metric_state.items()}
         for name, metric in metrics.items(keep_base=True)
@@ -38,12 +49,12 @@ def sums_of_ranks(metrics: MetricCollection, all_gather: Callable[[Tensor], Tens
 
 
 def restore_sums(metrics: MetricCollection, saved: dict[str, dict[str, Tensor]], rank: int, ranks: int) -> None:
-    """Go on from `sums_of_ranks`: each rank from its own sums, since another order of adding would round otherwise.
+    """Continue from `sums_of_ranks`: each rank from its own sums, since another order of adding would round otherwise.
 
-    On another number of devices, the first goes on with all.
+    On another number of devices, the first rank continues with all sums. A metric that was not saved starts anew.
     """
     for name, metric in metrics.items(keep_base=True):
-        for state, values in saved[name].items():
+        for state, values in saved.get(name, {}).items():
             if len(values) != ranks:
                 values = torch.stack([values.sum(0)] + [torch.zeros_like(values[0])] * (ranks - 1))
             setattr(metric, state, values[rank].clone())

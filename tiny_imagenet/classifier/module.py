@@ -1,4 +1,4 @@
-"""ImageClassifier, the LightningModule: one step for all stages, metrics, optimizers, and what a checkpoint carries."""
+"""ImageClassifier, the LightningModule: one step for all stages, optimizers, and what a checkpoint carries."""
 
 import logging
 import math
@@ -16,10 +16,13 @@ from torchmetrics import MetricCollection
 
 from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
 from tiny_imagenet.classifier.views import views
-from tiny_imagenet.data import DatasetInfo, require_same_classes
+from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
+from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
+from tiny_imagenet.run.checkpoint_files import require_same_training
+from tiny_imagenet.run.lightning_internals import attached_trainer
 
 log = logging.getLogger(__name__)
 
@@ -29,29 +32,29 @@ class ImageClassifier(pl.LightningModule):
 
     Args:
         arch: any ResNet of torchvision: resnet18 to resnet152, resnext*, wide_resnet*.
-        weights: where to start from: a name of torchvision's (IMAGENET1K_V2, DEFAULT), a file with a state dict, or a
+        weights: initial weights: a name of torchvision's (IMAGENET1K_V2, DEFAULT), a file with a state dict, or a
             checkpoint of this project; null starts from random weights.
         stem: the layers before the residual blocks: imagenet (7×7 stride 2 and max-pooling), small (3×3 stride 1, as
             for CIFAR-10 in https://arxiv.org/abs/1512.03385), or, between the two, half (3×3 stride 2) and pool (3×3
             stride 1 and max-pooling).
         width: factor on the number of channels.
         blocks: residual blocks of each stage, such as [2, 1, 1, 1]; null takes those of `arch`.
-        dropout: share of the features that are dropped before the linear head, 0..1.
-        freeze: children of the network to keep as they are, such as [conv1, bn1, layer1].
+        dropout: probability of dropping a feature before the linear head, 0..1.
+        freeze: children of the network that are not trained, such as [conv1, bn1, layer1].
         max_parameters: refuse to build a larger network.
         zero_init_residual: start each residual block as the identity (https://arxiv.org/abs/1706.02677).
-        label_smoothing: share of each training target that is spread over all classes, 0..1
+        label_smoothing: fraction of each training target that is spread over all classes, 0..1
             (https://arxiv.org/abs/1512.00567).
         optimizer: makes the optimizer from parameter groups; norms and biases are exempt from weight decay.
-        scheduler: makes the learning-rate schedule from the optimizer; null keeps the rate.
+        scheduler: makes the learning-rate schedule from the optimizer; null keeps the rate constant.
         scheduler_interval: whether the schedule advances every epoch or every step. Schedules with an argument
             `total_steps` get the number of steps of the whole training.
-        tta: evaluate each image together with its mirror image, and take the mean of their logits (as
-            https://arxiv.org/abs/1409.1556 does of class probabilities).
-        tta_shift: evaluate each image also moved by this many pixels, once to the right and down and once to the left
-            and up, edges reflected, and take the mean of the logits of all views; with `tta` these are six, those of
-            https://github.com/KellerJordan/cifar10-airbench, which counts the unmoved twice. Three times the time of
-            evaluation, in each validation of `fit` too: better left to `test` and `predict`.
+        tta: evaluate each image together with its mirror image, and average their logits (as
+            https://arxiv.org/abs/1409.1556 does class probabilities).
+        tta_shift: evaluate each image also shifted by this many pixels, once to the right and down and once to the left
+            and up, edges reflected, and average the logits of all views; with `tta` these are six, those of
+            https://github.com/KellerJordan/cifar10-airbench, which counts the unshifted ones twice. Evaluation takes
+            three times as long, in each validation of `fit` too: better for `test` and `predict` only.
         compile: compile the network with torch.compile.
     """
 
@@ -77,9 +80,9 @@ class ImageClassifier(pl.LightningModule):
         super().__init__()
         require_known(arch)  # now, and not after the data has been prepared
         if not 0 <= label_smoothing < 1:
-            raise UserError(f"label_smoothing is a share from 0 to below 1, not {label_smoothing}.")
+            raise UserError(f"label_smoothing must be from 0 to below 1, not {label_smoothing}.")
         if tta_shift < 0:
-            raise UserError(f"tta_shift is a number of pixels from 0, not {tta_shift}.")
+            raise UserError(f"tta_shift must be a number of pixels from 0 up, not {tta_shift}.")
         # Plain types only, so that a checkpoint loads with weights_only.
         self.save_hyperparameters(ignore=["optimizer", "scheduler"])
         self.optimizer, self.scheduler = optimizer, scheduler
@@ -89,20 +92,20 @@ class ImageClassifier(pl.LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> Self:
-        """See Lightning's; of a checkpoint from anyone, nothing but weights and plain values is taken."""
+        """As Lightning's, but safe for a checkpoint from anyone: only weights and plain values are read."""
         # Lightning would import what a checkpoint names as its instantiator.
         return super().load_from_checkpoint(
             checkpoint_path, **({"weights_only": True} | options | {"_instantiator": None})
         )
 
     def setup(self, stage: str) -> None:
-        if stage != "fit" and self.info is not None:
-            self.trainer.datamodule.adopt(self.info)
+        if stage != "fit" and self.info is not None and self._data is not None:
+            self._data.adopt(self.info)
 
     def configure_model(self) -> None:
         """Build the network for the classes of the data module, once."""
-        if self.network is None and self._trainer is not None and self.trainer.state.fn == "fit":
-            self._build(self.trainer.datamodule.info, weights=self.starting_weights)
+        if self.network is None and self._fits:
+            self._build(self._data.info, weights=self.starting_weights)
             sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.network.parameters()]
             frozen = sum(size for size, trained in sizes if not trained)
             log.info(
@@ -129,13 +132,23 @@ class ImageClassifier(pl.LightningModule):
             zero_init_residual=options.zero_init_residual,
         ).to(memory_format=torch.channels_last)
         if options.compile:
-            # With sizes as variables, inductor would give up channels_last. Batches come in two sizes, evaluation's in
-            # others, each with all sides of `progressive`: more kinds than Dynamo compiles by default.
+            # With sizes as variables, inductor would give up channels_last. Training batches have two sizes, those of
+            # evaluation others, each with all sides of `progressive`: more than Dynamo compiles by default.
             torch._dynamo.config.recompile_limit = 64
             self.network.compile(dynamic=False)
-        self.train_metrics = build_metrics("train", classes, ks=[1])
-        self.val_metrics = build_metrics("val", classes, ks=[1, 5])
-        self.test_metrics = build_metrics("test", classes, ks=[1, 5])
+        self.train_metrics, self.val_metrics, self.test_metrics = (
+            build_metrics(stage, classes) for stage in ("train", "val", "test")
+        )
+
+    @property
+    def _data(self) -> ImageDataModule | None:
+        """The trainer's data module; None where there is none."""
+        return getattr(attached_trainer(self), "datamodule", None)
+
+    @property
+    def _fits(self) -> bool:
+        trainer = attached_trainer(self)
+        return trainer is not None and trainer.state.fn == "fit"
 
     # Steps
 
@@ -143,43 +156,42 @@ class ImageClassifier(pl.LightningModule):
         """Normalised images [B, 3, H, W] to logits [B, C]."""
         return self.network(images)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         loss, _ = self._step(batch, self.train_metrics, self.hparams.label_smoothing)
         every = self.trainer.log_every_n_steps
-        if every and (self.trainer.global_step + 1) % every == 0:  # To log what is not kept takes 0.6 ms.
+        if every and (self.trainer.global_step + 1) % every == 0:  # Logging takes 0.6 ms even if nothing is kept.
             self.log("train/loss_step", loss)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch | tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._step(batch, self.val_metrics)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Returns scores [B, C] that rank the classes without ties, for `TestResults`."""
+    def test_step(self, batch: Batch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return scores [B, C] that rank the classes without ties, for `TestResults`."""
         return self._step(batch, self.test_metrics)[1]
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
-        """Returns row numbers int64 [B] and class probabilities [B, C]."""
-        images, rows = batch
-        return rows, self._logits(images).softmax(dim=1)
+    def predict_step(self, batch: Batch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return class probabilities [B, C]."""
+        return self._logits(batch[0]).softmax(dim=1)
 
     def _step(
-        self, batch: tuple[Tensor, Tensor], metrics: MetricCollection, label_smoothing: float = 0.0
+        self, batch: Batch | tuple[Tensor, Tensor], metrics: MetricCollection, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """The loss, and scores [B, C] by which classes are in the order of their logits; adds both to the metrics."""
-        images, targets = batch
+        """The loss, and scores [B, C] that order the classes as the logits do; adds both to the metrics."""
+        images, targets = batch[:2]
         logits = self._logits(images)
         loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
-        # A mixed image counts as the one that most of it comes from.
+        # A mixed image counts as the image that most of it comes from.
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
         scores = logits.detach() if self.training else without_ties(logits)
-        if len(labels) == 0:  # Where ranks do not divide the images, one has none for its last step of evaluation.
+        if len(labels) == 0:  # If the images do not divide by the ranks, a rank has none in its last evaluation step.
             return loss, scores
-        # Once for each image, since MeanMetric ignores a `weight` where its check for NaN is off (torchmetrics 1.9).
+        # Once for each image, since MeanMetric ignores a `weight` while its check for NaN is off (torchmetrics 1.9).
         metrics.update(preds=scores, target=labels, value=loss.detach().expand(len(labels)))
         return loss, scores
 
     def _logits(self, images: Tensor) -> Tensor:
-        """Logits [B, C]; in evaluation float32, the mean over the views that `tta` and `tta_shift` ask for."""
+        """Logits [B, C]; in evaluation float32, the mean over the views of `tta` and `tta_shift`."""
         if self.training:
             return self(images)
         seen = views(images, self.hparams.tta, self.hparams.tta_shift)
@@ -195,7 +207,7 @@ class ImageClassifier(pl.LightningModule):
         self._log(self.test_metrics)
 
     def _log(self, metrics: MetricCollection) -> None:
-        # compute() adds up over all ranks, so every rank logs the same exact figure.
+        # compute() sums over all ranks, so every rank logs the same exact value.
         self.log_dict(metrics.compute(), prog_bar=True)
         metrics.reset()
 
@@ -216,8 +228,10 @@ class ImageClassifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def lr_scheduler_step(self, scheduler: Any, metric: float | None) -> None:
-        """Lightning's own, but a schedule that watches a metric goes on once an epoch, whoever asks again: Lightning
-        asks after the epoch's checkpoint, too late for it, so `RunCheckpoint` asks before."""
+        """As Lightning's, but a schedule that watches a metric advances once an epoch, however often it is called.
+
+        Lightning calls it after the epoch's checkpoint is saved, so `RunCheckpoint` calls it before.
+        """
         by_epoch = self.hparams.scheduler_interval == "epoch"
         if metric is None or not by_epoch or scheduler.last_epoch <= self.current_epoch:
             super().lr_scheduler_step(scheduler, metric)
@@ -225,13 +239,16 @@ class ImageClassifier(pl.LightningModule):
     def _total_steps(self) -> int:
         """Optimizer steps of the whole training.
 
-        Not Trainer.estimated_stepping_batches: that builds the training loader, before a checkpoint has restored the
-        position that the loader is to start from.
+        Not Trainer.estimated_stepping_batches, which builds the training loader before a checkpoint has restored the
+        position that the loader starts from.
         """
         trainer = self.trainer
         if trainer.max_epochs == -1:
             if trainer.max_steps == -1:
-                raise UserError("A schedule by step needs an end: set --trainer.max_epochs or --trainer.max_steps.")
+                raise UserError(
+                    "A schedule that advances by steps needs the length of the training: set --trainer.max_epochs or "
+                    "--trainer.max_steps."
+                )
             return trainer.max_steps
         steps = trainer.max_epochs * math.ceil(trainer.datamodule.steps_per_epoch / trainer.accumulate_grad_batches)
         return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
@@ -240,35 +257,27 @@ class ImageClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["dataset"] = asdict(self.info)
-        # An unfinished epoch's: when it is resumed, train/* are means over all of it.
+        # Of an unfinished epoch: after a resume, train/* are means over all of it.
         checkpoint["train_metrics"] = sums_of_ranks(self.train_metrics, self.all_gather)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Build the network that the checkpoint holds, or refuse it where it does not fit what is there.
+        """Build the network of the checkpoint, or refuse a checkpoint that does not fit the training.
 
         Raises:
-            UserError: the checkpoint is not of this project, its classes are not those of the data, or its schedule
-                ends before the training would.
+            UserError: the checkpoint is not of this project, its classes are not those of the data, or the training
+                cannot be resumed exactly.
         """
         if "dataset" not in checkpoint:
-            raise UserError("This checkpoint was not written by this project: it does not say which classes it knows.")
-        info = DatasetInfo(**checkpoint["dataset"])
+            raise UserError("This checkpoint was not written by this project: it does not name its classes.")
+        info, data, trainer = DatasetInfo(**checkpoint["dataset"]), self._data, attached_trainer(self)
         if self.network is None:
             self._build(info, weights=None)
-            if self._trainer is not None:
-                self.trainer.datamodule.adopt(info)
+            if data is not None:
+                data.adopt(info)
         else:
             require_same_classes(info, self.info.class_ids)
-        if self._trainer is not None and self.trainer.state.fn == "fit" and self.hparams.scheduler_interval == "step":
-            self._require_as_long(checkpoint["lr_schedulers"])
-        ranks = self._trainer.world_size if self._trainer else 1
+        if self._fits:
+            steps = self._total_steps() if self.hparams.scheduler_interval == "step" else None
+            require_same_training(checkpoint, checkpoint.get(type(data).__qualname__), data.state_dict(), steps)
+        ranks = trainer.world_size if trainer else 1
         restore_sums(self.train_metrics, checkpoint["train_metrics"], self.global_rank, ranks)
-
-    def _require_as_long(self, schedules: list[dict[str, Any]]) -> None:
-        steps = self._total_steps()
-        for schedule in schedules:  # WarmupCosine follows another number of steps, and saves none.
-            if schedule.get("total_steps", steps) < steps:
-                raise UserError(
-                    f"The checkpoint's schedule ends after {schedule['total_steps']:,} steps, and this training after "
-                    f"{steps:,}. Go on with the epochs that it had, or start a new run from it with --model.weights."
-                )

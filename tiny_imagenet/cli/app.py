@@ -1,8 +1,9 @@
 """The command line: LightningCLI with this project's classes, run folders, and errors without tracebacks.
 
-This file alone knows jsonargparse; `commands.plan` has turned what the user typed into LightningCLI's own arguments.
+`arguments.plan` has turned what the user typed into LightningCLI's own arguments.
 """
 
+import inspect
 import logging
 import os
 import shlex
@@ -18,64 +19,64 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
 from tiny_imagenet import hardware
 from tiny_imagenet.callbacks import (
+    EndTogether,
     EpochLines,
     EpochStatistics,
     Predictions,
-    Ranks,
     StepBar,
     TestResults,
     TrainingImages,
 )
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.cli import allowed
-from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS, Plan, plan, run_config
+from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS, Plan, plan, resuming
 from tiny_imagenet.cli.logs import show_log
-from tiny_imagenet.cli.option_errors import explained
-from tiny_imagenet.cli.unsupported import require_callbacks, require_options
+from tiny_imagenet.cli.option_errors import option_error_message
+from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
-from tiny_imagenet.errors import UserError
-from tiny_imagenet.faults import told
+from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.files import replace_text
-from tiny_imagenet.models import SHRINKING
-from tiny_imagenet.run.checkpoint_files import require_checkpoint
+from tiny_imagenet.models import REDUCTION
+from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
 from tiny_imagenet.run.checkpointing import Interrupted, RunCheckpoint
-from tiny_imagenet.run.config_changes import compare, flat
-from tiny_imagenet.run.folder import RunLock, claim
-from tiny_imagenet.run.protocol import checkpoint_to_test, write_protocol
+from tiny_imagenet.run.config_changes import flat, require_resumable
+from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, RunLock, claim, read_config, run_of
+from tiny_imagenet.run.lightning_internals import PlainCLI
+from tiny_imagenet.run.protocol import write_protocol
 
 log = logging.getLogger(__name__)
 
-# What config.yaml keeps: all that makes a run what it is, and not where it lies.
+# What config.yaml keeps: all that defines a run, and not where it is.
 SECTIONS = ("seed_everything", "trainer", "model", "data", "checkpoint")
 
-# The kinds of classes that a config names, for the nearest right one to a misspelt name.
+# The kinds of classes that a config names, to find the nearest right name.
 NAMED_IN_CONFIGS = (ImageDataModule, Augmentation, torch.optim.Optimizer, LRScheduler, Callback)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run `training.py`'s command line; `argv` defaults to that of the process.
 
-    Exits with 0; 1 for a mistake or misfortune of the user's, told in one message; 2 for arguments that are not
+    Exit status: 0; 1 for an error that the user can fix, printed as one message; 2 for arguments that are not
     understood; 130 after Ctrl-C and 143 after SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
     show_log()
-    # An error of TensorBoard's writing thread is raised in this one as well.
-    threading.excepthook = lambda args: None if told(args.exc_value) else threading.__excepthook__(args)
+    # TensorBoard's writing thread raises its error in this thread as well.
+    threading.excepthook = lambda args: None if user_message(args.exc_value) else threading.__excepthook__(args)
     target = None
     try:
         target = plan(argv)
         _run(target)
     except Interrupted as interruption:
-        _say(f"Stopped by {interruption}. To go on: {_command('fit', _resuming(argv, target))}")
+        _say(f"Stopped by {interruption}. To resume: {_command('fit', resuming(argv, target))}")
         sys.exit(interruption.status)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -94,12 +95,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _message(error: Exception) -> str | None:
-    """What to tell the user of an error; None of a fault of our own."""
-    message = told(error)
+    """The message for the user of an error; None for a bug."""
+    message = user_message(error)
     if message is None and isinstance(error, ArgumentError):
         options = flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text()))
         names = [option.replace("data.init_args.", "data.") for option in options]
-        return explained(error, names, [c.__name__ for base in NAMED_IN_CONFIGS for c in _subclasses(base)])
+        return option_error_message(error, names, {base.__name__: _class_names(base) for base in NAMED_IN_CONFIGS})
     return message
 
 
@@ -110,15 +111,17 @@ def _run(target: Plan) -> None:
     finally:
         lock.release()
     if target.command == "fit":
-        tested = checkpoint_to_test(target.run)
-        test = f"\n  {_command('test', ['--ckpt_path', str(tested)])}" if tested else ""
-        _say(f"This run lies in {target.run}. Next:{test}\n  tensorboard --logdir {target.run.parent.parent}")
-    skipped = next(c.skipped for c in cli.trainer.callbacks if isinstance(c, Predictions))
-    if skipped:
-        raise UserError(f"{len(skipped)} image(s) could not be read and have no prediction:\n  " + "\n  ".join(skipped))
+        checkpoint = checkpoint_to_test(target.run)
+        test = f"\n  {_command('test', ['--ckpt_path', str(checkpoint)])}" if checkpoint else ""
+        _say(f"Run saved in {target.run}. Next:{test}\n  tensorboard --logdir {target.run.parent.parent}")
+    unreadable = next(c.unreadable for c in cli.trainer.callbacks if isinstance(c, Predictions))
+    if unreadable:
+        raise UserError(
+            f"{len(unreadable)} image(s) could not be read and have no prediction:\n  " + "\n  ".join(unreadable)
+        )
 
 
-class Cli(LightningCLI):
+class Cli(PlainCLI):
     """LightningCLI for a planned command; it parses, instantiates and runs it."""
 
     def __init__(self, target: Plan, lock: RunLock | None = None) -> None:
@@ -131,7 +134,7 @@ class Cli(LightningCLI):
             TestResults(),
             Predictions(),
             StepBar(refresh_rate=10, leave=True) if sys.stderr.isatty() else EpochLines(),
-            Ranks(),
+            EndTogether(),
         ]
         try:
             super().__init__(
@@ -142,69 +145,83 @@ class Cli(LightningCLI):
                 load_from_checkpoint_support=False,
                 save_config_callback=RunConfig,
                 seed_everything_default=42,
-                # The model's own line says what Lightning's table does; that counts no operations in bf16.
+                # The model logs its size in one line; Lightning's table would count no operations in bf16.
                 trainer_defaults={"callbacks": standing, "enable_model_summary": False},
                 parser_kwargs={command: {"exit_on_error": False} for command in COMMANDS} | {"exit_on_error": False},
                 args=target.argv,
             )
         except BaseException:
-            # What never began to train leaves nothing: `--ckpt_path last` goes on in the newest folder.
-            if self.claimed and not any((target.run / name).exists() for name in ("config.yaml", "checkpoints")):
+            # A run that never began to train leaves nothing: `--ckpt_path last` resumes the newest folder.
+            if self.claimed and not any((target.run / name).exists() for name in (CONFIG, CHECKPOINTS)):
                 shutil.rmtree(target.run, ignore_errors=True)
             raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
 
-    def _parse_ckpt_path(self) -> None:
-        """Nothing: LightningCLI's own lets a checkpoint's hyperparameters beat the command line without a word."""
-
     def before_instantiate_classes(self) -> None:
         config, target = self.config[self.subcommand], self.target
         if config.ckpt_path and not target.checkpoint:
-            raise UserError(f"ckpt_path: {config.ckpt_path} stands in a config; give it on the command line instead.")
+            raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
         config.weights_only = True  # whatever a config says
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
-        origin = target.checkpoint and target.checkpoint.parent.parent
-        require_options(config.trainer)
-        before = run_config(origin) if target.command == "fit" and origin else None
-        if before == {}:
-            lost = f"{origin / 'config.yaml'} is gone, so nothing tells whether the config is still the same."
-            if origin == target.run:
-                raise UserError(f"{lost} Bring it back, or start a new run with --model.weights {target.checkpoint}")
-            log.warning(lost)
+        require_supported_options(config.trainer)
+        before = self._config_to_resume()
         if before:
-            # What another machine chose: a training goes on as it began.
+            # Another machine may have chosen it: a training continues in the precision that it began with.
             config.trainer.precision = config.trainer.precision or before.get("trainer", {}).get("precision")
-        options = config.data.init_args
-        smallest = min([options.image_size, *(options.progressive or {})])
         config.trainer.precision = hardware.set_up(
-            config.trainer.accelerator, config.trainer.precision, smallest <= SHRINKING[config.model.stem]
+            config.trainer.accelerator, config.trainer.precision, _shrinks_to_one_pixel(config)
         )
         if before:
-            compare(before, _sections(self._parser("fit"), config), origin)
-        if target.checkpoint:
-            require_checkpoint(target.checkpoint, training=target.command == "fit")
-        if target.command == "fit" and origin != target.run:
-            claim(target.run)
-            self.claimed = rank_zero_only.rank == 0
+            run = run_of(target.checkpoint)
+            require_resumable(before, _sections(self.command_parser("fit"), config), run)
         if target.command == "fit":
-            self.lock.acquire()
+            self._take_run_folder()
+
+    def _config_to_resume(self) -> dict[str, Any]:
+        """The config of the run that a `fit` resumes, or starts from; empty if there is none.
+
+        Raises:
+            UserError: the run's config is lost.
+        """
+        checkpoint = self.target.checkpoint
+        if self.target.command != "fit" or checkpoint is None:
+            return {}
+        run = run_of(checkpoint)
+        try:
+            return read_config(run)
+        except FileNotFoundError:
+            lost = f"{run / CONFIG} is gone, so it is unknown whether the config is still the same."
+            if run == self.target.run:
+                raise UserError(f"{lost} Restore it, or start a new run with --model.weights {checkpoint}") from None
+            log.warning(lost)
+            return {}
+
+    def _take_run_folder(self) -> None:
+        if rank_zero_only.rank != 0:
+            return
+        checkpoint, run = self.target.checkpoint, self.target.run
+        if checkpoint is None or run_of(checkpoint) != run:
+            claim(run)
+            self.claimed = True
+        self.lock.acquire()
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Lightning's own, whose errors are about the options of this machine's devices."""
+        """Lightning's own, whose errors are about options for this machine's devices."""
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
             raise UserError(
-                f"trainer: {error} (For accelerator, devices and strategy, `auto` takes what this machine has.)"
+                f"trainer: {error} (For accelerator, devices and strategy, `auto` uses what this machine has.)"
             ) from error
-        started = max(os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
-        if trainer.world_size == 1 and started != "1":  # Each would write to the same run.
+        processes = max(os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+        if trainer.world_size == 1 and processes != "1":  # Each would write to the same run.
             raise UserError(
-                "This is one of several processes that torchrun or SLURM started, but would train alone: give it "
-                "--trainer.devices, as many as a machine has of them, --trainer.num_nodes and --trainer.strategy ddp."
+                "This is one of several processes that torchrun or SLURM started, but it would train alone: set "
+                "--trainer.devices to the number of devices of a machine, --trainer.num_nodes, and "
+                "--trainer.strategy ddp."
             )
         return trainer
 
@@ -212,34 +229,40 @@ class Cli(LightningCLI):
         if self.target.checkpoint:
             self.model.starting_weights = None  # the checkpoint's replace them
         if self.target.command == "fit":
-            require_callbacks(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
+            require_supported_callbacks(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
 
 
 class RunConfig(SaveConfigCallback):
     """Writes `config.yaml` and `protocol.json` of a training into its folder."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Nothing yet: a checkpoint that is then refused must not change the config of the run that it is of."""
+        """Nothing yet: a checkpoint that is then refused must not change the config of its run."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             text = yaml.safe_dump(_sections(self.parser, self.config), sort_keys=False)
             run, data = Path(trainer.default_root_dir), trainer.datamodule
-            replace_text(run / "config.yaml", text)
+            replace_text(run / CONFIG, text)
             write_protocol(run, len(data.sets["train"]), len(data.sets["val"]), data.validates_on_test)
 
 
 def _restrict_configs() -> None:
-    """Let configs name classes of allowed modules only, as judged by where a class is defined."""
+    """Let configs name classes of allowed modules only: the module is the one where the class is defined."""
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=[*allowed.MODULES, *allowed.users_modules()],
-        # Where any object will do, a class is refused or stays a dictionary; nothing is made of it.
+        # Where a config may hold any object, a class is refused or stays a dictionary; it is never instantiated.
         validate_subclass_spec_in_any=True,
         instantiate_subclass_spec_in_any=False,
         # Lightning allows parts of a config to be URLs.
         config_read_mode_fsspec_enabled=False,
     )
+
+
+def _shrinks_to_one_pixel(config: Any) -> bool:
+    """Whether the network would convolve maps of a single pixel with stride 2."""
+    options = config.data.init_args
+    return min([options.image_size, *(options.progressive or {})]) <= REDUCTION[config.model.stem]
 
 
 def _sections(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
@@ -249,22 +272,10 @@ def _sections(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     return {name: dumped[name] for name in SECTIONS}
 
 
-def _subclasses(base: type) -> set[type]:
-    return {base}.union(*(_subclasses(child) for child in base.__subclasses__()))
-
-
-def _resuming(argv: list[str], target: Plan) -> list[str]:
-    """The options of a `fit` so that it goes on in the same run."""
-    options = iter(argv[1:])
-    kept = []
-    for option in options:
-        if option == "--ckpt_path":
-            next(options)
-        elif not option.startswith("--ckpt_path="):
-            kept.append(option)
-    # `last` is shorter, and means this run as long as no newer one has the same name.
-    newest = plan(["fit", *kept, "--ckpt_path", "last"]).run
-    return [*kept, "--ckpt_path", "last" if newest == target.run else str(target.run / "checkpoints" / "last.ckpt")]
+def _class_names(base: type) -> set[str]:
+    """The names of a class and all its subclasses that can be instantiated."""
+    own = set() if inspect.isabstract(base) else {base.__name__}
+    return own.union(*(_class_names(child) for child in base.__subclasses__()))
 
 
 def _command(command: str, options: list[str]) -> str:

@@ -1,30 +1,39 @@
-"""From what the user typed to the arguments of a plain LightningCLI: config files, run folder, checkpoint."""
+"""From what the user typed to the arguments of a plain LightningCLI: config files, run folder, checkpoint.
 
-import difflib
+Sweeps use it without torch.
+"""
+
 import json
 import logging
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from tiny_imagenet.errors import UserError
-from tiny_imagenet.run.checkpoint_files import is_whole, resumable_checkpoint
+from tiny_imagenet.errors import UserError, did_you_mean, some
+from tiny_imagenet.run.checkpoint_files import checkpoint_to_resume, checkpoint_to_test, require_checkpoint
+from tiny_imagenet.run.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    RUNS,
+    checkpoint_path,
+    newest_version,
+    read_config,
+    run_of,
+    version_folder,
+)
 
 log = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-RUNS = Path("runs")  # under the working directory
-CONFIG_OPTIONS = ("--config", "-c")
-EVALUATION_HARDWARE = ("accelerator=auto", "devices=1", "strategy=auto", "num_nodes=1")
+TRAINING = CONFIGS.with_name("training.py")
 COMMANDS = ("fit", "validate", "test", "predict")
+EVALUATION_HARDWARE = ("accelerator=auto", "devices=1", "strategy=auto", "num_nodes=1")
+ALIASES = {"-c": "--config"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A command to carry out: LightningCLI's arguments, the run's folder, and the checkpoint to start from, if any."""
+    """A command to run: LightningCLI's arguments, the run's folder, and the checkpoint to start from, if any."""
 
     command: str
     argv: list[str]
@@ -32,138 +41,168 @@ class Plan:
     checkpoint: Path | None
 
 
-def plan(argv: list[str]) -> Plan:
+def plan(argv: Sequence[str]) -> Plan:
     """Work out what a command line means. Reads the file system, changes nothing.
 
-    `--config NAME` is a file, or one of `configs/` from any directory. `fit` runs in `runs/NAME/version_N`, NAME being
-    that of `--name` or else the stem of the first config, and N the next free number; `--ckpt_path last` goes on in the
-    newest version of NAME.
-    The other commands take the config and the folder of the run that the checkpoint belongs to.
+    `--config NAME` is a file, or one of `configs/` from any directory. Configs merge in their order, and options
+    override them all, wherever they stand. `fit` trains in `runs/NAME/version_N`: NAME is that of `--name`, or else the
+    stem of the first config, and N the next free number. `--ckpt_path last` resumes the newest version of NAME, and a
+    run's folder resumes that run. The other commands take the config and the folder of the checkpoint's run.
 
     Raises:
         UserError: a config or a checkpoint is not there, or a command lacks what it needs.
     """
     if not argv or argv[0] not in COMMANDS:
-        return Plan("", argv, RUNS, None)  # --help, and whatever LightningCLI has to say of the rest
-    command, arguments = argv[0], _joined(argv[1:])
-    configs = [find_config(_value(argument)) for argument in arguments if _is(argument, *CONFIG_OPTIONS)]
-    asked, name = (_last_value(arguments, option) for option in ("--ckpt_path", "--name"))
+        return Plan("", list(argv), RUNS, None)  # --help, and whatever LightningCLI says of the rest
+    command = argv[0]
+    values, options = separate(argv[1:], "--config", "--ckpt_path", "--name", "--trainer.default_root_dir")
+    configs = [find_config(name) for name in values["--config"]]
+    wanted, name, root = (_last(values[option]) for option in ("--ckpt_path", "--name", "--trainer.default_root_dir"))
+    runs = Path(root).expanduser() / RUNS if root else RUNS
     if command == "fit":
-        run, checkpoint = _fit_target(name or (configs[0].stem if configs else "defaults"), asked)
-        before, chosen = [], []
+        run, checkpoint = _fit_target(runs, name or (configs[0].stem if configs else "defaults"), wanted)
+        before = []
     else:
-        run, checkpoint = _evaluation_target(command, asked)
-        before = [run / "config.yaml"] if (run / "config.yaml").is_file() else []
-        # The machine that evaluates need not be the one that trained, nor may its config choose where to write.
-        options = [*EVALUATION_HARDWARE, "profiler=null", *_half_precision(run)]
-        chosen = [*(f"--trainer.{option}" for option in options), *_folder_options(run)]
-        if not before and not configs:
-            raise UserError(
-                f"{run / 'config.yaml'}, which says how {checkpoint} was trained, is not there. Give its config: "
-                f"python training.py {command} --config CONFIG --ckpt_path {checkpoint}"
-            )
-    found = iter(configs)
-    rest = [f"--config={next(found)}" if _is(argument, *CONFIG_OPTIONS) else argument for argument in arguments]
-    rest = [argument for argument in rest if not _is(argument, "--ckpt_path", "--name")]
-    head = [
-        f"--config={CONFIGS / 'defaults.yaml'}",
-        *_folder_options(run),
-        *(f"--config={path}" for path in before),
-        *chosen,
-    ]
+        run, checkpoint = _evaluation_target(command, runs / name if name else runs, wanted)
+        before = _evaluation_options(command, run, checkpoint, bool(configs))
+    head = [f"--config={CONFIGS / 'defaults.yaml'}", *_folder_options(run), *before]
     # weights_only: a checkpoint may come from anyone, and must not run code.
     tail = [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
-    return Plan(command, [command, *head, *rest, *tail], run, checkpoint)
+    return Plan(command, [command, *head, *(f"--config={path}" for path in configs), *options, *tail], run, checkpoint)
+
+
+def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Take the named options out of a command line, written as `--option value` or `--option=value`.
+
+    Returns:
+        The values of each named option, in their order, and all other arguments.
+
+    Raises:
+        UserError: a named option has no value.
+    """
+    values: dict[str, list[str]] = {name: [] for name in names}
+    others, rest = [], iter(arguments)
+    for argument in rest:
+        option, given, value = argument.partition("=")
+        option = ALIASES.get(option, option)
+        if option not in values:
+            others.append(argument)
+            continue
+        if not given:
+            value = next(rest, "")
+        if not value or (not given and value.startswith("--")):
+            raise UserError(f"{option} needs a value: {option} VALUE.")
+        values[option].append(value)
+    return values, others
 
 
 def find_config(name: str) -> Path:
     """The config file of that name: as a path from the working directory, or else in `configs/`.
 
     Raises:
-        UserError: there is none; the message lists the nearest ones.
+        UserError: there is none; the message names the nearest ones.
     """
     for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
         if path.is_file():
             return path
-    known = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or known
-    raise UserError(f"There is no config {name!r}, neither here nor in {CONFIGS}. The nearest are: {', '.join(near)}.")
+    known = sorted(
+        path.relative_to(CONFIGS).with_suffix("").as_posix()
+        for path in CONFIGS.rglob("*.yaml")
+        if path.parent.name != "sweeps"
+    )
+    near = did_you_mean(name.removesuffix(".yaml"), known, listed=len(known))
+    raise UserError(f"There is no config {name!r}, neither here nor in {CONFIGS}.{near}")
 
 
-def newest_version(folder: Path) -> int:
-    """The highest N of the folders version_N in a folder, or -1."""
-    versions = [re.fullmatch(r"version_(\d+)", path.name) for path in folder.glob("version_*") if path.is_dir()]
-    return max((int(match[1]) for match in versions if match), default=-1)
+def resuming(argv: Sequence[str], target: Plan) -> list[str]:
+    """The options of a `fit` with which it resumes the same run."""
+    options = separate(argv[1:], "--ckpt_path")[1]
+    # `last` is shorter, and means this run as long as no newer one has the same name.
+    newest = plan(["fit", *options, "--ckpt_path", "last"]).run
+    return [*options, "--ckpt_path", "last" if newest == target.run else str(target.run)]
 
 
-def _fit_target(name: str, asked: str | None) -> tuple[Path, Path | None]:
-    newest = newest_version(RUNS / name)
-    new_run = RUNS / name / f"version_{newest + 1}"
-    if asked is None:
+def _fit_target(runs: Path, name: str, wanted: str | None) -> tuple[Path, Path | None]:
+    """The run's folder, and the checkpoint that it resumes from."""
+    newest = newest_version(runs / name)
+    new_run, newest_run = version_folder(runs / name, newest + 1), version_folder(runs / name, newest)
+    if wanted is None:
         return new_run, None
-    if asked == "last":
-        run = RUNS / name / f"version_{newest}"
-        if checkpoint := resumable_checkpoint(run):
+    if wanted == "last":
+        if checkpoint := checkpoint_to_resume(newest_run):
+            return newest_run, checkpoint
+        log.warning(f"--ckpt_path last: {_nothing_to_resume(runs / name, newest_run)} Starting afresh in {new_run}.")
+        return new_run, None
+    if Path(wanted).is_dir():
+        if checkpoint := checkpoint_to_resume(run := Path(wanted)):
             return run, checkpoint
-        best = run / "checkpoints" / "best.ckpt"
-        older = [str(best)] * best.exists() + [
-            str(path.parent.parent) for path in sorted((RUNS / name).glob("version_*/checkpoints/last.ckpt"))
-        ]
-        hint = f" A new run could go on from one of: {', '.join(older)}." if older else ""
-        place = run if newest >= 0 else RUNS / name
-        log.warning(f"--ckpt_path last: no checkpoint in {place} to go on from; starting afresh in {new_run}.{hint}")
-        return new_run, None
-    checkpoint = _existing(asked)
-    # last.ckpt and previous.ckpt go on where they are; what was best once starts a run of its own.
-    run = checkpoint.parent.parent
-    goes_on = checkpoint.name in ("last.ckpt", "previous.ckpt") and (run / "config.yaml").is_file()
-    return run if goes_on else new_run, checkpoint
+        raise UserError(f"{wanted} has no checkpoint to resume from. {_existing(runs)}")
+    checkpoint = checkpoint_path(newest_run, "best") if wanted == "best" else Path(wanted)
+    _require_file(checkpoint, runs)
+    require_checkpoint(checkpoint, training=True)
+    # last.ckpt and previous.ckpt resume their own run; any other checkpoint starts a new one.
+    run = run_of(checkpoint)
+    resumes = checkpoint.name in ("last.ckpt", "previous.ckpt") and (run / CONFIG).is_file()
+    return run if resumes else new_run, checkpoint
 
 
-def _evaluation_target(command: str, asked: str | None) -> tuple[Path, Path]:
-    if asked is None:
+def _nothing_to_resume(folder: Path, newest_run: Path) -> str:
+    others = [str(path) for path in [checkpoint_path(newest_run, "best")] if path.exists()]
+    others += [str(run_of(path)) for path in sorted(folder.glob(f"version_*/{CHECKPOINTS}/last.ckpt"))]
+    place = newest_run if newest_run.is_dir() else folder
+    return f"{place} has no checkpoint to resume from." + (f" You could resume {some(others)}." if others else "")
+
+
+def _evaluation_target(command: str, runs: Path, wanted: str | None) -> tuple[Path, Path]:
+    """The folder of a checkpoint's run, and the checkpoint."""
+    if wanted is None:
         raise UserError(
-            f"{command} needs a checkpoint: "
-            f"python training.py {command} --ckpt_path runs/NAME/version_N/checkpoints/best.ckpt"
+            f"{command} needs a checkpoint: python training.py {command} --ckpt_path CHECKPOINT, where CHECKPOINT is a "
+            f"file, a run's folder, or `last` or `best` for that of the newest run. {_existing(runs)}"
         )
-    checkpoint = _existing(asked)
-    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-    return run, checkpoint
+    if wanted in ("last", "best"):
+        newest = max(runs.glob(f"**/{CHECKPOINTS}/{wanted}.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
+        if newest is None:
+            raise UserError(f"--ckpt_path {wanted}: no run in {runs.resolve()} has a checkpoint {wanted}.ckpt.")
+        checkpoint = newest
+    elif Path(wanted).is_dir():
+        if (checkpoint := checkpoint_to_test(Path(wanted))) is None:
+            raise UserError(f"{wanted} has no checkpoint. {_existing(runs)}")
+    else:
+        _require_file(checkpoint := Path(wanted), runs)
+    require_checkpoint(checkpoint, training=False)
+    return run_of(checkpoint), checkpoint
 
 
-def _existing(checkpoint: str) -> Path:
-    path = Path(checkpoint)
-    if path.is_file():
-        if not is_whole(path):
-            raise UserError(f"{path} is damaged, or no checkpoint. The run's others are in {path.parent}.")
-        return path
-    there = sorted(map(str, RUNS.glob("**/checkpoints/*.ckpt")))
-    near = difflib.get_close_matches(checkpoint, there, n=5, cutoff=0) or ["none yet"]
-    raise UserError(f"There is no checkpoint {checkpoint}. In {RUNS.resolve()} there are: {', '.join(near)}.")
-
-
-def _half_precision(run: Path) -> list[str]:
-    """Where a run was trained in half precision, the option that leaves it to the machine that evaluates."""
-    precision = run_config(run).get("trainer", {}).get("precision")
-    return ["precision=null"] if "16" in str(precision) else []
-
-
-def run_config(run: Path) -> dict[str, Any]:
-    """The config of a run; empty where it has none.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    path = run / "config.yaml"
+def _evaluation_options(command: str, run: Path, checkpoint: Path, has_config: bool) -> list[str]:
+    """The run's config, and what it may not decide: where to write, and on which hardware."""
     try:
-        config = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        config = None
-    if not isinstance(config, dict) or not isinstance(config.get("trainer", {}), dict):
-        raise UserError(
-            f"{path} is damaged. Bring it back, or give another: it is of the form of configs/defaults.yaml."
-        )
-    return config
+        config = read_config(run)
+    except FileNotFoundError:
+        if not has_config:
+            raise UserError(
+                f"{run / CONFIG}, the config that {checkpoint} was trained with, is not there. Give the config: "
+                f"python training.py {command} --config CONFIG --ckpt_path {checkpoint}"
+            ) from None
+        return []
+    # Where a run was trained in half precision, the machine that evaluates chooses anew.
+    precision = ["precision=null"] if "16" in str(config.get("trainer", {}).get("precision")) else []
+    options = [*EVALUATION_HARDWARE, "profiler=null", *precision]
+    return [f"--config={run / CONFIG}", *(f"--trainer.{option}" for option in options), *_folder_options(run)]
+
+
+def _require_file(checkpoint: Path, runs: Path) -> None:
+    if not checkpoint.is_file():
+        raise UserError(f"There is no checkpoint {checkpoint}. {_existing(runs, str(checkpoint))}")
+
+
+def _existing(runs: Path, wrong: str = "") -> str:
+    """The checkpoints that there are, the newest first, or those that resemble a wrong path."""
+    there = sorted(runs.glob(f"**/{CHECKPOINTS}/*.ckpt"), key=lambda path: -path.stat().st_mtime)
+    there = [str(path) for path in there if not path.name.startswith(".")]
+    if not there:
+        return f"There is none in {runs.resolve()} yet."
+    return f"In {runs.resolve()} there are: {some(there)}.{did_you_mean(wrong, there)}"
 
 
 def _folder_options(run: Path) -> list[str]:
@@ -175,22 +214,5 @@ def _folder_options(run: Path) -> list[str]:
     return [f"--trainer.default_root_dir={run}", f"--trainer.logger={json.dumps(logger)}"]
 
 
-def _joined(argv: list[str]) -> list[str]:
-    """Arguments with `--config X` and others that `plan` reads written as one, `--config=X`."""
-    joined, rest = [], iter(argv)
-    for argument in rest:
-        value = next(rest, None) if argument in (*CONFIG_OPTIONS, "--ckpt_path", "--name") else None
-        joined.append(argument if value is None else f"{argument}={value}")
-    return joined
-
-
-def _is(argument: str, *names: str) -> bool:
-    return argument.split("=", 1)[0] in names
-
-
-def _value(argument: str) -> str:
-    return argument.split("=", 1)[1]
-
-
-def _last_value(arguments: list[str], option: str) -> str | None:
-    return next((_value(argument) for argument in reversed(arguments) if _is(argument, option)), None)
+def _last(values: Sequence[str]) -> str | None:
+    return values[-1] if values else None

@@ -1,26 +1,32 @@
-"""What is said on stderr: the project's own log, and none of the libraries' notes that help nobody."""
+"""What is logged to stderr: the project's own log, without irrelevant notes and warnings of libraries."""
 
 import logging
 import warnings
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+# Warnings of Lightning's and torch's that do not apply here: the beginning of each, as a regular expression.
+IRRELEVANT = (
+    # The arguments are the same command line, worked out; sys.argv keeps it for the launcher of further processes.
+    "LightningCLI's args parameter",
+    # A batch is one indexed read of a memory map: worker processes would not make it faster.
+    ".*does not have many workers",
+    # What is logged has been summed over the ranks already.
+    "It is recommended to use `self.log",
+    # The sampler resumes an epoch where it was.
+    ".*your dataloader is not resumable",
+    # Frozen layers are meant to be in eval mode.
+    "Found .* in eval mode",
+    ".*isinstance\\(treespec, LeafSpec\\)",
+)
+
 
 def show_log() -> None:
-    """Show the project's log, of the first process only, and leave out notes of libraries that do not hold here."""
-    # The arguments are the same command line, worked out; sys.argv keeps it for the launcher of further processes.
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    # A batch is one indexed read of a memory map: worker processes would not make it faster.
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
-    # What is logged has been added up over the ranks already.
-    warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
-    # The sampler continues a resumed epoch where it was.
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
-    # Frozen layers are meant to be.
-    warnings.filterwarnings("ignore", message="Found .* in eval mode")
-    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
+    """Show the project's log, of the first process only, without irrelevant warnings of libraries."""
+    for message in IRRELEVANT:
+        warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda note: "Tip:" not in note.getMessage())
-    # The first process may be waiting for a lost one for ever; Lightning's thread then kills all that are left.
+    # The first process may be waiting forever for a lost one; Lightning's thread then kills all that are left.
     logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").addFilter(_with_advice)
     package = logging.getLogger("tiny_imagenet")
     package.handlers = [logging.StreamHandler()]
@@ -29,5 +35,5 @@ def show_log() -> None:
 
 def _with_advice(note: logging.LogRecord) -> bool:
     if "Forcefully terminating" in note.getMessage():
-        note.msg = f"{note.msg}\nIt may have said why above. A training goes on with --ckpt_path last."
+        note.msg = f"{note.msg}\nIts reason may be printed above. To resume the training, add --ckpt_path last."
     return True

@@ -1,10 +1,10 @@
 """jsonargparse's errors, which list every type that was expected, as one line that says what to write instead."""
 
-import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tiny_imagenet.cli.allowed import refusal
+from tiny_imagenet.errors import did_you_mean
 
 KEY = re.compile(r'Parser key "([^"]+)"')
 UNRECOGNIZED = re.compile(r"unrecognized arguments: (.*)")
@@ -13,34 +13,41 @@ REFUSED = re.compile(r"Importing '([^']+)' is not allowed")
 TAG = re.compile(r"constructor for the tag 'tag:yaml.org,2002:([^']+)'")
 NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 WRONG_TYPE = re.compile(r"Expected an? (?:<class '(\w+)'>|typing\.(Literal\[.*?\]))\.? (?:Got value: (.*))")
+ABSTRACT = "Expected an instantiatable class, but is abstract"
 VALUE = re.compile(r"Given value: (.+)")
 
 
-def explained(problem: Exception, options: Iterable[str], classes: Iterable[str]) -> str:
+def option_error_message(problem: Exception, options: Iterable[str], classes: Mapping[str, Iterable[str]]) -> str:
     """What is wrong with a command line or config, and the nearest right word.
 
     Args:
         problem: jsonargparse's error.
         options: dotted names of the options that there are, such as `model.arch`.
-        classes: names of the classes that a config may name.
+        classes: names of the classes that a config may name, by their base class.
 
     Returns:
-        One line; the message itself where it is of a kind that is not known here.
+        One line; for an unknown kind of error, its own message.
     """
     error = str(problem)
     where = ".".join(key for key in KEY.findall(error))
     if match := REFUSED.search(_with_causes(problem)):
         return refusal(where, match[1])
     if match := TAG.search(error):
-        return f"A config has the YAML tag !!{match[1]}. It could run code; configs hold plain values and class paths."
+        return (
+            f"A config has the YAML tag !!{match[1]}, which could run code. Configs hold plain values and class paths."
+        )
     if match := UNRECOGNIZED.search(error):
         wrong = match[1].split()[0].split("=")[0].lstrip("-")
-        return f"There is no option --{wrong}.{_nearest(wrong, options, '--')}"
+        return f"There is no option --{wrong}.{did_you_mean(wrong, options, '--')}"
     if match := NOT_ACCEPTED.search(error):
         names = {option.rpartition(".")[2] for option in options}
-        return f"{where} has no option {match[1]!r}.{_nearest(match[1], names)}"
+        return f"{where} has no option {match[1]!r}.{did_you_mean(match[1], names)}"
+    if ABSTRACT in error and (match := VALUE.search(error)):
+        name = match[1].strip().rpartition(".")[2]
+        return f"{where}: {name} is abstract. Choose from: {', '.join(sorted(classes.get(name, ())))}."
     if (match := NO_CLASS.search(error)) and match[1] not in ("null", "None"):
-        return f"{where}: there is no class {match[1]!r}.{_nearest(match[1], classes)}"
+        names = [name for names in classes.values() for name in names]
+        return f"{where}: there is no class {match[1]!r}.{did_you_mean(match[1], names)}"
     if match := WRONG_TYPE.search(error):
         expected = match[1] or match[2].replace("Literal", "one of ")
         return f"{where} must be {expected}, not {match[3].rstrip()!r}."
@@ -54,14 +61,9 @@ def explained(problem: Exception, options: Iterable[str], classes: Iterable[str]
 
 
 def _with_causes(error: BaseException | None) -> str:
-    """All that was said: after a refusal in a file that a config names, jsonargparse goes on to another error."""
+    """The messages of an error and its causes: after a refusal in a file, jsonargparse raises another error."""
     texts = []
     while error is not None:
         texts.append(str(error))
         error = error.__cause__ or error.__context__
     return "\n".join(texts)
-
-
-def _nearest(wrong: str, right: Iterable[str], prefix: str = "") -> str:
-    near = difflib.get_close_matches(wrong, list(right), n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(prefix + word for word in near)}?" if near else ""

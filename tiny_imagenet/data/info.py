@@ -1,6 +1,10 @@
 """What a network must know about the data that it was trained on."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
 
 from tiny_imagenet.errors import UserError
 
@@ -11,7 +15,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Carried by every checkpoint, in plain types.
+    """In every checkpoint, as plain types.
 
     `mean` and `std` are those of pixels in 0..1, by which images are normalised; `image_size` is in pixels.
     """
@@ -22,12 +26,21 @@ class DatasetInfo:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+    def mean_std(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`mean` and `std` as tensors [3] on a device; copied once, since a copy at each step would make a GPU wait."""
+        return _on_device(tuple(self.mean), device), _on_device(tuple(self.std), device)
+
+
+@lru_cache(maxsize=16)
+def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device)
+
 
 def require_same_classes(info: DatasetInfo, class_ids: tuple[str, ...]) -> None:
     """Raise UserError where a network's classes are not those of the data, in the same order."""
     if tuple(info.class_ids) != tuple(class_ids):
         raise UserError(
-            f"The checkpoint knows {len(info.class_ids)} classes ({info.class_ids[0]} to {info.class_ids[-1]}), "
-            f"the data has {len(class_ids)} ({class_ids[0]} to {class_ids[-1]}). Choose the data and the "
-            "--data.classes that it was trained with, or start a new run from it with --model.weights."
+            f"The checkpoint knows {len(info.class_ids)} classes ({info.class_ids[0]} to {info.class_ids[-1]}), the "
+            f"data has {len(class_ids)} ({class_ids[0]} to {class_ids[-1]}). Use the data and --data.classes that it "
+            "was trained with, or start a new run from it with --model.weights."
         )

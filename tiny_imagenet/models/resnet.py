@@ -1,7 +1,6 @@
 """torchvision's ResNets with a choice of stem, width, depth, dropout, starting weights and frozen layers."""
 
 import bisect
-import difflib
 import logging
 from collections.abc import Sequence
 from typing import Literal
@@ -10,15 +9,16 @@ import torch
 from torch import nn
 from torchvision.models import get_model, get_model_builder, list_models, resnet
 
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.errors import UserError, did_you_mean
+from tiny_imagenet.models.torchvision_internals import make_stage, prepare_stages
 from tiny_imagenet.models.weights import load_weights
 
 log = logging.getLogger(__name__)
 
 Stem = Literal["imagenet", "pool", "half", "small"]
 
-# By how much each stem and the stages that follow it shrink an image's side before the last of four stages.
-SHRINKING: dict[Stem, int] = {"imagenet": 16, "pool": 8, "half": 8, "small": 4}
+# By which factor each stem, and the stages that follow, reduce an image's side before the last of four stages.
+REDUCTION: dict[Stem, int] = {"imagenet": 16, "pool": 8, "half": 8, "small": 4}
 
 # Channels of the stem and of the first stage, of which the later stages have 2, 4 and 8 times as many.
 CHANNELS = 64
@@ -116,16 +116,14 @@ class ResNet(resnet.ResNet):
         blocks: Sequence[int] | None,
         dropout: float,
     ) -> None:
-        # Not the parent's own: it has the channels and the stem written into it.
+        # Not the parent's own constructor, which fixes the channels and the stem.
         nn.Module.__init__(self)
         stages = [reference.layer1, reference.layer2, reference.layer3, reference.layer4]
         block = type(reference.layer1[0])
         blocks = [len(stage) for stage in stages] if blocks is None else blocks
-        # What the parent's _make_layer reads.
-        self._norm_layer = nn.BatchNorm2d
-        self.groups, self.base_width, self.dilation = reference.groups, reference.base_width, 1
-        channels = [self._scale(CHANNELS * 2**stage, width) for stage in range(len(blocks))]
-        self.inplanes = channels[0]
+        base_width = reference.base_width
+        channels = [_scaled(CHANNELS * 2**stage, width, base_width) for stage in range(len(blocks))]
+        prepare_stages(self, reference.groups, base_width, channels[0])
 
         kernel, stride = {"imagenet": (7, 2), "pool": (3, 1), "half": (3, 2), "small": (3, 1)}[stem]
         self.conv1 = nn.Conv2d(3, channels[0], kernel, stride, padding=kernel // 2, bias=False)
@@ -134,17 +132,13 @@ class ResNet(resnet.ResNet):
         pooled = stem in ("imagenet", "pool")
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity()
         for stage, (planes, count) in enumerate(zip(channels, blocks, strict=True)):
-            self.add_module(f"layer{stage + 1}", self._make_layer(block, planes, count, stride=1 if stage == 0 else 2))
+            self.add_module(f"layer{stage + 1}", make_stage(self, block, planes, count, stride=1 if stage == 0 else 2))
         if len(blocks) == 3:
             self.layer4 = nn.Identity()
         # Here and not around `fc`, whose parameters keep torchvision's names.
         self.avgpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout))
         self.fc = nn.Linear(channels[-1] * block.expansion, num_classes)
         self.frozen: tuple[str, ...] = ()
-
-    def _scale(self, channels: int, width: float) -> int:
-        # Multiples of 8 suit tensor cores. A Bottleneck has channels × base_width / 64 in each group: at least 1.
-        return max(8, CHANNELS // self.base_width, int(channels * width / 8 + 0.5) * 8)
 
     def freeze(self, names: Sequence[str]) -> None:
         """Stop training the named children, and leave them in eval mode whatever `train` says.
@@ -170,8 +164,12 @@ def require_known(arch: str) -> None:
     """Raise UserError where `arch` is no ResNet of torchvision's; the message lists those that are."""
     known = [name for name in list_models() if get_model_builder(name).__module__ == resnet.__name__]
     if arch not in known:
-        known.sort(key=lambda name: difflib.SequenceMatcher(a=name, b=arch).ratio(), reverse=True)
-        raise UserError(f"There is no ResNet {arch!r}. The known ones, nearest first: {', '.join(known)}.")
+        raise UserError(f"There is no ResNet {arch!r}.{did_you_mean(arch, known, listed=len(known))}")
+
+
+def _scaled(channels: int, width: float, base_width: int) -> int:
+    # Multiples of 8 suit tensor cores. A Bottleneck has channels × base_width / 64 in each group: at least 1.
+    return max(8, CHANNELS // base_width, int(channels * width / 8 + 0.5) * 8)
 
 
 def _count(network: nn.Module) -> int:

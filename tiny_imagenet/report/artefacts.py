@@ -5,29 +5,10 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 
 TEXT_COLUMNS = {"class_id", "name", "target_id", "target", "predicted_id", "predicted", "layer"}
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A config.yaml.
-
-    Raises:
-        ValueError: it isn't readable, or holds no options.
-    """
-    try:
-        config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path.name} is not readable: {getattr(error, 'problem', error)}{where}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path.name} holds no options")
-    return config
 
 
 def read_metrics(path: Path) -> pd.DataFrame:

@@ -21,7 +21,7 @@ def new_figure(
     figure = Figure(figsize=(width, height), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, **subplots)
     for axis in axes.flat:
-        plain(axis)
+        light_grid(axis)
     return figure, axes
 
 
@@ -41,7 +41,7 @@ def new_panels(rows: int, columns: int, width: float, x: str, y: str) -> tuple[F
     return figure, axes
 
 
-def plain(axis: Axes) -> None:
+def light_grid(axis: Axes) -> None:
     """A light grid behind the lines, no frame."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color="0.9", linewidth=0.8)

@@ -14,9 +14,11 @@ import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.report.artefacts import read_config, read_metrics, read_table, read_test
+from tiny_imagenet.report.artefacts import read_metrics, read_table, read_test
 from tiny_imagenet.report.settings import differing, settings
-from tiny_imagenet.run.protocol import checkpoint_to_test, validates_on_test
+from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
+from tiny_imagenet.run.folder import CONFIG, METRICS, read_config, run_of, version_of
+from tiny_imagenet.run.protocol import validates_on_test
 from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
 
 CONDITION_COLUMNS = ["epoch", "layer", "condition_number"]
@@ -62,7 +64,7 @@ class Run:
     @property
     def sweep(self) -> Path | None:
         """The folder of the sweep that the run is a trial of, if it is."""
-        trial = self.folder.parent if _version(self.folder) is not None else self.folder
+        trial = self.folder.parent if version_of(self.folder) is not None else self.folder
         return trial.parent if re.fullmatch(r"trial_\d+", trial.name) else None
 
     @property
@@ -109,7 +111,7 @@ def find_runs(place: str | Path) -> Found:
     """
     root = Path(place).resolve()
     if root.is_file():
-        root = root.parent.parent if root.parent.name == "checkpoints" else root.parent
+        root = run_of(root)
     if not root.is_dir():
         raise UserError(
             f"{place} is not there. Give the folder that holds the runs: python -m tiny_imagenet.report RUNS"
@@ -120,7 +122,7 @@ def find_runs(place: str | Path) -> Found:
         where = folder.relative_to(root).as_posix() if folder != root else folder.name
         try:
             runs.append(_read(root, folder, where, skipped))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, UserError) as error:
             skipped[where] = _reason(error)
     if not runs:
         reasons = "".join(f"\n  {where}: {why}" for where, why in skipped.items())
@@ -131,7 +133,7 @@ def find_runs(place: str | Path) -> Found:
 def _run_folders(root: Path) -> Iterator[Path]:
     for folder, inside, files in os.walk(root):
         inside[:] = sorted(name for name in inside if name != "checkpoints" and not name.startswith("."))
-        if "metrics.csv" in files or "config.yaml" in files:
+        if METRICS in files or CONFIG in files:
             yield Path(folder)
 
 
@@ -150,24 +152,19 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
     def table(name: str, columns: Sequence[str]) -> pd.DataFrame:
         return optional(name, lambda path: read_table(path, columns), pd.DataFrame(columns=columns))
 
-    named = folder if _version(folder) is None else folder.parent
+    named = folder if version_of(folder) is None else folder.parent
     return Run(
         folder=folder,
         name=named.relative_to(root).as_posix() if root in named.parents else named.name,
-        version=_version(folder) or 0,
-        config=read_config(folder / "config.yaml"),
-        metrics=read_metrics(folder / "metrics.csv"),
+        version=version_of(folder) or 0,
+        config=read_config(folder),
+        metrics=read_metrics(folder / METRICS),
         test=optional("test_metrics.json", read_test, {}),
         per_class=table("per_class.csv", PER_CLASS_COLUMNS),
         confusion=table("confusion.csv", CONFUSION_COLUMNS),
         conditions=table("condition_numbers.csv", CONDITION_COLUMNS),
         validates_on_test=validates_on_test(folder),
     )
-
-
-def _version(folder: Path) -> int | None:
-    match = re.fullmatch(r"version_(\d+)", folder.name)
-    return int(match[1]) if match else None
 
 
 def _reason(error: Exception) -> str:

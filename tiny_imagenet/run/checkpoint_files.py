@@ -1,35 +1,43 @@
-"""Checkpoint files as files: whether they are whole, and which one a run goes on from."""
+"""Checkpoint files: whether they are whole and safe, which one a run resumes from, and which one is tested.
+
+Sweeps and reports use it without torch, so torch is imported inside functions only.
+"""
 
 import errno
 import logging
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.run.folder import checkpoint_path
+from tiny_imagenet.run.protocol import validates_on_test
 
 log = logging.getLogger(__name__)
 
-# What ImageClassifier and Lightning save, and what of it a training needs to go on.
+# What ImageClassifier and Lightning save, and what of it a training needs to resume.
 SAVED = {"state_dict": dict, "dataset": dict, "loops": dict, "pytorch-lightning_version": str, "train_metrics": dict}
 RESUMED = {"optimizer_states": list, "lr_schedulers": list, "callbacks": dict}
+# Errors that say nothing about the file's content.
 UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
-def resumable_checkpoint(run: Path) -> Path | None:
-    """The checkpoint that a run goes on from: `last.ckpt`, or `previous.ckpt` where that is damaged; None for neither.
+def checkpoint_to_resume(run: Path) -> Path | None:
+    """The checkpoint that a run resumes from: `last.ckpt`, or `previous.ckpt` if that is damaged; None for neither.
 
     Raises:
-        UserError: there are checkpoints, and all are damaged.
+        UserError: there are checkpoints, and all are damaged or cannot be resumed.
     """
     damaged = []
-    for name in ("last.ckpt", "previous.ckpt"):
-        path = run / "checkpoints" / name
+    for path in (checkpoint_path(run, name) for name in ("last", "previous")):
         if not path.exists():
             continue
-        if is_whole(path):
+        if (content := _content(path)) is not None:
             if damaged:
-                log.warning(f"{damaged[0]} is damaged; going on from {path}.")
+                log.warning(f"{damaged[0]} is damaged; resuming from {path}.")
+            _require_schema(path, content, training=True)
             return path
         damaged.append(path)
     if damaged:
@@ -37,13 +45,76 @@ def resumable_checkpoint(run: Path) -> Path | None:
     return None
 
 
+def checkpoint_to_test(run: Path) -> Path | None:
+    """A run's checkpoint to test: the best, but the last where the test images chose the best, or there is no other."""
+    names = ("last",) if validates_on_test(run) else ("best", "last")
+    return next((path for name in names if (path := checkpoint_path(run, name)).is_file()), None)
+
+
+def require_checkpoint(path: Path, training: bool) -> None:
+    """Open a checkpoint once, to see whether it can be used.
+
+    Args:
+        training: whether a training is to resume from it.
+
+    Raises:
+        UserError: the file is damaged, would run code, was not written by this project, or has no training state.
+    """
+    content = _content(path)
+    if content is None:
+        raise UserError(f"{path} is damaged or no checkpoint. The run's other checkpoints are in {path.parent}.")
+    _require_schema(path, content, training)
+
+
+def require_same_training(
+    checkpoint: Mapping[str, Any], data_before: Mapping[str, int] | None, data: Mapping[str, int], steps: int | None
+) -> None:
+    """Refuse to resume a training whose position in an epoch, or whose schedule, would mean something else now.
+
+    Args:
+        checkpoint: its content.
+        data_before: `images` and `steps_per_epoch` of the checkpoint's training, None if it does not say.
+        data: those of the training now.
+        steps: of the whole training now, if its schedule advances by steps; otherwise None.
+
+    Raises:
+        UserError: an epoch has other images or batches than before, or the schedule ends before the training would.
+    """
+    if data_before not in (None, data):
+        was, now = ("{images:,} images in {steps_per_epoch:,} batches".format(**each) for each in (data_before, data))
+        raise UserError(
+            f"The checkpoint is of a training with {was} an epoch; now it would be {now}. Resume with the same data, "
+            "holdout, batch size and number of devices, or start a new run from it with --model.weights."
+        )
+    for schedule in checkpoint["lr_schedulers"] if steps is not None else ():
+        # WarmupCosine follows another number of steps, and saves none.
+        if schedule.get("total_steps", steps) < steps:
+            raise UserError(
+                f"The checkpoint's schedule ends after {schedule['total_steps']:,} steps, and this training after "
+                f"{steps:,}. Resume with the epochs that it had, or start a new run from it with --model.weights."
+            )
+
+
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint file is complete, by the checksums of all that it holds and as torch reads its directory.
 
     Raises:
-        OSError, MemoryError: it could not be read, which tells nothing about it.
+        OSError, MemoryError: it could not be read, which says nothing about its content.
     """
-    import torch  # here, since sweeps and reports do without
+    try:
+        return _content(path) is not None
+    except pickle.UnpicklingError:  # It would run code; whoever loads it says so.
+        return True
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint holds, its tensors left on the disk; None if the file is damaged.
+
+    Raises:
+        OSError, MemoryError: it could not be read.
+        pickle.UnpicklingError: it would run code.
+    """
+    import torch
 
     try:
         with zipfile.ZipFile(path) as archive:
@@ -52,33 +123,26 @@ def is_whole(path: Path) -> bool:
             if archive.testzip() or any(
                 entry.file_size != entry.compress_size or entry.external_attr & 0x10 for entry in archive.infolist()
             ):
-                return False
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                return None
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return content if isinstance(content, dict) else {}
     except pickle.UnpicklingError as error:
-        return "unsupported" in str(error).lower()  # It would run code; whoever loads it says so.
+        if "unsupported" in str(error).lower():  # It would run code.
+            raise
+        return None
     except Exception as error:  # A damaged zip makes both raise errors of many kinds, of the system's too.
         if isinstance(error, MemoryError) or getattr(error, "errno", None) in UNREADABLE:
             raise
-        return False
-    return True
+        return None
 
 
-def require_checkpoint(path: Path, training: bool) -> None:
-    """Raise UserError where a file is no checkpoint of this project, whatever else torch.load makes of it.
-
-    Args:
-        training: whether a training is to go on from it.
-    """
-    import torch  # here, since sweeps and reports do without
-
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    content = content if isinstance(content, dict) else {}
-    if "fit_loop" not in (content.get("loops") or {}):
-        content.pop("loops", None)
-    for expected, what in ((SAVED, "was not written by this project"), (RESUMED, "holds no training to go on with")):
-        lacking = [name for name, kind in expected.items() if not isinstance(content.get(name), kind)]
-        if lacking and (expected is SAVED or training):
+def _require_schema(path: Path, content: Mapping[str, Any], training: bool) -> None:
+    loops = content.get("loops")
+    content = {**content, "loops": loops if isinstance(loops, dict) and "fit_loop" in loops else None}
+    for expected, what in ((SAVED, "was not written by this project"), (RESUMED, "has no training state to resume")):
+        missing = [name for name, kind in expected.items() if not isinstance(content.get(name), kind)]
+        if missing and (expected is SAVED or training):
             raise UserError(
-                f"{path} {what}: it lacks {', '.join(lacking)}. Where it holds weights, a new run can start from them: "
+                f"{path} {what}: it lacks {', '.join(missing)}. If it holds weights, start a new run from them: "
                 f"fit --model.weights {path}"
             )

@@ -1,4 +1,4 @@
-"""How checkpoints are written: by a thread of its own, beside, then renamed, so that `last.ckpt` is always whole."""
+"""How checkpoints are written: by a thread, under another name, then renamed, so that `last.ckpt` is always whole."""
 
 import io
 import logging
@@ -20,15 +20,15 @@ from tiny_imagenet.run.checkpoint_files import is_whole
 
 log = logging.getLogger(__name__)
 
-BESIDE = ".saving.ckpt"
+UNFINISHED = ".saving.ckpt"
 
 
 class CheckpointWriter(TorchCheckpointIO):
-    """Writes a run's checkpoints, those that are saved as `BESIDE`, while the training goes on.
+    """Writes a run's checkpoints, which are saved as `UNFINISHED`, while the training continues.
 
-    The training waits for a copy of its tensors in memory, and for a save before this one that is not done yet. Then a
-    thread makes the checkpoint `last.ckpt` of its folder, and `best.ckpt` too where `best` says so; the last one before
-    it becomes `previous.ckpt`. Other names are saved as Lightning does.
+    The training waits for a copy of its tensors in memory, and for an earlier save that is not done yet. Then a thread
+    makes the checkpoint `last.ckpt` of its folder, and `best.ckpt` too if `best` is set; the last one before it becomes
+    `previous.ckpt`. Checkpoints of other names are saved as Lightning does.
     """
 
     def __init__(self) -> None:
@@ -38,22 +38,22 @@ class CheckpointWriter(TorchCheckpointIO):
         self._wrote_last = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Copy a checkpoint, to be written.
+        """Copy a checkpoint, for the thread to write.
 
         Raises:
-            UserError: the one before could not be written.
+            UserError: the checkpoint before it could not be written.
         """
         path = Path(path)
-        if path.name != BESIDE:
+        if path.name != UNFINISHED:
             return super().save_checkpoint(checkpoint, path, storage_options)
         self.wait()
-        # In the CPU's memory, since a device might have no room for all of its tensors twice. Containers are copied
-        # with them, though state_dict loses _metadata, the versions of its modules, which ResNets do not need.
+        # Copied to the CPU's memory, since a device may have no room for all tensors twice. Containers are copied with
+        # them, but state_dict loses _metadata, the versions of its modules, which ResNets do not need.
         copied = apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
         self._writing = self._thread.submit(self._write, copied, path, self.best)
 
     def wait(self) -> None:
-        """Return when all is on the disk.
+        """Return when the checkpoint has reached the disk.
 
         Raises:
             UserError: it could not be written.
@@ -63,12 +63,12 @@ class CheckpointWriter(TorchCheckpointIO):
             writing.result()
 
     def require_written(self) -> None:
-        """As `wait`, but without waiting for what is still being written."""
+        """As `wait`, but without waiting for a checkpoint that is still being written."""
         if self._writing is not None and self._writing.done():
             self.wait()
 
     def teardown(self) -> None:
-        """Wait, at the end of a training or after another error, which must not be hidden by one of this thread."""
+        """Wait, at the end of a training or after another error, which an error of this thread must not hide."""
         try:
             self.wait()
         except Exception as error:
@@ -79,16 +79,16 @@ class CheckpointWriter(TorchCheckpointIO):
         folder = beside.parent
         last = folder / "last.ckpt"
         content = io.BytesIO()
-        torch.save(checkpoint, content)  # to memory: of a full disk it would tell in other words than files do
+        torch.save(checkpoint, content)  # to memory: its own message about a full disk differs from that of files
         try:
             folder.mkdir(exist_ok=True)
-            # What a run that was killed here left may be best.ckpt by another name.
+            # What a killed run left here may be best.ckpt under another name, a hard link.
             beside.unlink(missing_ok=True)
             beside.write_bytes(content.getbuffer())
             to_disk(beside)
-            if best:  # Before `last`: a run killed in between repeats this epoch's end, and so does best.ckpt.
+            if best:  # Before `last`: a run killed in between repeats the end of this epoch, and writes it again.
                 _link(beside, folder / "best.ckpt")
-            if self._wrote_last or is_whole(last):  # A damaged one must not take the place of the one before it.
+            if self._wrote_last or is_whole(last):  # A damaged one must not replace the one before it.
                 _link(last, folder / "previous.ckpt")
             os.replace(beside, last)
             to_disk(folder)
@@ -98,18 +98,18 @@ class CheckpointWriter(TorchCheckpointIO):
             with suppress(OSError):
                 beside.unlink()
             raise UserError(
-                f"The checkpoint could not be saved in {folder}: {error.strerror}. Those before are whole: make room, "
-                "then resume with --ckpt_path last."
+                f"The checkpoint could not be saved in {folder}: {error.strerror}. Earlier checkpoints are whole: free "
+                "some space, then resume with --ckpt_path last."
             ) from error
         self._wrote_last = True
 
 
 def folder_gone(run: Path) -> UserError:
-    return UserError(f"The run's folder was moved or deleted while it was written to: {run} is gone.")
+    return UserError(f"The run's folder was moved or deleted during the training: {run} is gone.")
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, replacing what has that name; on file systems without hard links, a copy."""
+    """Give a file a second name, replacing another file of that name; copy it on file systems without hard links."""
     beside = target.with_name(f".{target.name}")
     beside.unlink(missing_ok=True)
     try:

@@ -1,9 +1,9 @@
-"""What is saved, when and under which name, so that a run that was stopped anywhere goes on as if it had not been.
+"""When a run is saved, so that a training that was stopped anywhere continues as if it had never stopped.
 
-Bit-exact resumption rests on three rules. All randomness of a step follows from (seed, epoch, batch, rank), so no
-generator's state is saved. A checkpoint is written only where Lightning's progress can be taken up again: after an
-optimizer step that is not its epoch's last, and at the very end of an epoch. And what Lightning would lose, the sums
-behind an epoch's means and the rows of metrics.csv, travels in the checkpoint.
+Exact resuming rests on three rules. All randomness of a step follows from (seed, epoch, batch, rank), so no generator's
+state is saved. A checkpoint is written only where Lightning's progress can be resumed: after an optimizer step that is
+not the last of its epoch, and at the very end of an epoch. And what Lightning would lose, the sums behind an epoch's
+means and the rows of metrics.csv, is in the checkpoint.
 """
 
 import logging
@@ -22,15 +22,18 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.run.checkpoint_writer import BESIDE, CheckpointWriter, folder_gone
+from tiny_imagenet.run import lightning_internals
+from tiny_imagenet.run.checkpoint_writer import UNFINISHED, CheckpointWriter, folder_gone
 from tiny_imagenet.run.finite import FiniteCheck
-from tiny_imagenet.run.history import History, plain
+from tiny_imagenet.run.folder import CHECKPOINTS, METRICS
+from tiny_imagenet.run.history import History, shortest_float
+from tiny_imagenet.run.metric_names import is_learning_rate
 
 log = logging.getLogger(__name__)
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM ended the training, after its state was saved; `status` is what the process exits with."""
+    """A signal ended the training, after its state was saved; `status` is the exit status of the process."""
 
     def __init__(self, signum: int, status: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -38,18 +41,18 @@ class Interrupted(Exception):
 
 
 class RunCheckpoint(Checkpoint):
-    """Keeps a run's state in `checkpoints/{last,previous,best}.ckpt` and its history in `metrics.csv`.
+    """Saves a run's state in `checkpoints/{last,previous,best}.ckpt` and its history in `metrics.csv`.
 
-    Saves at the end of every epoch and, within an epoch, every so many steps or minutes. `last.ckpt` is always whole:
-    it is written beside and renamed, and the one before it stays as `previous.ckpt`. `best.ckpt` is of the epoch with
-    the best `monitor`. Ctrl-C and SIGTERM save at the end of the step and raise `Interrupted`; a second Ctrl-C leaves
-    at once. A loss or weights that are not finite end the training and are never saved.
+    It saves at the end of every epoch and, within an epoch, every so many steps or minutes. `last.ckpt` is always
+    whole: it is written under another name, then renamed, and the one before it becomes `previous.ckpt`. `best.ckpt` is
+    of the epoch with the best `monitor`. Ctrl-C and SIGTERM save at the end of the step and raise `Interrupted`; a
+    second Ctrl-C exits at once. A loss or weights that are not finite end the training and are never saved.
 
     Args:
-        every_n_steps: save after so many optimizer steps, besides every epoch; null does not.
-        every_minutes: save after so many minutes, besides every epoch; null does not.
-        monitor: validation metric by which the best epoch is chosen.
-        mode: whether more of it is better (max) or less (min).
+        every_n_steps: save after this many optimizer steps, besides every epoch; null does not.
+        every_minutes: save after this many minutes, besides every epoch; null does not.
+        monitor: validation metric that chooses the best epoch.
+        mode: whether a higher (max) or lower (min) value is better.
     """
 
     def __init__(
@@ -76,8 +79,8 @@ class RunCheckpoint(Checkpoint):
             self._patience = {each: each.patience for each in trainer.callbacks if isinstance(each, EarlyStopping)}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Also where nothing is left to train, and only this file's last row was lost.
-        path = Path(trainer.default_root_dir) / "metrics.csv"
+        # Even if nothing is left to train: the file's last row may be lost.
+        path = Path(trainer.default_root_dir) / METRICS
         if trainer.is_global_zero and self.history.rows and not self.history.is_in(path):
             self.history.write(path)
 
@@ -85,20 +88,18 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._seen_step, self._saved_at = trainer.global_step, time.monotonic()
-        # Resuming a training that had stopped early, Lightning would train one more epoch each time and ignore a new
-        # patience.
+        # Lightning would train one more epoch each time that a training which had stopped early is resumed, and would
+        # ignore a new patience.
         changed = {callback: patience for callback, patience in self._patience.items() if callback.patience != patience}
         for callback, patience in changed.items():
             callback.patience = patience
         trainer.should_stop |= self._stopped_early and not changed
-        if trainer.received_sigterm:  # since Lightning began; what it would do is to leave without saving
-            self._signal, trainer._signal_connector.received_sigterm = signal.SIGTERM, False
-        # At every step, Lightning (2.6) asks the first rank whether it got SIGTERM, and all wait for their GPUs
-        # (https://github.com/Lightning-AI/pytorch-lightning/issues/21487). Signals are noted here instead.
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
-        if not _within_epoch(trainer):  # With `max_steps`, Lightning would take up the epoch before it; see below.
-            trainer.fit_loop.epoch_loop.restarting = False
-        # For a schedule that watches one of them, at the end of an epoch that is resumed after its validation.
+        if lightning_internals.take_sigterm(trainer):
+            self._signal = signal.SIGTERM
+        lightning_internals.stop_broadcasting_sigterm(trainer)  # signals are noted here instead
+        if not _within_epoch(trainer):
+            lightning_internals.begin_next_epoch(trainer)
+        # For a schedule that watches one of them, if an epoch is resumed after its validation.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self._validation.items()})
         self._handlers = {
             number: signal.signal(number, self._note_signal) for number in (signal.SIGINT, signal.SIGTERM)
@@ -113,53 +114,53 @@ class RunCheckpoint(Checkpoint):
             return  # Gradients are still accumulating.
         self._seen_step = trainer.global_step
         signalled, late = self._signal is not None, self._is_late()
-        if self._seen_step % (trainer.log_every_n_steps or 50) == 0:  # The device and other ranks are waited for.
-            signalled, late = _together(trainer, lambda: self._require_sound(trainer, pl_module), signalled, late)
+        if self._seen_step % (trainer.log_every_n_steps or 50) == 0:  # This waits for the device and other ranks.
+            signalled, late = _any_rank(trainer, lambda: self._require_sound(trainer, pl_module), signalled, late)
         elif trainer.world_size > 1:
             signalled = late = False
-        # Where the training ends within an epoch (max_steps, max_time), this is the state to go on from.
+        # If the training ends within an epoch (max_steps, max_time), this is the state to resume from.
         ending = trainer.should_stop or trainer.global_step == trainer.max_steps
         validates = (batch_idx + 1) % (trainer.val_check_batch or math.inf) == 0
         if trainer.is_last_batch or (validates and not ending):
-            return  # A checkpoint from here would skip the validation; on_train_epoch_end, or the next step, saves.
+            return  # A checkpoint would skip the validation that follows; the next step or the epoch's end saves.
         if signalled or late or ending or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):
             self._save(trainer, pl_module)
         if signalled:
-            self._leave(trainer)
+            self._exit(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
             return
         self._validation = _of_epoch(trainer, "val/")
         self._stopped_early = _has_stopped_early(trainer)
-        if self._stopped_early and _within_epoch(trainer):  # No step comes in which it would be saved.
+        if self._stopped_early and _within_epoch(trainer):  # No further step would save it.
             self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning calls this hook of a Checkpoint last, so all metrics of the epoch are there.
+        # Lightning calls this hook of a Checkpoint last, when all metrics of the epoch are there.
         metrics = _of_epoch(trainer, "")
-        # Lightning keeps the figures of the last validation, which need not have been in this epoch.
+        # Lightning keeps the metrics of the last validation, which may have been in an earlier epoch.
         metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")} | self._validation
         self._validation = {}
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics}
         history = History([*self.history.rows, row])
         if not _within_epoch(trainer):
-            # Lightning would do so after this hook; ImageClassifier ignores it then.
-            trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
+            # Lightning does so again after this hook, which ImageClassifier.lr_scheduler_step ignores.
+            lightning_internals.step_epoch_schedules(trainer)
             self.history = history
             self._stopped_early = _has_stopped_early(trainer)
             self._save(trainer, pl_module, best=self._is_best(metrics))
         if trainer.is_global_zero:
-            history.write(Path(trainer.default_root_dir) / "metrics.csv")
+            history.write(Path(trainer.default_root_dir) / METRICS)
         if trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False):
-            self._leave(trainer)
+            self._exit(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _together(trainer, self._writer.wait)
+        _any_rank(trainer, self._writer.wait)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._trained and trainer.is_global_zero:
-            log.warning("Nothing was left to train: max_epochs, max_steps, max_time or EarlyStopping had ended it.")
+            log.warning("Already finished: max_epochs, max_steps, max_time or EarlyStopping had ended this training.")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for number, handler in self._handlers.items():
@@ -178,19 +179,19 @@ class RunCheckpoint(Checkpoint):
         self.best = value
         return True
 
-    def _leave(self, trainer: pl.Trainer) -> NoReturn:
-        _together(trainer, self._writer.wait)
+    def _exit(self, trainer: pl.Trainer) -> NoReturn:
+        _any_rank(trainer, self._writer.wait)
         number = self._signal or signal.SIGTERM
         environment = getattr(trainer.strategy, "cluster_environment", None)
-        # Lightning's first process would kill itself at once if one that it started ended with another status than 0.
-        started = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
-        raise Interrupted(number, 0 if started else 128 + number)
+        # Lightning's first process kills itself at once if one that it launched exits with another status than 0.
+        launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
+        raise Interrupted(number, 0 if launched else 128 + number)
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None and number == signal.SIGINT:
             os._exit(128 + number)  # Nothing is half written: files are renamed into place.
         self._signal = number
-        log.warning(f"{signal.Signals(number).name}: saving at the end of this step. Ctrl-C again leaves at once.")
+        log.warning(f"{signal.Signals(number).name}: saving at the end of this step. Ctrl-C again exits at once.")
 
     # What is saved, and how
 
@@ -206,17 +207,12 @@ class RunCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let a finished epoch be complete: it is saved in its last hook, before Lightning (2.6) notes that it is, and
-        with `max_steps` Lightning would end it once more."""
-        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
-        if progress["current"]["processed"] == progress["current"]["ready"]:
-            for counts in progress.values():
-                counts["completed"] = counts["processed"]
+        lightning_internals.complete_last_epoch(checkpoint)
 
     def _require_sound(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raise UserError if the loss, the weights or the last save are not sound, or the run's folder is gone."""
+        """Raise UserError if the loss or weights are not finite, the last save failed, or the run's folder is gone."""
         run = Path(trainer.default_root_dir)
-        if trainer.is_global_zero and not run.is_dir():  # Whoever writes to it next would make it again.
+        if trainer.is_global_zero and not run.is_dir():  # The next file written there would create it again.
             raise folder_gone(run)
         self._writer.require_written()
         self._finite.require(pl_module, trainer.global_step)
@@ -226,25 +222,25 @@ class RunCheckpoint(Checkpoint):
             self._writer.wait()
             self._require_sound(trainer, pl_module)
 
-        _together(trainer, require)
+        _any_rank(trainer, require)
         self._writer.best = best
         # On every rank: hooks gather what is saved, and one rank writes it.
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / BESIDE, weights_only=False)
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINTS / UNFINISHED, weights_only=False)
         self._saved_at = time.monotonic()
 
 
-def _together(trainer: pl.Trainer, require: Callable[[], None], *asked: bool) -> list[bool]:
-    """Of each question, whether any rank says yes, in one reduction over the ranks.
+def _any_rank(trainer: pl.Trainer, require: Callable[[], None], *answers: bool) -> list[bool]:
+    """For each answer, whether any rank's is true, in one reduction over the ranks.
 
     Raises:
-        UserError: `require` raised it on one rank; it is raised on all, and none is left waiting.
+        UserError: `require` raised it on one rank; all ranks raise it, so that none waits for another.
     """
     fault = None
     try:
         require()
     except UserError as error:
         fault = error
-    answers = [fault is not None, *asked]
+    answers = [fault is not None, *answers]
     if trainer.world_size > 1:
         answers = torch.tensor(answers, dtype=torch.int32, device=trainer.strategy.root_device)
         answers = trainer.strategy.reduce(answers, reduce_op="sum").tolist()
@@ -254,23 +250,23 @@ def _together(trainer: pl.Trainer, require: Callable[[], None], *asked: bool) ->
 
 
 def _within_epoch(trainer: pl.Trainer) -> bool:
-    """Whether some batches of an epoch have been trained on, and not all."""
-    return trainer.fit_loop.epoch_loop.batch_progress.total.ready % trainer.datamodule.steps_per_epoch != 0
+    """Whether an epoch has begun and is not finished."""
+    return lightning_internals.batches_trained(trainer) % trainer.datamodule.steps_per_epoch != 0
 
 
 def _has_stopped_early(trainer: pl.Trainer) -> bool:
-    """Whether a callback ends the training, and not its time, which tells by itself when it is resumed."""
+    """Whether a callback ends the training, other than a Timer, which decides anew when the training is resumed."""
     if not trainer.should_stop:
         return False
     remaining = [callback.time_remaining() for callback in trainer.callbacks if isinstance(callback, Timer)]
-    # As the first process has it, since the clocks of others may say otherwise.
+    # As the first process sees it, since the clocks of others may differ.
     return trainer.strategy.broadcast(all(seconds is None or seconds > 0 for seconds in remaining))
 
 
 def _of_epoch(trainer: pl.Trainer, prefix: str) -> dict[str, float]:
-    """The metrics so named that are of a whole epoch, not of its last step, as Lightning's learning rates are."""
+    """The metrics with this prefix that are of a whole epoch, not of its last step."""
     return {
-        name: plain(value)
+        name: shortest_float(value)
         for name, value in trainer.callback_metrics.items()
-        if name.startswith(prefix) and not name.endswith("_step") and not name.startswith("lr-")
+        if name.startswith(prefix) and not name.endswith("_step") and not is_learning_rate(name)
     }

@@ -1,4 +1,4 @@
-"""What has changed between the config of a run and the one that it is to go on with."""
+"""Compares the config of a run with the one that it is to be resumed with."""
 
 import logging
 from pathlib import Path
@@ -8,38 +8,41 @@ from tiny_imagenet.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# With one of these changed, a checkpoint's weights do not fit any more, or its optimizer and schedule, which come back
-# with their own rates, would not do what the config says, or images of the epoch would be repeated and others left out.
-NOT_RESUMABLE = (
+# If one of these changed, the checkpoint's weights would not fit, or its optimizer and schedule, which are restored
+# with their own rates, would not do what the config says, or an epoch would repeat some images and leave out others.
+FIXED = (
     "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path", "seed_everything",
 )  # fmt: skip
-NOT_RESUMABLE_BELOW = ("model.optimizer", "model.scheduler")
+FIXED_BELOW = ("model.optimizer", "model.scheduler")
 
 
-def compare(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
-    """Say what has changed in a run's config, and refuse what cannot be resumed."""
-    had_average, has_average = (_has_average(config) for config in (before, now))
+def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+    """Log how a run's config has changed.
+
+    Raises:
+        UserError: a setting changed that may not.
+    """
+    average_before, average_now = (_averages_weights(config) for config in (before, now))
     before, now = flat(before), flat(now)
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    told = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed]
-    refused = [
-        line
-        for key, line in zip(changed, told, strict=True)
-        if key in NOT_RESUMABLE or key.startswith(NOT_RESUMABLE_BELOW)
-    ]
-    if had_average and not has_average:
-        # The weights would go on from their average, and the average would be lost.
-        refused.append("trainer.callbacks: EMA is gone")
+    changed = {
+        key: f"{key}: {before.get(key)} -> {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    }
+    refused = [line for key, line in changed.items() if key in FIXED or key.startswith(FIXED_BELOW)]
+    if average_before and not average_now:
+        # Training would continue from the averaged weights, and the average would be lost.
+        refused.append("trainer.callbacks: EMA is missing")
     if refused:
         raise UserError(
-            f"{run} cannot go on with a changed {'; '.join(refused)}. Start a new run without --ckpt_path, from its "
-            "weights if you like (--model.weights); --name keeps runs of different configs apart."
+            f"Cannot resume {run}: these settings changed: {'; '.join(refused)}. Restore them, or start a new run "
+            "without --ckpt_path, from its weights if you like (--model.weights); --name keeps runs apart."
         )
-    if told:
-        log.warning(f"Going on in {run} with a changed config:\n  " + "\n  ".join(told))
+    if changed:
+        log.warning(f"Resuming {run} with a changed config:\n  " + "\n  ".join(changed.values()))
 
 
-def _has_average(config: dict[str, Any]) -> bool:
+def _averages_weights(config: dict[str, Any]) -> bool:
     callbacks = config.get("trainer", {}).get("callbacks") or []
     if isinstance(callbacks, dict):  # a single one
         callbacks = [callbacks]

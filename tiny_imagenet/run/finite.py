@@ -1,4 +1,4 @@
-"""Notice a loss or weights that are NaN or infinite, without making the device wait at every step."""
+"""Detects a loss or weights that are NaN or infinite, without waiting for the device at every step."""
 
 import torch
 from torch import Tensor, nn
@@ -7,13 +7,13 @@ from tiny_imagenet.errors import UserError
 
 
 class FiniteCheck:
-    """Remembers on the device at which step the loss first was not finite; `require` asks for it."""
+    """Remembers on the device at which step the loss was first not finite; `require` reads it."""
 
     def __init__(self) -> None:
         self._first_bad: Tensor | None = None
 
     def update(self, loss: Tensor, step: int) -> None:
-        """Note a step's loss, a scalar tensor. Nothing is copied from the device."""
+        """Check a step's loss, a scalar tensor. Nothing is copied from the device."""
         if self._first_bad is None:
             self._first_bad = torch.full((), -1, device=loss.device)
         unset_and_bad = (self._first_bad < 0) & ~loss.isfinite()
@@ -29,7 +29,7 @@ class FiniteCheck:
         else:
             return
         raise UserError(
-            f"{what}: training has diverged and was stopped; earlier checkpoints are untouched. Start a "
-            "new run, from one of them if you like (--model.weights), with a lower --model.optimizer.lr, a longer "
-            "warm-up, or clipped gradients (--trainer.gradient_clip_val 1)."
+            f"{what}: the training has diverged and was stopped; earlier checkpoints are unchanged. Start a new run, "
+            "from one of them if you like (--model.weights), with a lower --model.optimizer.lr, a longer warm-up, or "
+            "clipped gradients (--trainer.gradient_clip_val 1)."
         )

@@ -1,39 +1,95 @@
-"""A run's folder: each new run has its own, and one training at a time writes to it."""
+"""A run's folder, runs/NAME/version_N: its name, its files, and the lock against two trainings writing to it."""
 
 import errno
 import fcntl
+import re
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+import yaml
 
 from tiny_imagenet.errors import UserError
 
+RUNS = Path("runs")  # under the working directory
+CONFIG, METRICS = "config.yaml", "metrics.csv"
+CHECKPOINTS = "checkpoints"
 
-@rank_zero_only
+
+def version_of(run: Path) -> int | None:
+    """The N of a folder version_N; None for other folders."""
+    match = re.fullmatch(r"version_(\d+)", run.name)
+    return int(match[1]) if match else None
+
+
+def newest_version(folder: Path) -> int:
+    """The highest N of the folders version_N in a folder; -1 if there is none."""
+    versions = [version_of(path) for path in folder.glob("version_*") if path.is_dir()]
+    return max((version for version in versions if version is not None), default=-1)
+
+
+def version_folder(folder: Path, version: int) -> Path:
+    """The folder of a version of the runs in a folder."""
+    return folder / f"version_{version}"
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint file belongs to."""
+    return checkpoint.parent.parent if checkpoint.parent.name == CHECKPOINTS else checkpoint.parent
+
+
+def checkpoint_path(run: Path, name: str) -> Path:
+    """The file of a run's checkpoint `last`, `best` or `previous`, which need not exist."""
+    return run / CHECKPOINTS / f"{name}.ckpt"
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """A run's config.yaml.
+
+    Raises:
+        FileNotFoundError: it has none.
+        UserError: the file is damaged.
+    """
+    path = run / CONFIG
+    try:
+        config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path} is damaged{where}: {getattr(error, 'problem', error)}. {_RESTORE}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("trainer", {}), dict):
+        raise UserError(f"{path} is damaged: it holds no options. {_RESTORE}")
+    return config
+
+
+_RESTORE = "Restore it, or write another in the form of configs/defaults.yaml."
+
+
 def claim(run: Path) -> None:
-    """Make a new run's folder, so that no other run can take it."""
+    """Make a new run's folder, so that no other run can take it.
+
+    Raises:
+        UserError: it is taken, or can't be made.
+    """
     try:
         run.mkdir(parents=True)
     except FileExistsError:
         raise UserError(f"{run} was just taken by another run of the same name; start this one again.") from None
     except OSError as error:
-        raise UserError(f"The run's folder {run.resolve()} cannot be made: {error.strerror}.") from error
+        raise UserError(f"The run's folder {run.resolve()} can't be made: {error.strerror}.") from error
 
 
 class RunLock:
-    """Lets one training at a time write to a run's folder.
+    """Lets one training at a time write to a run's folder, by a POSIX lock, released when the process exits.
 
-    By a lock of the process, which a worker process does not inherit: whatever way the training ends, it ends with it.
+    Worker processes do not inherit it.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self._file: IO | None = None
 
-    @rank_zero_only
     def acquire(self) -> None:
-        """Take the lock until `release`, on the first process; the folder must be there.
+        """Take the lock until `release`; the folder must exist.
 
         Raises:
             UserError: another process has it.
@@ -42,7 +98,7 @@ class RunLock:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):  # Other errors: a file system that has no locks.
+            if error.errno in (errno.EACCES, errno.EAGAIN):  # Other errors: a file system without locks.
                 self.release()
                 raise UserError(f"{self.run} is being trained by another process; wait for it, or stop it.") from None
 

@@ -1,19 +1,17 @@
 """metrics.csv: one row an epoch, always written whole."""
 
 from pathlib import Path
-
-from torch import Tensor
+from typing import Any
 
 from tiny_imagenet.files import csv_text, replace_text
-
-FIRST_COLUMNS = ["epoch", "step", "train/loss", "train/top1", "val/loss", "val/top1", "val/top5", "lr"]
+from tiny_imagenet.run.metric_names import FIRST_COLUMNS
 
 
 class History:
     """The rows of a run's metrics.csv, which travel in its checkpoints.
 
-    The file is derived from the rows: it is replaced at each epoch, so it is never half a row, and a resumed run's file
-    has neither a gap nor a repeated row, whatever was written after the checkpoint, and even if the file was deleted.
+    The file is made from the rows and replaced at each epoch. So it never holds half a row, and after a resume it has
+    neither gaps nor repeated rows, whatever was written after the checkpoint, and even if the file was deleted.
     """
 
     def __init__(self, rows: list[dict[str, float]] | None = None) -> None:
@@ -24,7 +22,7 @@ class History:
         replace_text(path, self._text())
 
     def is_in(self, path: Path) -> bool:
-        """Whether the file at `path` has these rows, and perhaps one more, of an epoch that was not finished."""
+        """Whether the file at `path` has these rows, and perhaps one more, of an unfinished epoch."""
         return path.is_file() and path.read_bytes().startswith(self._text().encode())
 
     def _text(self) -> str:
@@ -32,6 +30,6 @@ class History:
         return csv_text([*FIRST_COLUMNS, *others], self.rows)
 
 
-def plain(value: Tensor) -> float:
-    """A scalar as the shortest number that means it: 0.1 where float32's nearest is 0.10000000149."""
+def shortest_float(value: Any) -> float:
+    """A scalar tensor as the shortest number that means it: 0.1 where float32's nearest is 0.10000000149."""
     return float(str(value.cpu().numpy()))

@@ -1,4 +1,4 @@
-"""Which classes go well and which are taken for which: numbers in, tables out."""
+"""The tables that testing leaves: accuracy of each class, and which classes are confused."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ CONFUSION_COLUMNS = ("target_id", "target", "predicted_id", "predicted", "count"
 
 
 def confusion_counts(targets: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """How often each class (row) was taken for each (column): int64 [classes, classes], from labels [N] and [N]."""
+    """The confusion matrix int64 [classes, classes], true classes in rows, from labels [N] and predictions [N]."""
     return np.bincount(targets * classes + predictions, minlength=classes * classes).reshape(classes, classes)
 
 
@@ -21,12 +21,12 @@ def per_class(targets: np.ndarray, answers: np.ndarray, ids: Sequence[str], name
 
     Args:
         targets: labels, int64 [N].
-        answers: each image's best answers, best first, int64 [N, K].
+        answers: each image's best predictions, best first, int64 [N, K].
         ids, names: of the classes, [C].
 
     Yields:
-        class_id, name, images, correct, top1 and top5 (shares of the class's images; top5 of the first 5 answers), and
-        precision (share of the images so called that are of the class); shares of nothing are left empty.
+        class_id, name, images, correct, top1 and top5 (fractions of the class's images; top5 of the first 5 answers),
+        and precision (fraction of the images predicted as the class that are of it); fractions of 0 are left empty.
     """
     counts = confusion_counts(targets, answers[:, 0], len(ids))
     images = counts.sum(axis=1)
@@ -38,20 +38,20 @@ def per_class(targets: np.ndarray, answers: np.ndarray, ids: Sequence[str], name
             "name": name,
             "images": int(images[label]),
             "correct": correct,
-            "top1": _share(correct, images[label]),
-            "top5": _share(among_five[label], images[label]),
-            "precision": _share(correct, counts[:, label].sum()),
+            "top1": _fraction(correct, images[label]),
+            "top5": _fraction(among_five[label], images[label]),
+            "precision": _fraction(correct, counts[:, label].sum()),
         }
 
 
 def ranked(classes: Sequence[Row]) -> list[int]:
-    """Places of the rows of `per_class` that have images, from the best top-1 to the worst, of equal ones by top-5."""
+    """Indices of the rows of `per_class` that have images, from the best top-1 to the worst; equal ones by top-5."""
     tested = [place for place, row in enumerate(classes) if row["images"]]
     return sorted(tested, key=lambda place: (classes[place]["top1"], classes[place]["top5"]), reverse=True)
 
 
 def confusion_cells(counts: np.ndarray, ids: Sequence[str], names: Sequence[str]) -> Iterator[Row]:
-    """The cells of a confusion matrix [C, C] that are not zero, the diagonal included, the largest first."""
+    """The nonzero cells of a confusion matrix [C, C], the diagonal included, the largest first."""
     cells = np.argwhere(counts)
     for target, predicted in cells[np.argsort(-counts[tuple(cells.T)], kind="stable")]:
         yield {
@@ -63,5 +63,5 @@ def confusion_cells(counts: np.ndarray, ids: Sequence[str], names: Sequence[str]
         }
 
 
-def _share(part: int, whole: int) -> float | str:
+def _fraction(part: int, whole: int) -> float | str:
     return round(float(part / whole), 6) if whole else ""

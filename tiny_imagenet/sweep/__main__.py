@@ -5,6 +5,7 @@ import sys
 import optuna
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.run.folder import METRICS
 from tiny_imagenet.run.protocol import validates_on_test
 from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep, read_sweep
@@ -101,7 +102,7 @@ def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) 
         # No epoch is to be chosen by the test images.
         study.complete(claim, values[max(values)] if validates_on_test(claim.run) else best(values.values()))
     elif status == 0:
-        study.fail(claim, f"{claim.run / 'metrics.csv'} has no number for {sweep.metric}")
+        study.fail(claim, f"{claim.run / METRICS} has no number for {sweep.metric}")
     elif signals.received is not None:
         study.requeue(claim)
         print(f"trial {claim.number}: interrupted; it will go on from its last checkpoint.", flush=True)

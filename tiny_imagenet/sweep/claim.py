@@ -9,7 +9,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from tiny_imagenet.run.protocol import checkpoint_to_test
+from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
+from tiny_imagenet.run.folder import checkpoint_path
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Claim:
 
     def testing(self) -> list[str]:
         """The arguments that test what this trial has trained."""
-        return ["test", f"--ckpt_path={checkpoint_to_test(self.run) or self.run / 'checkpoints' / 'last.ckpt'}"]
+        return ["test", f"--ckpt_path={checkpoint_to_test(self.run) or checkpoint_path(self.run, 'last')}"]
 
     def trial_now(self) -> FrozenTrial:
         return next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self.number)
@@ -49,7 +50,7 @@ class Claim:
 
 
 def has_checkpoint(run: Path) -> bool:
-    return any((run / "checkpoints" / f"{name}.ckpt").exists() for name in ("last", "previous"))
+    return any(checkpoint_path(run, name).exists() for name in ("last", "previous"))
 
 
 def lock_folder(folder: Path) -> int | None:

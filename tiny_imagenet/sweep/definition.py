@@ -1,6 +1,5 @@
 """What a sweep is: its file and command line, read and checked, and the training options of each of its points."""
 
-import difflib
 import itertools
 import json
 from collections.abc import Iterable, Mapping
@@ -10,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from tiny_imagenet.cli.arguments import CONFIG_OPTIONS, CONFIGS, RUNS, find_config
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.cli.arguments import CONFIGS, find_config, separate
+from tiny_imagenet.errors import UserError, did_you_mean
+from tiny_imagenet.run.folder import RUNS
 
 HARDWARE = ("--trainer.accelerator", "--trainer.devices", "--trainer.precision")
 KEYS = ("config", "options", "search", "metric", "direction", "trials", "test", "pruner", "storage")
@@ -54,12 +54,8 @@ class Sweep:
     @property
     def hardware(self) -> list[str]:
         """Those of the options that choose devices, which a trial's test takes as well."""
-        found, options = [], iter(self.options)
-        for option in options:
-            name, given, _ = option.partition("=")
-            if name in HARDWARE:
-                found.append(option if given else f"{name}={next(options, '')}")
-        return found
+        values, _ = separate(self.options, *HARDWARE)
+        return [f"{name}={value}" for name, given in values.items() for value in given]
 
     @property
     def is_grid(self) -> bool:
@@ -90,22 +86,14 @@ def read_sweep(argv: list[str]) -> Sweep:
     """
     path = _find_sweep(argv[0])
     file = _mapping(path)
-    names, overrides = {"--name": [], "--config": []}, []
-    rest = iter(argv[1:])
-    for argument in rest:
-        option, given, value = argument.partition("=")
-        option = "--config" if option in CONFIG_OPTIONS else option
-        if option == "--ckpt_path":
-            raise UserError("A sweep's trials find their own checkpoints: leave out --ckpt_path.")
-        if option in names:
-            names[option].append(value if given else next(rest, ""))
-        else:
-            overrides.append(argument)
-    name = (names["--name"] or [path.stem])[-1]
+    values, overrides = separate(argv[1:], "--name", "--config", "--ckpt_path")
+    if values["--ckpt_path"]:
+        raise UserError("A sweep's trials find their own checkpoints: leave out --ckpt_path.")
+    name = (values["--name"] or [path.stem])[-1]
     search = {key: _dimension(key, values, path) for key, values in _section(file, "search", path).items()}
     if not search:
         raise UserError(f"{path}: search: is empty. Give at least one option and its values.")
-    base, given = _names(file.get("config", [])), names["--config"]
+    base, given = _names(file.get("config", [])), values["--config"]
     searches_configs = "config" in search
     sweep = Sweep(
         name=name,
@@ -130,8 +118,8 @@ def _find_sweep(name: str) -> Path:
         if path.is_file():
             return path
     known = sorted(path.name for path in folder.glob("*.yaml"))
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-    raise UserError(f"There is no sweep file {name!r}, neither here nor in {folder}. The nearest: {', '.join(near)}.")
+    near = did_you_mean(name, known, listed=len(known))
+    raise UserError(f"There is no sweep file {name!r}, neither here nor in {folder}.{near}")
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -199,8 +187,8 @@ def _check(sweep: Sweep, path: Path) -> None:
 
 def _require_known(key: Any, known: Iterable[str], complaint: str) -> None:
     if key not in known:
-        near = difflib.get_close_matches(str(key), known, n=1, cutoff=0)
-        raise UserError(f"{complaint}. Did you mean {near[0] if near else 'one of'} ({', '.join(known)})?")
+        known = list(known)
+        raise UserError(f"{complaint}.{did_you_mean(str(key), known, listed=len(known))}")
 
 
 def _label(value: Any) -> str:

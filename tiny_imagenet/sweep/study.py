@@ -18,11 +18,12 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from tiny_imagenet.cli.arguments import newest_version
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.run.folder import CONFIG, newest_version, version_folder
+from tiny_imagenet.sweep import optuna_internals
 from tiny_imagenet.sweep.claim import Claim, has_checkpoint, lock_folder
 from tiny_imagenet.sweep.definition import Range, Sweep
 from tiny_imagenet.sweep.storage import GRACE, HEARTBEAT, build_pruner, open_storage
@@ -90,13 +91,13 @@ class SharedStudy:
 
     def beat(self, claim: Claim) -> None:
         """Let other machines know that a trial's worker lives. Cheap enough to call at any time."""
-        if isinstance(self.storage, RDBStorage) and time.monotonic() - claim.beaten >= HEARTBEAT:
-            self.storage.record_heartbeat(claim.trial._trial_id)
+        if time.monotonic() - claim.beaten >= HEARTBEAT:
+            optuna_internals.record_heartbeat(self.storage, claim.trial)
             claim.beaten = time.monotonic()
 
     def complete(self, claim: Claim, value: float) -> None:
         # In the storage, so that every machine can write best.yaml.
-        claim.trial.set_user_attr("config", (claim.run / "config.yaml").read_text(encoding="utf-8"))
+        claim.trial.set_user_attr("config", (claim.run / CONFIG).read_text(encoding="utf-8"))
         self.study.tell(claim.trial, value)
 
     def prune(self, claim: Claim) -> None:
@@ -110,7 +111,7 @@ class SharedStudy:
         """Let an interrupted trial wait again, under its number."""
         with self.deciding:  # so that nobody takes it before it is unlocked
             claim.release()
-            self.storage.set_trial_state_values(claim.trial._trial_id, TrialState.WAITING)
+            optuna_internals.requeue(self.storage, claim.trial)
 
     def _require_same_search(self) -> None:
         sweep = self.sweep
@@ -147,7 +148,7 @@ class SharedStudy:
     def _requeue_dead(self) -> None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_dead(trial):
-                self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                optuna_internals.requeue(self.storage, trial)
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
         place = trial.user_attrs.get("place")
@@ -159,14 +160,14 @@ class SharedStudy:
         if lock is None:
             return False
         # Its worker may have finished it since the list of trials was read, and only then let the lock go.
-        still_running = self.storage.get_trial(trial._trial_id).state == TrialState.RUNNING
+        still_running = self.storage.get_trial(optuna_internals.trial_id(trial)).state == TrialState.RUNNING
         os.close(lock)
         return still_running
 
     def _ask(self) -> Claim | None:
         trial = self.study.ask()
         others = self.study.get_trials(deepcopy=False)
-        point = others[trial.number].system_attrs.get("fixed_params")
+        point = optuna_internals.enqueued_point(others[trial.number])
         if any(o.state != TrialState.FAIL and point_of(o) == point for o in others[: trial.number]):
             # Two machines began the study in the same moment, and both have enqueued the grid.
             self.study.tell(trial, state=TrialState.FAIL)
@@ -175,11 +176,11 @@ class SharedStudy:
         folder = self._folder(trial.number)
         lock = lock_folder(folder)
         if lock is None:
-            self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            optuna_internals.requeue(self.storage, trial)
             raise UserError(f"{folder} is in use by another sweep of the same name. Give this one another --name.")
         newest = newest_version(folder)
-        resumable = continuing and has_checkpoint(folder / f"version_{newest}")
-        run = folder / f"version_{newest if resumable else newest + 1}"
+        resumable = continuing and has_checkpoint(version_folder(folder, newest))
+        run = version_folder(folder, newest if resumable else newest + 1)
         trial.set_user_attr("place", self.place)
         trial.set_user_attr("run", str(run))
         point = {key: _suggest(trial, key, values) for key, values in self.sweep.search.items()}
@@ -193,7 +194,7 @@ class SharedStudy:
 
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
     """A trial's point, also before it runs."""
-    return trial.system_attrs.get("fixed_params") or trial.params
+    return optuna_internals.enqueued_point(trial) or trial.params
 
 
 def _is_void(trial: FrozenTrial) -> bool:

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tiny_imagenet.cli.arguments import CONFIGS
+from tiny_imagenet.cli.arguments import TRAINING
+from tiny_imagenet.run.folder import METRICS
 from tiny_imagenet.sweep import study
 from tiny_imagenet.sweep.claim import Claim
 
-TRAINING = CONFIGS.parent / "training.py"
 PATIENCE = 120  # seconds that a pruned training gets to end
 REASON = 500  # characters of an error that are kept
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -97,7 +97,7 @@ def training_command() -> list[str]:
 def metric_by_epoch(run: Path, metric: str) -> dict[int, float]:
     """The metric after each epoch so far for which the run's metrics.csv has a finite number."""
     try:
-        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        with (run / METRICS).open(newline="", encoding="utf-8") as file:
             values = {int(row["epoch"]): float(row[metric]) for row in csv.DictReader(file) if row.get(metric)}
     except FileNotFoundError:
         return {}

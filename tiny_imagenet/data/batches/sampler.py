@@ -1,4 +1,4 @@
-"""Which images make batch k of epoch e on rank r, with which random seed: pure functions, and samplers over them."""
+"""Which images make batch k of epoch e on rank r, and with which random seed."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -8,35 +8,27 @@ from torch.utils.data import Sampler
 
 
 class BatchRequest(NamedTuple):
-    """What a sampler asks a data set for: the rows of one batch, and the seed of its step (-1 in evaluation)."""
+    """The rows of one batch, and the seed of its step (-1 in evaluation)."""
 
     rows: np.ndarray
     seed: int
 
 
 def batches_per_epoch(images: int, batch_size: int, world_size: int = 1) -> int:
-    """The number of batches that each rank sees in an epoch: every image is in exactly one batch of one rank."""
+    """The number of batches that each rank sees in an epoch."""
     return -(-images // (batch_size * world_size))
 
 
 def batch_rows(images: int, batch_size: int, batch: int, rank: int = 0, world_size: int = 1) -> slice:
-    """The part of an epoch's order that makes one batch.
+    """The part of an epoch's order that makes one batch, as a slice of positions 0..images-1.
 
-    The images are dealt out evenly: sizes differ by at most one image, between batches and between ranks, and none is
-    larger than `batch_size`. So no epoch of batches of 3 or more ends in a single image (on which batch normalisation
-    may fail), no image is dropped, repeated or padded, and all ranks take the same number of steps.
-
-    Returns a slice over positions 0..images-1; positions of all (batch, rank) are disjoint and cover everything.
+    The slices of all batches and ranks are disjoint and cover everything: no image is dropped, repeated or padded.
+    Their sizes differ by at most one image, and none is larger than `batch_size`. So an epoch of batches of 3 or more
+    never ends in a single image (on which batch normalisation may fail), and all ranks take the same number of steps.
     """
     pieces = batches_per_epoch(images, batch_size, world_size) * world_size
     piece = batch * world_size + rank
     return slice(piece * images // pieces, (piece + 1) * images // pieces)
-
-
-def rows_of_batches(images: int, batch_size: int, batches: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
-    """The positions in an epoch's order that a rank's first `batches` batches are made of, int64, in their order."""
-    parts = [batch_rows(images, batch_size, batch, rank, world_size) for batch in range(batches)]
-    return np.concatenate([np.arange(part.start, part.stop) for part in parts])
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> np.ndarray:
@@ -52,9 +44,8 @@ def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
 class TrainBatches(Sampler):
     """The batches of one epoch from a given position on, each as a `BatchRequest`.
 
-    `position()` is asked when an iteration begins and returns (epoch, first batch). It is asked, rather than told by a
-    `set_epoch`, because worker processes fetch ahead before anyone could tell: the training loop's own progress, which
-    a checkpoint restores, is the one truth.
+    `position()` returns (epoch, first batch) when an iteration begins. A `set_epoch` would come too late, since worker
+    processes fetch ahead; the training loop's own progress, which a checkpoint restores, is the only source.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,10 @@ from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
-from tiny_imagenet.data.disk import disk_errors
 from tiny_imagenet.data.fetch.download import Unavailable, discard, download
 from tiny_imagenet.data.fetch.unpack import SUFFIX, DamagedArchive, looks_whole, unpack
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.files import replace_text
+from tiny_imagenet.files import disk_errors, remove_leftovers, replace_text, replacing
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
     folder = root / SUFFIX.sub("", _name(sources[0]))
     with locked(root):
         before = _Origin.read(folder)
-        _remove_leftovers(folder)
+        remove_leftovers(folder)
         if before and any(before.answers(source, md5) for source in sources):
             return folder
         if before is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -199,29 +197,16 @@ def _verified(archive: Path, md5: str | None) -> _Origin:
 
 def _extract(archive: Path, folder: Path, origin: _Origin) -> None:
     """Unpack beside `folder`, then take its place."""
-    beside, old = (folder.with_name(f".{folder.name}.{kind}-{os.getpid()}") for kind in ("partial", "old"))
-    try:
-        with disk_errors(beside):
-            beside.mkdir()
+    with disk_errors(folder, origin.size), replacing(folder) as beside:
+        beside.mkdir()
         unpack(archive, beside)
-        with disk_errors(folder, origin.size):
-            content = list(beside.iterdir())
-            whole = content[0] if len(content) == 1 and content[0].is_dir() else beside
-            origin.write(whole)
-            if folder.exists():
-                os.rename(folder, old)
-            os.rename(whole, folder)
-    finally:
-        _remove_leftovers(folder)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what this or a killed process left beside `folder`; call it under the lock."""
-    leftover = re.compile(rf"\.{re.escape(folder.name)}\.(partial|old)-\d+")
-    with os.scandir(folder.parent) as entries:
-        paths = [entry.path for entry in entries if leftover.fullmatch(entry.name)]
-    for path in paths:
-        shutil.rmtree(path, ignore_errors=True)
+        content = list(beside.iterdir())
+        if len(content) == 1 and content[0].is_dir():
+            aside = beside.with_name(f"{beside.name}-top")  # `remove_leftovers` removes it as well
+            os.rename(content[0], aside)
+            beside.rmdir()
+            os.rename(aside, beside)
+        origin.write(beside)
 
 
 def _local_path(source: str) -> Path | None:

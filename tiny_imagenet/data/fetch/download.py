@@ -15,7 +15,7 @@ from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from tiny_imagenet.data.disk import disk_errors, require_free
+from tiny_imagenet.files import disk_errors, require_free
 from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)

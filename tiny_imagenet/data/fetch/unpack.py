@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tiny_imagenet.data.disk import disk_errors, require_free
 from tiny_imagenet.data.images.scan import EXTENSIONS
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.files import disk_errors, require_free
 from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def unpack(archive: Path, folder: Path) -> None:
             log.info(f"{archive}: files that are no data, such as {left_out!r}, are left out.")
         needed = sum(-(-member.size // BLOCK) * BLOCK for member in members)
         require_free(folder, needed)
-        with disk_errors(folder, needed), progress("extracting", len(members), " files") as advance:
+        with disk_errors(folder, needed), progress("extracting", len(members), "files") as advance:
             made: set[str] = set()
             for member in members:
                 _write(opened, member, archive, folder, made)

@@ -6,25 +6,23 @@ import os
 import signal
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from tiny_imagenet.data.images.decode import decode_image
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.hardware import cores
+from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 4 * 2**20  # of pixels, decoded and written as one task
-SECONDS_BETWEEN_LINES = 10
 
 
 def decode_all(files: ImageFiles, image_size: int, path: Path) -> np.ndarray:
@@ -42,9 +40,13 @@ def decode_all(files: ImageFiles, image_size: int, path: Path) -> np.ndarray:
     # Forked processes are there at once and share the parent's memory; all they do is Pillow and NumPy. Outside Linux
     # forking is unsafe or unknown.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    executor = ProcessPoolExecutor(min(_cores(), len(starts)), context, _start_worker, (job,))
+    executor = ProcessPoolExecutor(min(cores(), len(starts)), context, _start_worker, (job,))
+    sums = []
     try:
-        sums = [result for result in _with_progress(executor.map(_run, starts), job)]
+        with progress("packing", len(files), "images") as advance:
+            for result in executor.map(_run, starts):
+                sums.append(result)
+                advance(len(result))
     except BrokenProcessPool:
         raise UserError(
             f"A process that decoded the images of {files.folder} was killed, perhaps because memory ran out. Nothing "
@@ -114,21 +116,3 @@ def _leave_with_parent() -> None:
 
 def _run(start: int) -> np.ndarray:
     return _job.run(start)
-
-
-def _with_progress(results: Iterator[np.ndarray], job: _Job) -> Iterator[np.ndarray]:
-    """Pass results on; meanwhile a bar on a terminal, a line now and then elsewhere."""
-    done, total, spoke = 0, len(job.files), time.monotonic()
-    with tqdm(total=total, desc="packing", unit=" images", disable=None) as bar:
-        for result in results:
-            bar.update(len(result))
-            done += len(result)
-            if bar.disable and time.monotonic() - spoke > SECONDS_BETWEEN_LINES:
-                spoke = time.monotonic()
-                log.info(f"packing: {done:,} of {total:,} images")
-            yield result
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

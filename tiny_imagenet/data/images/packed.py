@@ -5,10 +5,8 @@ import json
 import logging
 import mmap
 import os
-import shutil
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from torch.utils.data import Dataset
 from tiny_imagenet.data.images.pack_workers import decode_all
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.files import to_disk
+from tiny_imagenet.files import remove_leftovers, replacing, require_free, size_text
 
 log = logging.getLogger(__name__)
 
@@ -154,35 +152,25 @@ def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
 
 
 def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any], fill: Fill) -> None:
-    beside = cache.with_name(f".{cache.name}.unfinished")
     shape = (len(files), image_size, image_size, 3)
     needed = int(np.prod(shape, dtype=np.int64)) + len(files) * 2 * 3 * 8
     try:
-        for leftover in (beside, cache):
-            _remove(leftover)
-        beside.mkdir(parents=True)
-        free = shutil.disk_usage(beside).free
-        if free < needed:
-            raise UserError(
-                f"Packing the {len(files):,} images of {files.folder} takes {needed / 1e6:,.0f} MB, but there are only "
-                f"{free / 1e6:,.0f} MB free at {cache.parent}. Free some space, or choose another --data.root."
-            )
-        np.lib.format.open_memmap(beside / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-        np.save(beside / SUMS, fill(files, image_size, beside / PIXELS))
-        lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
-        (beside / META).write_text(json.dumps(meta | {"lengths": lengths}), encoding="utf-8")
-        for path in (beside / PIXELS, beside / SUMS, beside / META, beside):
-            to_disk(path)
-        os.rename(beside, cache)
-        to_disk(cache.parent)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(cache)
+        _remove(cache)
+        with replacing(cache) as beside:
+            beside.mkdir()
+            require_free(beside, needed)
+            np.lib.format.open_memmap(beside / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+            np.save(beside / SUMS, fill(files, image_size, beside / PIXELS))
+            lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
+            (beside / META).write_text(json.dumps(meta | {"lengths": lengths}), encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"The images of {files.folder} can't be packed at {error.filename or cache}: {error.strerror or error}. It "
-            f"takes {needed / 1e6:,.0f} MB in a folder that can be written; choose another --data.root, or make room."
+            f"The images of {files.folder} can't be packed at {error.filename or cache}: {error.strerror or error}. "
+            f"Packing needs {size_text(needed)} in a folder that can be written; choose another --data.root, or free "
+            "some space."
         ) from None
-    finally:
-        with suppress(OSError):
-            _remove(beside)
 
 
 def _remove(cache: Path) -> None:

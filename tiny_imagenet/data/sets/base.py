@@ -2,15 +2,13 @@
 
 import logging
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tiny_imagenet.data.augment import Augmentation
@@ -24,27 +22,30 @@ from tiny_imagenet.data.info import IMAGENET_MEAN, IMAGENET_STD, DatasetInfo, re
 from tiny_imagenet.data.sets.split import choose_classes, of_classes, split_holdout
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.run.lightning_internals import batches_trained
 
 log = logging.getLogger(__name__)
 
 
-class ImageDataModule(pl.LightningDataModule):
-    """Images of one data set as batches on the device: packed once, read by index, augmented there.
+class ImageDataModule(pl.LightningDataModule, ABC):
+    """Images of one data set as batches on the device: packed once, read by index, augmented there. Abstract.
 
     Args:
-        root: folder that the data set is kept in or brought to.
-        archive: URL or local path of the archive; null where `root` already holds its files.
+        root: folder that holds the data set, or that it is extracted to.
+        archive: URL or local path of the archive; null if `root` already holds its files.
         md5: checksum of the archive; null accepts any.
         image_size: side of the square images that the network sees, in pixels.
         batch_size: images per step and device.
-        holdout: training images to hold out for validation, as a number or a share. 0 trains on everything, and
-            validates on the official validation images, or on the test images where there are no others.
+        holdout: training images to hold out for validation, as a number or a fraction. 0 trains on all of them, and
+            validates on the official validation images, or on the test images if there are no others.
         classes: the first N classes, or those with the given ids, with labels 0..N-1; null uses all.
-        resize: resize to this side, then crop `image_size` from it: at random in training, the centre otherwise.
+        resize: resize to this side, then crop `image_size` from it: a random crop in training, otherwise the centre.
         augment: augmentations of training batches, in this order.
         mix: MixUp and CutMix of training batches; null mixes nothing.
-        progressive: sides of the training images by share of the epochs, such as {32: 0, 64: 0.5}; see `BatchPipeline`.
-        normalize: with the statistics of the training pixels (dataset), or of ImageNet (for its pretrained weights).
+        progressive: sides of the training images by fraction of the epochs, such as {32: 0, 64: 0.5}; see
+            `BatchPipeline`.
+        normalize: by mean and standard deviation of the training pixels (dataset), or of ImageNet (for its pretrained
+            weights).
         num_workers: processes that read batches; 0 reads in the training process.
         images: for `predict`: an image file, or a folder of them, instead of images of the data set.
     """
@@ -73,16 +74,16 @@ class ImageDataModule(pl.LightningDataModule):
             raise UserError(f"num_workers must be at least 0, not {num_workers}.")
         if resize is not None and resize < image_size:
             raise UserError(
-                f"resize {resize} is smaller than image_size {image_size}: nothing that size can be cropped."
+                f"resize {resize} is smaller than image_size {image_size}, so no such image can be cropped from it."
             )
         self.root, self.archive, self.md5 = Path(root).expanduser(), archive, md5
         self.batch_size, self.holdout, self.num_workers = batch_size, holdout, num_workers
         self.chosen_classes, self.normalize, self.images = classes, normalize, images
         self.pipeline = BatchPipeline(image_size, resize, list(augment or []), mix, progressive)
         self.sets: dict[str, IndexedImages] = {}
-        self._mean_std: tuple[Tensor, Tensor] | None = None
+        self._info: DatasetInfo | None = None
 
-    # What each kind of data set supplies
+    # What each data set implements
 
     @abstractmethod
     def all_classes(self) -> Classes:
@@ -108,16 +109,16 @@ class ImageDataModule(pl.LightningDataModule):
 
     @property
     def validates_on_test(self) -> bool:
-        """Whether the validation images are the test images, so that an epoch chosen by them would not be judged."""
+        """Whether the validation images are the test images, which then would judge an epoch that they chose."""
         return not self.holdout and self.val_split == self.test_split
 
     def unlabelled_images(self) -> PackedImages:
-        """The images that `predict` looks at, unless it is given others; with row numbers for labels."""
+        """The images that `predict` reads by default, with row numbers for labels."""
         images = self.test_images()
         return images.select(np.arange(len(images)), np.arange(len(images)))
 
     def train_and_val_images(self) -> tuple[PackedImages, PackedImages]:
-        """The images to train on and those to validate on, which are held out of them or a split of their own."""
+        """The images to train on, and those to validate on: held out of them, or a split of their own."""
         train = self._selected("train")
         if self.holdout:
             train_rows, val_rows = split_holdout(train.names, train.labels, self.holdout)
@@ -130,7 +131,7 @@ class ImageDataModule(pl.LightningDataModule):
     # What Lightning calls
 
     def prepare_data(self) -> None:
-        """Download, extract and pack what is missing; Lightning has one process of each machine do it."""
+        """Download, extract and pack what is missing; Lightning calls it in one process of each machine."""
         self.setup(self._stage)
 
     def setup(self, stage: str) -> None:
@@ -152,17 +153,17 @@ class ImageDataModule(pl.LightningDataModule):
         if self.batch_size > share:
             raise UserError(
                 f"batch_size {self.batch_size} is larger than the {share:,} training images of each of {world_size} "
-                f"device(s). Choose --data.batch_size {share} or less, or more data."
+                f"device(s). Use --data.batch_size {share} or less, or more images."
             )
         if self.batch_size == 1 and len(images) % world_size:  # Larger batches differ in size by an image instead.
             raise UserError(
-                f"{len(images):,} images cannot be dealt out one by one to {world_size} devices: some would have none "
-                "for a step. Choose --data.batch_size 2 or more, or another number of devices."
+                f"{len(images):,} images cannot be divided one by one between {world_size} devices: some would have "
+                "none in the last step. Use --data.batch_size 2 or more, or another number of devices."
             )
-        if from_share := self.pipeline.other_sizes_until():
+        if fraction := self.pipeline.other_sizes_until():
             log.info(
-                f"progressive: for the first {from_share:.0%} of the epochs, training images have another size than "
-                "those of validation, whose accuracy says little until then."
+                f"progressive: for the first {fraction:.0%} of the epochs, training images have another size than "
+                "validation images, and validation accuracy says little until then."
             )
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()
@@ -178,43 +179,34 @@ class ImageDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         return self._evaluation_loader("predict")
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """The batch as the network sees it, made on the device. See `BatchPipeline`."""
-        mean, std = self._statistics(batch.images.device)
+        mean, std = self.info.mean_std(batch.images.device)
         if self.trainer.training:
             epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
-            return self.pipeline.train(batch, mean, std, len(self.info.class_ids), epoch, epochs)
-        return self.pipeline.evaluate(batch, mean, std)
+            images, targets = self.pipeline.train(batch, mean, std, len(self.info.class_ids), epoch, epochs)
+        else:
+            images, targets = self.pipeline.evaluate(batch, mean, std)
+        return batch._replace(images=images, targets=targets)
 
     def state_dict(self) -> dict[str, int]:
         return {"steps_per_epoch": self.steps_per_epoch, "images": len(self.sets["train"])}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Refuse to go on with other batches than before, where the position in an epoch would mean other images."""
-        if self._stage == "fit" and state_dict != self.state_dict():
-            before, now = (
-                "{images:,} images in {steps_per_epoch:,} batches".format(**d) for d in (state_dict, self.state_dict())
-            )
-            raise UserError(
-                f"This checkpoint is of a training with {before} an epoch; now it would be {now}. Go on with the "
-                "same data, holdout, batch size and number of devices, or start a new run from it with --model.weights."
-            )
-
-    # What the network asks
+    # What the network needs
 
     @cached_property
     def classes(self) -> Classes:
         """The classes in use, in the order of their labels."""
         return choose_classes(self.all_classes(), self.chosen_classes)
 
-    @cached_property
+    @property
     def info(self) -> DatasetInfo:
-        """What a network that is trained on this data must know about it."""
-        if self.normalize == "imagenet":
-            mean, std = IMAGENET_MEAN, IMAGENET_STD
-        else:
-            mean, std = self._selected("train").mean_std()
-        return DatasetInfo(self.classes.ids, self.classes.names, self.pipeline.image_size, mean, std)
+        """What a network must know about this data; of a trained network, what it does know. See `adopt`."""
+        if self._info is None:
+            imagenet = self.normalize == "imagenet"
+            mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else self._selected("train").mean_std()
+            self._info = DatasetInfo(self.classes.ids, self.classes.names, self.pipeline.image_size, mean, std)
+        return self._info
 
     def adopt(self, info: DatasetInfo) -> None:
         """Normalise as a trained network expects it.
@@ -224,7 +216,7 @@ class ImageDataModule(pl.LightningDataModule):
         """
         if self._stage != "predict":
             require_same_classes(info, self.classes.ids)
-        self.info, self._mean_std = info, None
+        self._info = info
 
     @property
     def steps_per_epoch(self) -> int:
@@ -234,7 +226,7 @@ class ImageDataModule(pl.LightningDataModule):
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
     def _selected(self, split: str) -> PackedImages:
-        """A split without the classes that are not in use."""
+        """A split's images of the classes in use."""
         return of_classes(self.packed(split), self.all_classes(), self.classes)
 
     def _evaluation_loader(self, name: str) -> DataLoader:
@@ -243,10 +235,8 @@ class ImageDataModule(pl.LightningDataModule):
         return batch_loader(images, sampler, self.num_workers, self._on_gpu)
 
     def _position(self) -> tuple[int, int]:
-        """The epoch and the batch in it that training goes on with, from the progress that a checkpoint restores."""
-        if self.trainer is None:
-            return 0, 0
-        return divmod(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready, self.steps_per_epoch)
+        """The epoch, and the batch in it, to continue with, from the progress that a checkpoint restores."""
+        return divmod(batches_trained(self.trainer), self.steps_per_epoch) if self.trainer else (0, 0)
 
     @property
     def _ranks(self) -> tuple[int, int]:
@@ -260,9 +250,3 @@ class ImageDataModule(pl.LightningDataModule):
     @property
     def _stage(self) -> str:
         return self.trainer.state.fn.value if self.trainer and self.trainer.state.fn else "fit"
-
-    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """mean and std as tensors [3]; kept, since to copy them to a GPU at every step would make it wait."""
-        if self._mean_std is None or self._mean_std[0].device != device:
-            self._mean_std = torch.tensor(self.info.mean, device=device), torch.tensor(self.info.std, device=device)
-        return self._mean_std

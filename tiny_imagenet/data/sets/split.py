@@ -1,6 +1,5 @@
 """Which classes are used, and which training images are held out for validation: the same for every run."""
 
-import difflib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ import numpy as np
 from tiny_imagenet.data.images.packed import PackedImages
 from tiny_imagenet.data.images.scan import UNLABELLED
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.errors import UserError, did_you_mean
 
 # Not the seed of the run: runs that differ in their seed must be judged by the same images.
 SPLIT_SEED = b"0"
@@ -30,8 +29,8 @@ def choose_classes(classes: Classes, chosen: int | list[str] | None) -> Classes:
         return Classes(classes.ids[:chosen], classes.names[:chosen])
     for class_id in chosen:
         if class_id not in classes.ids:
-            near = ", ".join(difflib.get_close_matches(class_id, classes.ids)) or ", ".join(classes.ids[:5]) + ", …"
-            raise UserError(f"classes: there is no class {class_id!r} among the {len(classes.ids)}; near it: {near}.")
+            near = did_you_mean(class_id, classes.ids, listed=5)
+            raise UserError(f"classes: there is no class {class_id!r} among the {len(classes.ids)}.{near}")
     if len(set(chosen)) < max(2, len(chosen)):
         raise UserError(f"classes: give at least two different class ids, each once, not {chosen}.")
     names = dict(zip(classes.ids, classes.names, strict=True))

@@ -1,16 +1,15 @@
 """Generated textures in the official layout: learnable by a small network, opaque to a linear classifier."""
 
 import io
-import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.files import disk_errors, replacing
 
 FOLDER = "tiny-imagenet-200"
 BOX = "0\t0\t{0}\t{0}"  # The object fills the image.
@@ -61,19 +60,12 @@ def write_synthetic_archive(
     """
     if not 2 <= classes <= len(NAMES):
         raise UserError(f"There are between 2 and {len(NAMES)} synthetic classes, not {classes}.")
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
+        with replacing(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
             for name, data in _members(classes, train_per_class, val_per_class, test_images, image_size, seed):
                 # A fixed time, since the bytes are to depend on the arguments alone.
                 archive.writestr(zipfile.ZipInfo(f"{FOLDER}/{name}", (2015, 1, 1, 0, 0, 0)), data)
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"{path} can't be written: {error.strerror}. Choose another folder or make room.") from None
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def _members(classes: int, train: int, val: int, test: int, size: int, seed: int) -> Iterator[tuple[str, bytes]]:

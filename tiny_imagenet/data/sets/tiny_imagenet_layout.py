@@ -7,7 +7,7 @@ with <wnid>_boxes.txt beside, val/images/ with val_annotations.txt, test/images/
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from filecmp import cmp
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_imagenet.data.disk import disk_errors
 from tiny_imagenet.data.images.scan import ImageFiles, is_image
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.errors import UserError, some
+from tiny_imagenet.files import disk_errors
 
 ANNOTATIONS = "val_annotations.txt"
 CLASS_ID = re.compile(r"\w[\w.-]{0,59}")  # It names a folder, which may have 255 bytes.
@@ -72,18 +72,18 @@ def restructure_validation(folder: Path) -> None:
     moved = {class_id: set(os.listdir(home)) if home.is_dir() else set() for class_id, home in homes.items()}
     if unlabelled := sorted(waiting - class_of.keys()):
         raise UserError(
-            f"{path} has no line for {_some(unlabelled)} in {images}. Remove what does not belong there, or extract "
+            f"{path} has no line for {some(unlabelled)} in {images}. Remove what does not belong there, or extract "
             f"the archive again: delete {folder} and start again."
         )
     if missing := [name for name in class_of if name not in waiting and name not in moved[class_of[name]]]:
         raise UserError(
-            f"{images} lacks {_some(missing)} that {path.name} lists. Extract the archive again: delete {folder} and "
+            f"{images} lacks {some(missing)} that {path.name} lists. Extract the archive again: delete {folder} and "
             "start again."
         )
     again = [name for name in waiting if name in moved[class_of[name]]]
     if differing := [name for name in again if not cmp(images / name, homes[class_of[name]] / name, shallow=False)]:
         raise UserError(
-            f"{images} has {_some(sorted(differing))}, and so has the folder of its class, with other content. Remove "
+            f"{images} has {some(sorted(differing))}, and so has the folder of its class, with other content. Remove "
             "the wrong ones, or extract the archive again."
         )
     with disk_errors(folder / "val"):
@@ -131,7 +131,7 @@ def read_annotations(path: Path, class_ids: Collection[str]) -> dict[str, str]:
         ("about a file that has one already", repeated),
     ):
         if where:
-            raise UserError(f"{path}: {_some(where)}: {what}. Correct the file, or extract the archive again.")
+            raise UserError(f"{path}: {some(where)}: {what}. Correct the file, or extract the archive again.")
     return class_of
 
 
@@ -156,10 +156,10 @@ def check_counts(files: ImageFiles, split: str, official: bool = False) -> None:
         expected = max(least, len(lines))
         if number < expected:
             missing = {os.fsdecode(line.split(b"\t")[0]) for line in lines} - files.names_of(class_id)
-            named = f" ({_some(sorted(missing))} missing)" if missing else ""
+            named = f" ({some(sorted(missing))} missing)" if missing else ""
             short.append(f"{class_id} has {number} of {expected}{named}")
     if short:
-        raise UserError(f"{files.folder}: images are missing: {_some(short, 3)}. {again}")
+        raise UserError(f"{files.folder}: images are missing: {some(short, 3)}. {again}")
     if official and split != "test" and len(found) != OFFICIAL["classes"]:
         raise UserError(f"{files.folder} has {len(found)} of {OFFICIAL['classes']} classes. {again}")
     if official and split == "test" and len(files) < least:
@@ -193,13 +193,7 @@ def _class_ids(folder: Path) -> tuple[str, ...]:
     if not ids:
         raise UserError(f"{path} is empty: it should list the class ids, one a line. Extract the archive again.")
     if wrong := [class_id for class_id in ids if not CLASS_ID.fullmatch(class_id)]:
-        raise UserError(f"{path}: {_some(wrong)} can't be a class id, since that names a folder. Correct the file.")
+        raise UserError(f"{path}: {some(wrong)} can't be a class id, since that names a folder. Correct the file.")
     if twice := [class_id for class_id, times in Counter(ids).items() if times > 1]:
-        raise UserError(f"{path} lists {_some(twice)} more than once. Correct the file, or extract the archive again.")
+        raise UserError(f"{path} lists {some(twice)} more than once. Correct the file, or extract the archive again.")
     return tuple(sorted(ids))
-
-
-def _some(items: Iterable[str], most: int = 5) -> str:
-    """The first few, and how many there are in all."""
-    items = list(items)
-    return ", ".join(items[:most]) + (f", … ({len(items):,} in all)" if len(items) > most else "")

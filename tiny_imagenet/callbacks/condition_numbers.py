@@ -1,4 +1,4 @@
-"""How the condition numbers of the weights develop through a training."""
+"""The condition numbers of the weights during a training."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tiny_imagenet.models.condition_numbers import condition_numbers, weights_of
 class ConditionNumbers(Callback):
     """Writes σmax/σmin of every convolution and linear weight to `condition_numbers.csv` and TensorBoard.
 
-    The file is replaced as a whole, and its rows travel in the checkpoints, so that a resumed run's has no gap.
+    The file is replaced as a whole, and its rows are in the checkpoints, so that it has no gap after a resume.
 
     Args:
         every_n_epochs: how often; the first time is after the first epoch.

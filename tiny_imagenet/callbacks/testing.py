@@ -1,4 +1,4 @@
-"""What testing leaves in the run's folder: test_metrics.json, per_class.csv, confusion.csv and examples.png."""
+"""The files that testing leaves in the run's folder: test_metrics.json, per_class.csv, confusion.csv, examples.png."""
 
 import io
 import json
@@ -11,10 +11,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from tiny_imagenet.callbacks.gather import gathered_rows
-from tiny_imagenet.data.batches.sampler import rows_of_batches
+from tiny_imagenet.callbacks.gather import gather_by_row
+from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.files import replace_bytes, replace_csv, replace_text
-from tiny_imagenet.run.history import plain
+from tiny_imagenet.run.history import shortest_float
+from tiny_imagenet.run.metric_names import STAGES
 from tiny_imagenet.run.result_tables import (
     CONFUSION_COLUMNS,
     PER_CLASS_COLUMNS,
@@ -27,9 +28,9 @@ log = logging.getLogger(__name__)
 
 
 class TestResults(Callback):
-    """Writes the results of a test beside the checkpoint's run, over all ranks, each image counted once."""
+    """Writes the results of a test into the folder of the checkpoint's run, each image counted once over all ranks."""
 
-    __test__ = False  # not a test of pytest's, whatever it is called
+    __test__ = False  # not a test of pytest's, despite its name
 
     def __init__(self) -> None:
         self._answers: list[Tensor] = []
@@ -42,32 +43,31 @@ class TestResults(Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Tensor,
-        batch: tuple[Tensor, Tensor],
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         best = outputs.topk(min(5, outputs.shape[1]), dim=1).indices
-        self._answers.append(torch.cat([batch[1][:, None], best], dim=1))  # kept on the device, not to wait for it
+        # Row, target and best answers of each image; kept on the device, not to wait for it.
+        self._answers.append(torch.cat([batch.rows[:, None], batch.targets[:, None], best], dim=1))
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        data = trainer.datamodule
-        ranks = trainer.global_rank, trainer.world_size
-        rows = rows_of_batches(len(data.sets["test"]), data.batch_size, len(self._answers), *ranks)
-        answers = gathered_rows(rows, torch.cat(self._answers).cpu().numpy())
+        found, images = torch.cat(self._answers).cpu().numpy(), len(trainer.datamodule.sets["test"])
+        answers = gather_by_row(found[:, 0], found[:, 1:])
         if trainer.is_global_zero:
-            if len(answers) < len(data.sets["test"]):
+            if len(answers) < images:
                 log.warning(
-                    f"Only {len(answers):,} of the {len(data.sets['test']):,} test images were tested "
-                    "(--trainer.limit_test_batches), and all files that this leaves are of those."
+                    f"Only {len(answers):,} of the {images:,} test images were tested (--trainer.limit_test_batches); "
+                    "all files of this test are about those."
                 )
-            metrics = {name: plain(trainer.callback_metrics[f"test/{name}"]) for name in ("top1", "top5", "loss")}
+            metrics = {name: shortest_float(trainer.callback_metrics[f"test/{name}"]) for name in STAGES["test"]}
             self._write(trainer, pl_module, metrics, answers[:, 0], answers[:, 1:])
 
     def _write(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        metrics: dict,
+        metrics: dict[str, float],
         targets: np.ndarray,
         answers: np.ndarray,
     ) -> None:

@@ -1,4 +1,4 @@
-"""The training images as the network sees them, in TensorBoard."""
+"""Shows the training images in TensorBoard."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class TrainingImages(Callback):
-    """Shows the first batch of a run in TensorBoard as the network sees it: augmented, mixed, made visible again."""
+    """Shows the first batch of a run in TensorBoard as the network sees it, but for the normalisation."""
 
     IMAGES = 64
 
@@ -24,7 +24,7 @@ class TrainingImages(Callback):
 
 
 def image_grid(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalised images [B, 3, H, W] as one picture, uint8 [3, H', W'], eight in a row."""
+    """Normalised images [B, 3, H, W] as one picture, uint8 [3, H', W'], eight a row."""
     from torchvision.utils import make_grid
 
     mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (mean, std))

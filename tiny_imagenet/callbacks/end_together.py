@@ -13,19 +13,18 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tiny_imagenet.errors import UserError
-from tiny_imagenet.faults import told
+from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.run.checkpointing import Interrupted
 
-GRACE = 10  # seconds that a process gets to end by itself when the one that started it is gone
+GRACE = 10  # seconds that a process has to end by itself after its launcher died
 
 
-class Ranks(Callback):
-    """Ends a process that failed at once, and one whose starter is gone.
+class EndTogether(Callback):
+    """Exits at once from a process that failed, and from one whose launcher died.
 
     At a normal exit NCCL waits for the other processes, up to half an hour, while they wait for this one; nor does it
     notice that another is gone (https://github.com/pytorch/torchtitan/issues/1342). The first process waits for the
-    checkpoints that it is writing, unless Lightning kills it since one that it started has failed.
+    checkpoints that it is writing, unless Lightning kills it because a process that it launched has failed.
     """
 
     def __init__(self) -> None:
@@ -34,18 +33,18 @@ class Ranks(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         environment = getattr(trainer.strategy, "cluster_environment", None)
         if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
-            threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True, name="starter").start()
+            threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True, name="launcher").start()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._training = True
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        # Upon an interruption all processes have agreed, and what a user did wrong all find before the training.
-        together = isinstance(exception, Interrupted) or (isinstance(exception, UserError) and not self._training)
-        if trainer.world_size == 1 or together:
+        # On an interruption all processes have agreed, and an error before the training is the same in all of them.
+        in_all = isinstance(exception, Interrupted) or (isinstance(exception, UserError) and not self._training)
+        if trainer.world_size == 1 or in_all:
             return
         status = {KeyboardInterrupt: 128 + signal.SIGINT, SIGTERMException: 128 + signal.SIGTERM}.get(type(exception))
-        if message := told(exception):
+        if message := user_message(exception):
             print(f"error: {message}", file=sys.stderr)
         elif status is None:
             traceback.print_exception(exception)
@@ -63,7 +62,7 @@ def _end_after(parent: int) -> None:
         time.sleep(1)
     time.sleep(GRACE)
     print(
-        "error: The process that started this one is gone. Start the training again; it goes on with --ckpt_path last.",
+        "error: The process that launched this one is gone. Start the training again with --ckpt_path last to resume.",
         file=sys.stderr,
         flush=True,
     )

@@ -1,0 +1,64 @@
+"""The file that `predict` leaves: predictions.csv, the five best answers for each image."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from tiny_imagenet.callbacks.gather import gather_by_row
+from tiny_imagenet.data import DatasetInfo
+from tiny_imagenet.data.batches.loader import Batch
+from tiny_imagenet.files import replace_csv
+
+
+class Predictions(Callback):
+    """Writes `predictions.csv` into the folder of the checkpoint's run: file, five best ids, names, probabilities.
+
+    `unreadable` then holds a message for each image that could not be read.
+    """
+
+    def __init__(self) -> None:
+        self.unreadable: list[str] = []
+        self._asked: list[np.ndarray] = []
+        self._rows: list[np.ndarray] = []
+        self._best: list[np.ndarray] = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Tensor,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        best = outputs.topk(min(5, outputs.shape[1]), dim=1)
+        self._asked.append(batch.rows.cpu().numpy())
+        self._rows.append(batch.targets.cpu().numpy())
+        self._best.append(np.stack([best.indices.cpu().numpy(), best.values.cpu().numpy()], axis=2))
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        images, info = trainer.datamodule.sets["predict"], pl_module.info
+        asked, rows = np.concatenate(self._asked), np.concatenate(self._rows)
+        best = gather_by_row(rows, np.concatenate(self._best))
+        asked, rows = gather_by_row(asked, asked), gather_by_row(rows, rows)
+        self.unreadable = [images.why_unreadable(row) for row in np.setdiff1d(asked, rows)]
+        if not trainer.is_global_zero:
+            return
+        numbers = range(1, best.shape[1] + 1)
+        columns = ["file", *(f"{column}{number}" for number in numbers for column in ("id", "name", "p"))]
+        path = Path(trainer.default_root_dir) / "predictions.csv"
+        lines = (_line(images.names[row], answers, info) for row, answers in zip(rows, best, strict=True))
+        replace_csv(path, columns, lines)
+        print(f"{len(rows):,} prediction{'s' * (len(rows) != 1)}: {path}")
+
+
+def _line(file: str, answers: np.ndarray, info: DatasetInfo) -> dict[str, str]:
+    line = {"file": file}
+    for number, (label, probability) in enumerate(answers, start=1):
+        line[f"id{number}"] = info.class_ids[int(label)]
+        line[f"name{number}"] = info.class_names[int(label)]
+        line[f"p{number}"] = f"{probability:.6f}"
+    return line

@@ -1,0 +1,77 @@
+"""Every private name of Lightning's that this project uses, and why. tests/run/test_lightning_internals.py checks them.
+
+Tried with Lightning 2.6. After an upgrade that moves one of them, this is the file to change.
+"""
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch.optim.swa_utils import AveragedModel
+
+
+def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
+    """The trainer of a module, if it has one: the public property raises an error without."""
+    return module._trainer
+
+
+def batches_trained(trainer: pl.Trainer) -> int:
+    """Batches that training has begun with, over all epochs: the one progress that a checkpoint restores exactly."""
+    return trainer.fit_loop.epoch_loop.batch_progress.total.ready
+
+
+def begin_next_epoch(trainer: pl.Trainer) -> None:
+    """Begin with the next epoch, since the last one is complete: with `max_steps`, Lightning would resume it again."""
+    trainer.fit_loop.epoch_loop.restarting = False
+
+
+def complete_last_epoch(checkpoint: dict[str, Any]) -> None:
+    """Let a finished epoch count as completed.
+
+    It is saved in its last hook, before Lightning notes that it is complete, and with `max_steps` Lightning would end
+    it once more.
+    """
+    progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+    if progress["current"]["processed"] == progress["current"]["ready"]:
+        for counts in progress.values():
+            counts["completed"] = counts["processed"]
+
+
+def step_epoch_schedules(trainer: pl.Trainer) -> None:
+    """Advance the schedules at the end of an epoch, those that watch a metric included.
+
+    Lightning does so after the hooks that save the epoch, so a checkpoint would lack it.
+    """
+    trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
+
+
+def take_sigterm(trainer: pl.Trainer) -> bool:
+    """Whether SIGTERM has arrived since Lightning began, which then forgets it: it would exit without saving."""
+    received = trainer.received_sigterm
+    trainer._signal_connector.received_sigterm = False
+    return received
+
+
+def stop_broadcasting_sigterm(trainer: pl.Trainer) -> None:
+    """Keep Lightning from asking the first rank at every step whether it got SIGTERM: all would wait for their GPUs.
+
+    https://github.com/Lightning-AI/pytorch-lightning/issues/21487
+    """
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+
+
+def set_average_model(callback: WeightAveraging, model: AveragedModel) -> None:
+    """Give Lightning's callback an average of our own: its `setup` makes one of torch's."""
+    callback._average_model = model
+
+
+class PlainCLI(LightningCLI):
+    """LightningCLI without a step that would let a checkpoint's hyperparameters silently override the command line."""
+
+    def _parse_ckpt_path(self) -> None:
+        pass
+
+    def command_parser(self, command: str) -> LightningArgumentParser:
+        """The parser of `fit` or another command, to write out a config."""
+        return self._subcommand_parsers[command]
