@@ -7,16 +7,14 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 
+from tests.helpers.options import callback
 from tiny_imagenet.callbacks import EMA
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_step_reads_no_value_but_where_it_logs(run, small, tmp_path, precision):
     """To read a tensor's value waits for the device. Counted on the CPU, where reading goes the same way."""
-    note = [
-        "--trainer.callbacks+=tests.helpers.watching.NoteWaits",
-        f"--trainer.callbacks.out={tmp_path / 'waits.json'}",
-    ]
+    note = callback("watching.NoteWaits", out=tmp_path / "waits.json")
     options = ["--data.batch_size=4", "--trainer.log_every_n_steps=10", f"--trainer.precision={precision}"]
     status, output = run("fit", "--config=resnet18_baseline.yaml", *small, *options, *note)
     assert status == 0, output
@@ -33,7 +31,7 @@ def test_a_gpu_is_not_waited_for(run, archive, data_root):
     """Any wait is an error, from the third step of an epoch to its last but one."""
     data = [f"--data.archive={archive}", "--data.md5=null", f"--data.root={data_root}", "--data.batch_size=8"]
     options = ["--trainer.max_epochs=1", "--trainer.devices=1", "--trainer.log_every_n_steps=100"]
-    callbacks = ["--trainer.callbacks+=EMA", "--trainer.callbacks+=tests.helpers.watching.ForbidWaits"]
+    callbacks = [*callback("EMA"), *callback("watching.ForbidWaits")]
     status, output = run("fit", "--config=resnet18_aug.yaml", *data, *options, *callbacks)
     assert status == 0, output
 

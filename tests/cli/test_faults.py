@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.helpers.archives import change_disk, disk
+from tests.helpers.options import callback
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.faults import told
 from tiny_imagenet.files import replace_text
@@ -42,13 +43,13 @@ CLI_FAULTS = {
     "a sampler of Lightning's": (["fit", "--trainer.use_distributed_sampler=true"], 1, "leave it off. They divide"),
     "overfitting": (["fit", "--trainer.overfit_batches=2"], 1, "overfit_batches would replace the samplers"),
     "callback that cannot be resumed": (
-        ["fit", "--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"], 1,
+        ["fit", *callback("StochasticWeightAveraging", swa_lrs=0.01)], 1,
         "with StochasticWeightAveraging no run could be resumed exactly. EMA averages the weights",
     ),
-    "search before the training": (["fit", "--trainer.callbacks+=LearningRateFinder"], 1, "sweeps/learning_rate.yaml"),
+    "search before the training": (["fit", *callback("LearningRateFinder")], 1, "sweeps/learning_rate.yaml"),
     "misspelt monitor": (["fit", "--checkpoint.monitor=val/topp1"], 1, "the metric 'val/topp1'. Did you mean val/top"),
     "misspelt monitor of a callback": (
-        ["fit", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/los"], 1,
+        ["fit", *callback("EarlyStopping", monitor="val/los")], 1,
         "EarlyStopping: nothing logs the metric 'val/los'. Did you mean val/loss",
     ),
     "misspelt monitor of a schedule": (
@@ -56,7 +57,7 @@ CLI_FAULTS = {
          "--model.scheduler_interval=epoch"], 1, "model.scheduler: nothing logs the metric 'vall/loss'",
     ),
     "monitor of single steps": (
-        ["fit", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=train/loss_step"], 1,
+        ["fit", *callback("EarlyStopping", monitor="train/loss_step")], 1,
         "EarlyStopping: nothing logs the metric 'train/loss_step'. Did you mean train/loss",
     ),
     "workers below none": (["fit", "--data.num_workers=-1"], 1, "num_workers must be at least 0, not -1"),
@@ -187,16 +188,14 @@ def test_other_classes_than_the_checkpoint_knows(run, checkpoint):
 
 def test_metrics_csv_may_be_deleted_while_running(run, small, tmp_path):
     metrics = tmp_path / "runs" / "defaults" / "version_0" / "metrics.csv"
-    delete = ["--trainer.callbacks+=tests.helpers.killing.DeleteAt", f"--trainer.callbacks.path={metrics}"]
-    status, output = run("fit", *small, *delete)
+    status, output = run("fit", *small, *callback("killing.DeleteAt", path=metrics))
     assert status == 0, output
     assert len(metrics.read_text().splitlines()) == 3, "the row from before it was deleted is there as well"
 
 
 def test_a_run_folder_deleted_while_running_is_told(run, small, tmp_path):
     folder = tmp_path / "runs" / "defaults" / "version_0"
-    delete = ["--trainer.callbacks+=tests.helpers.killing.DeleteAt", f"--trainer.callbacks.path={folder}"]
-    status, output = run("fit", *small, *delete)
+    status, output = run("fit", *small, *callback("killing.DeleteAt", path=folder))
     assert status == 1, output
     assert "moved or deleted while it was written to" in output
     assert "Traceback" not in output

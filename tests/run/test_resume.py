@@ -1,7 +1,5 @@
 """A training that was stopped anywhere and resumed ends exactly as one that was not."""
 
-import csv
-import json
 import multiprocessing
 import os
 import signal
@@ -10,88 +8,18 @@ import pytest
 import torch
 
 from tests.helpers.archives import in_process
+from tests.helpers.comparing import assert_same, contents
 from tests.helpers.killing import Killed
+from tests.helpers.options import callback
+from tests.helpers.recipes import EMA, MIX, ONE_CYCLE, PLATEAU, RECIPES, SAVE_OFTEN
+from tests.helpers.tables import table
 from tiny_imagenet.cli import main
 from tiny_imagenet.run.checkpoint_files import is_whole, resumable_checkpoint
 from tiny_imagenet.run.checkpoint_writer import CheckpointWriter
 from tiny_imagenet.run.folder import RunLock
 
-RUN_DEPENDENT = ("seconds", "images_per_s", "memory")  # columns that measure this machine
-SAVE_OFTEN = ["--checkpoint.every_n_steps=1"]
-
-ADAM = ["--model.optimizer=torch.optim.Adam", "--model.optimizer.lr=0.003"]
-LOOKAHEAD = [
-    "--model.optimizer=" + json.dumps({
-        "class_path": "tiny_imagenet.optim.Lookahead",
-        "init_args": {
-            "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05, "momentum": 0.9}},
-            "k": 3,
-        },
-    })
-]  # fmt: skip
-BY_EPOCH = [
-    "--model.scheduler=torch.optim.lr_scheduler.StepLR",
-    "--model.scheduler.step_size=1",
-    "--model.scheduler_interval=epoch",
-]
-ONE_CYCLE = ["--model.scheduler=torch.optim.lr_scheduler.OneCycleLR", "--model.scheduler.max_lr=0.1"]
-# Every epoch but the first is a bad one; with max_steps, Lightning takes a checkpoint of an epoch's end otherwise.
-PLATEAU = [
-    "--model.scheduler=lightning.pytorch.cli.ReduceLROnPlateau",
-    "--model.scheduler.monitor=val/loss",
-    "--model.scheduler.patience=0",
-    "--model.scheduler.threshold=1e9",
-    "--model.scheduler_interval=epoch",
-    "--trainer.max_steps=1000",
-]
-EMA = ["--trainer.callbacks+=EMA", "--trainer.callbacks.decay=0.9"]
-MIX = ["--data.mix.cutmix=1.0", "--data.mix.mixup=0.4", "--data.mix.epochs_without=1"]
-PROGRESSIVE = ['--data.progressive={"16": 0, "32": 0.5}']
-AUGMENT = ["--data.augment+=RandomHorizontalFlip", "--data.augment+=RandomCrop", "--data.augment.padding=4"]
-
-RECIPES = {
-    "sgd-step": AUGMENT,
-    "sgd-epoch-mix": [*BY_EPOCH, *MIX],
-    "adam-ema-progressive": [*ADAM, *EMA, *AUGMENT, *PROGRESSIVE],
-    "lookahead-dropout": [*LOOKAHEAD, "--model.dropout=0.5"],
-    "one-cycle-accumulate-workers": [
-        *ONE_CYCLE,
-        "--trainer.accumulate_grad_batches=3",
-        "--data.num_workers=2",
-        *AUGMENT,
-    ],
-    "plateau-max-steps": PLATEAU,
-    "ema-mix-accumulate": [*EMA, *MIX, "--trainer.accumulate_grad_batches=2"],
-    "muon-one-cycle": ["--model.optimizer=MuonSGD", "--model.optimizer.sgd_lr_ratio=3", *ONE_CYCLE, *AUGMENT],
-}
 # In the first epoch; in the second; in its validation; between two epochs.
 KILLS = [("train_batch_start", 4), ("train_batch_start", 11), ("validation_batch_start", 1), ("train_epoch_start", 1)]
-
-
-def contents(run):
-    """All of a run that must not depend on whether it was resumed."""
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    with open(run / "metrics.csv") as file:
-        rows = [{k: v for k, v in row.items() if k not in RUN_DEPENDENT} for row in csv.DictReader(file)]
-    states = {k: v for k, v in checkpoint.items() if "state" in k or k in ("optimizer_states", "lr_schedulers")}
-    return states, rows, checkpoint["global_step"]
-
-
-def assert_same(left, right, path=""):
-    """Equal to the last bit, through dicts and lists."""
-    assert type(left) is type(right), path
-    if isinstance(left, dict):
-        assert left.keys() == right.keys(), path
-        for key in left:
-            assert_same(left[key], right[key], f"{path}.{key}")
-    elif isinstance(left, list | tuple):
-        assert len(left) == len(right), path
-        for number, (one, other) in enumerate(zip(left, right, strict=True)):
-            assert_same(one, other, f"{path}[{number}]")
-    elif isinstance(left, torch.Tensor):
-        assert torch.equal(left, right), path
-    else:
-        assert left == right, path
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -103,13 +31,8 @@ def test_killed_and_resumed_equals_never_stopped(run, small, tmp_path, recipe):
     expected = contents(runs / "version_0")
     assert len(expected[1]) == 2
     for version, (hook, at) in enumerate(KILLS, start=1):
-        kill = [
-            "--trainer.callbacks+=tests.helpers.killing.KillAt",
-            f"--trainer.callbacks.hook={hook}",
-            f"--trainer.callbacks.at={at}",
-        ]
         with pytest.raises(Killed):
-            run(*fit, *kill)
+            run(*fit, *callback("killing.KillAt", hook=hook, at=at))
         status, output = run(*fit, "--ckpt_path=last")
         assert status == 0, output
         assert f"version_{version}" in output, "the run goes on where it was"
@@ -120,18 +43,12 @@ def test_resuming_twice_is_as_good_as_once(run, small, tmp_path):
     fit = ["fit", *small, *SAVE_OFTEN, *MIX]
     assert run(*fit)[0] == 0
     for at in (3, 4):  # the second one from where the first resumption had come to
-        kill = ["--trainer.callbacks+=tests.helpers.killing.KillAt", "--trainer.callbacks.hook=train_batch_start"]
         resume = [] if at == 3 else ["--ckpt_path=last"]
         with pytest.raises(Killed):
-            run(*fit, *kill, f"--trainer.callbacks.at={at}", *resume)
+            run(*fit, *callback("killing.KillAt", hook="train_batch_start", at=at), *resume)
     assert run(*fit, "--ckpt_path=last")[0] == 0
     runs = tmp_path / "runs" / "defaults"
     assert_same(contents(runs / "version_1"), contents(runs / "version_0"))
-
-
-def send(number, hook, at):
-    return ["--trainer.callbacks+=tests.helpers.killing.SignalAt", f"--trainer.callbacks.number={int(number)}",
-            f"--trainer.callbacks.hook={hook}", f"--trainer.callbacks.at={at}"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -146,7 +63,7 @@ def send(number, hook, at):
 def test_a_signal_saves_and_tells_how_to_go_on(run, small, tmp_path, number, status, hook, at, step):
     fit = ["fit", *small, *PLATEAU]
     assert run(*fit)[0] == 0
-    found, output = run(*fit, *send(number, hook, at))
+    found, output = run(*fit, *callback("killing.SignalAt", number=number, hook=hook, at=at))
     assert found == status
     assert "--ckpt_path last" in output
     runs = tmp_path / "runs" / "defaults"
@@ -160,15 +77,16 @@ def test_a_test_that_a_signal_ended_is_not_taken_for_a_whole_one(run, small, tmp
     assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0
     version = tmp_path / "runs" / "defaults" / "version_0"
     test = ["test", f"--ckpt_path={version / 'checkpoints' / 'last.ckpt'}"]
-    status, output = run(*test, *send(signal.SIGTERM, "test_batch_start", 0))
+    stop = callback("killing.SignalAt", number=signal.SIGTERM, hook="test_batch_start", at=0)
+    status, output = run(*test, *stop)
     assert status == 143 and "Stopped by SIGTERM" in output
     assert not (version / "test_metrics.json").exists()
 
 
 def test_a_checkpoint_every_so_many_minutes(run, small, tmp_path):
-    kill = ["--trainer.callbacks+=tests.helpers.killing.KillAt", "--trainer.callbacks.hook=train_batch_start"]
+    kill = callback("killing.KillAt", hook="train_batch_start", at=5)
     with pytest.raises(Killed):
-        run("fit", *small, "--checkpoint.every_minutes=1e-6", *kill, "--trainer.callbacks.at=5")
+        run("fit", *small, "--checkpoint.every_minutes=1e-6", *kill)
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 5
 
@@ -179,9 +97,8 @@ def test_a_validation_within_an_epoch_counts_for_it_after_a_resumption_too(run, 
     assert run(*fit)[0] == 0
     runs = tmp_path / "runs" / "defaults"
     for version, at in enumerate((5, 7, 15), start=1):  # saved before the validation; after it, in either epoch
-        kill = ["--trainer.callbacks+=tests.helpers.killing.KillAt", "--trainer.callbacks.hook=train_batch_start"]
         with pytest.raises(Killed):
-            run(*fit, *kill, f"--trainer.callbacks.at={at}")
+            run(*fit, *callback("killing.KillAt", hook="train_batch_start", at=at))
         status, output = run(*fit, "--ckpt_path=last")
         assert status == 0, output
         assert_same(contents(runs / f"version_{version}"), contents(runs / "version_0"))
@@ -189,7 +106,7 @@ def test_a_validation_within_an_epoch_counts_for_it_after_a_resumption_too(run, 
 
 
 def test_a_lost_last_row_comes_back(run, small, tmp_path):
-    fit = ["fit", *small, "--trainer.callbacks+=ConditionNumbers"]
+    fit = ["fit", *small, *callback("ConditionNumbers")]
     assert run(*fit)[0] == 0
     version = tmp_path / "runs" / "defaults" / "version_0"
     before = {name: (version / name).read_text() for name in ("metrics.csv", "condition_numbers.csv")}
@@ -240,8 +157,7 @@ def test_a_bit_that_was_flipped_is_noticed(tmp_path):
 def test_best_is_the_epoch_with_the_best_monitor(run, small, tmp_path):
     assert run("fit", *small, "--trainer.max_epochs=4", "--model.optimizer.lr=0.02")[0] == 0
     version = tmp_path / "runs" / "defaults" / "version_0"
-    with open(version / "metrics.csv") as file:
-        top1 = [float(row["val/top1"]) for row in csv.DictReader(file)]
+    top1 = [float(row["val/top1"]) for row in table(version / "metrics.csv")]
     best = torch.load(version / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["epoch"] == top1.index(max(top1))
 
@@ -285,8 +201,7 @@ def test_resuming_with_fewer_epochs_than_there_were(run, small):
 
 
 def test_a_training_that_stopped_early_stays_stopped(run, small, tmp_path):
-    stop = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss",
-            "--trainer.callbacks.min_delta=1000", "--trainer.callbacks.patience=1"]  # fmt: skip
+    stop = callback("EarlyStopping", monitor="val/loss", min_delta=1000, patience=1)
     fit = ["fit", *small, *stop, "--trainer.max_epochs=9"]
     assert run(*fit)[0] == 0
     ended = contents(tmp_path / "runs" / "defaults" / "version_0")
@@ -298,15 +213,14 @@ def test_a_training_that_stopped_early_stays_stopped(run, small, tmp_path):
 
 
 def test_a_training_that_stopped_within_an_epoch_is_saved_and_goes_on_with_more_patience(run, small, tmp_path):
-    stop = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/top1",
-            "--trainer.callbacks.stopping_threshold=2"]  # fmt: skip
-    fit = ["fit", *small, *stop, "--trainer.val_check_interval=3"]  # of 8 batches
+    fit = ["fit", *small, "--trainer.val_check_interval=3"]  # of 8 batches
+    stop = callback("EarlyStopping", monitor="val/top1", stopping_threshold=2)
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     for resumption in ([], ["--ckpt_path=last"]):
-        assert run(*fit, *resumption)[0] == 0
+        assert run(*fit, *stop, *resumption)[0] == 0
         assert torch.load(last, weights_only=True)["global_step"] == 3
-    patient = [*fit, "--trainer.callbacks.patience=9", "--trainer.callbacks.stopping_threshold=null"]
-    status, output = run(*patient, "--ckpt_path=last")
+    patient = callback("EarlyStopping", monitor="val/top1", stopping_threshold=None, patience=9)
+    status, output = run(*fit, *patient, "--ckpt_path=last")
     assert status == 0, output
     assert torch.load(last, weights_only=True)["global_step"] == 16
 
@@ -372,23 +286,14 @@ def test_a_save_that_was_killed_half_way_does_not_cost_the_best_checkpoint(run, 
     before = (checkpoints / "best.ckpt").read_bytes()
     # As kill -9 leaves them between the names of best.ckpt and of last.ckpt.
     os.link(checkpoints / "best.ckpt", checkpoints / ".saving.ckpt")
-    assert (
-        run(*fit, "--ckpt_path=last", "--trainer.max_epochs=3", "--checkpoint.monitor=memory", "--checkpoint.mode=min")[
-            0
-        ]
-        == 0
-    )
+    by_memory = ["--checkpoint.monitor=memory", "--checkpoint.mode=min"]
+    assert run(*fit, "--ckpt_path=last", "--trainer.max_epochs=3", *by_memory)[0] == 0
     assert (checkpoints / "best.ckpt").read_bytes() == before
     assert torch.load(checkpoints / "last.ckpt", weights_only=True)["epoch"] == 2
 
 
 def test_a_second_ctrl_c_leaves_at_once(small, tmp_path):
-    twice = [
-        "--trainer.callbacks+=tests.helpers.killing.SignalAt",
-        "--trainer.callbacks.number=2",
-        "--trainer.callbacks.at=9",
-    ]
-
+    interrupt = callback("killing.SignalAt", number=2, at=9)
     save = CheckpointWriter.save_checkpoint
 
     def save_and_wait(writer, *arguments, **options):
@@ -398,7 +303,7 @@ def test_a_second_ctrl_c_leaves_at_once(small, tmp_path):
     def work():
         os.chdir(tmp_path)
         CheckpointWriter.save_checkpoint = save_and_wait  # Else the first epoch's may still be on its way.
-        main(["fit", *small, *twice, *twice])
+        main(["fit", *small, *interrupt, *interrupt])
 
     process = in_process(work)
     process.join(timeout=120)
@@ -408,7 +313,7 @@ def test_a_second_ctrl_c_leaves_at_once(small, tmp_path):
 
 
 def test_a_callback_that_saves_checkpoints_of_its_own(run, small, tmp_path):
-    status, output = run("fit", *small, "--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.dirpath=own")
+    status, output = run("fit", *small, *callback("ModelCheckpoint", dirpath="own"))
     assert status == 0, output
     assert "epoch 2/2 |" in output
     own = [torch.load(path, weights_only=True)["epoch"] for path in (tmp_path / "own").iterdir()]
@@ -424,8 +329,7 @@ def test_ended_by_max_steps_within_an_epoch_and_resumed(run, small, tmp_path):
     assert ended["global_step"] == 11
     status, output = run("fit", *small, "--ckpt_path=last")
     assert status == 0, output
-    with open(runs / "version_0" / "metrics.csv") as one, open(runs / "version_1" / "metrics.csv") as other:
-        expected, found = list(csv.DictReader(one)), list(csv.DictReader(other))
+    expected, found = (table(runs / f"version_{version}" / "metrics.csv") for version in (0, 1))
     assert [(row["epoch"], row["step"]) for row in found] == [(row["epoch"], row["step"]) for row in expected]
     assert found[1]["val/top1"]
 
@@ -438,8 +342,8 @@ def test_last_without_anything_to_resume_starts_afresh_and_says_so(run, small, t
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):
-    poison = ["--trainer.callbacks+=tests.helpers.killing.PoisonAt", "--trainer.callbacks.hook=train_batch_start"]
-    status, output = run("fit", *small, *SAVE_OFTEN, *poison, "--trainer.callbacks.at=9")
+    poison = callback("killing.PoisonAt", hook="train_batch_start", at=9)
+    status, output = run("fit", *small, *SAVE_OFTEN, *poison)
     assert status == 1
     assert "The loss was NaN or infinite at step 10" in output, "the tenth batch met the poisoned weights"
     checkpoints = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
@@ -451,9 +355,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):
 
 
 def test_a_signal_from_before_the_first_step_is_acted_on_after_it(run, small, tmp_path):
-    stop = ["--trainer.callbacks+=tests.helpers.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=0",
-            "--trainer.callbacks.hook=train_start"]  # fmt: skip
-    status, output = run("fit", *small, *stop)
+    status, output = run("fit", *small, *callback("killing.SignalAt", number=15, hook="train_start", at=0))
     assert status == 143 and "--ckpt_path last" in output, output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 1
