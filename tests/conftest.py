@@ -1,8 +1,11 @@
 """Shared by the tests: a small generated data set, prepared once, and the command line run in this process."""
 
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import chdir
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -89,6 +92,40 @@ def run(tmp_path, monkeypatch, capfd):
         return status, out + err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """Fit with these options, once a session. Returns the run's folder, which all tests share: `finished` copies it."""
+
+    @cache
+    def finished_run(*options: str) -> Path:
+        folder = tmp_path_factory.mktemp("finished")
+        with chdir(folder), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["training.py"])
+            main(["fit", *options])
+        (version,) = folder.glob("runs/*/version_0")
+        return version
+
+    return finished_run
+
+
+@pytest.fixture
+def finished(finished_run, run, tmp_path, capfd):
+    """Put a finished run of these options where `run` would, for a test to change; returns its folder."""
+
+    def finished(*options: str) -> Path:
+        version = finished_run(*options)
+        capfd.readouterr()  # or the first test would find what was printed in the output of its own command
+        return Path(shutil.copytree(version, tmp_path / version.relative_to(version.parents[2])))
+
+    return finished
+
+
+@pytest.fixture
+def trained(finished, small) -> Path:
+    """The folder of a finished run of two epochs, with augmentation."""
+    return finished("--config=resnet18_aug.yaml", *small)
 
 
 @pytest.fixture
