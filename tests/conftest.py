@@ -129,6 +129,12 @@ def trained(finished, small) -> Path:
 
 
 @pytest.fixture
+def checkpoint(finished, small) -> Path:
+    """The best checkpoint of a finished run of one epoch, which is version_0 of `defaults`."""
+    return finished(*small, "--trainer.max_epochs=1") / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
 def launch(tmp_path):
     """Run training.py as a process of its own, which starts those of other ranks; five minutes at most."""
 

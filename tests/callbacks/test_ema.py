@@ -62,3 +62,17 @@ def test_validation_and_checkpoints_are_of_the_average(run, small, tmp_path):
     *_, row = table(version / "metrics.csv")
     (loss,) = re.findall(r"val/loss +\W+ +([\d.]+)", output)
     assert float(loss) == pytest.approx(float(row["val/loss"]), rel=1e-5)
+
+
+def test_the_moving_average_is_where_the_training_is_and_its_count_is_not():
+    class Module(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 2)
+
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))  # stands for a GPU
+    ema = EMA(decay=0.9)
+    ema.setup(trainer, Module(), "fit")
+    assert ema._average_model.module.layer.weight.device.type == "meta"
+    assert ema._average_model.n_averaged.device.type == "cpu"
+    assert "n_averaged" in ema._average_model.state_dict(), "it travels in checkpoints"

@@ -1,7 +1,10 @@
-"""Checkpoint files as files: damaged ones."""
+"""Checkpoint files as files: damaged ones, and those that are none, or not of this project."""
 
+import errno
 import os
+import zipfile
 
+import pytest
 import torch
 
 from tests.helpers.comparing import assert_same, contents
@@ -37,3 +40,68 @@ def test_a_bit_that_was_flipped_is_noticed(tmp_path):
         if is_whole(path):  # such as a date, which says nothing
             found = torch.load(path, weights_only=True)
             assert found.keys() == content.keys() and torch.equal(found["weights"], content["weights"])
+
+
+def spoiled(checkpoint):
+    """Write what is no checkpoint, or not one of ours, beside one; yields its path and what is said of it."""
+    path, whole = checkpoint.with_name("spoiled.ckpt"), checkpoint.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    yield path, "is damaged"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "b")
+    yield path, "is damaged, or no checkpoint"
+    content = torch.load(checkpoint, weights_only=True)
+    for other in (
+        {"conv1.weight": torch.ones(2)},
+        [1, 2],
+        {name: content[name] for name in content if name != "dataset"},
+    ):
+        torch.save(other, path)
+        yield path, "not written by this project: it lacks "
+    for damage in ({"loops": {}}, {"dataset": [1]}, {"train_metrics": None}, {"pytorch-lightning_version": 3}):
+        torch.save(content | damage, path)
+        yield path, f"not written by this project: it lacks {next(iter(damage))}"
+    content["state_dict"] = {name: value.flatten()[:1] for name, value in content["state_dict"].items()}
+    torch.save(content, path)
+    yield path, "The checkpoint's weights do not fit the network"
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_checkpoints_that_are_none(run, small, checkpoint, tmp_path, command):
+    for path, message in spoiled(checkpoint):
+        status, output = run(command, *small, f"--ckpt_path={path}")
+        assert status == 1, output
+        assert message in output and "Traceback" not in output
+        assert os.listdir(tmp_path / "runs" / "defaults") == ["version_0"], "no run that never began"
+
+
+def test_weights_alone_are_nothing_to_go_on_with(run, small, checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    path = checkpoint.with_name("weights.ckpt")
+    torch.save({name: value for name, value in content.items() if name != "optimizer_states"}, path)
+    status, output = run("fit", *small, f"--ckpt_path={path}")
+    assert status == 1 and "holds no training to go on with: it lacks optimizer_states" in output
+    assert run("test", *small, f"--ckpt_path={path}")[0] == 0
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(run, small, checkpoint, monkeypatch):
+    def fail(path, *args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile, "ZipFile", fail)
+        status, output = run("fit", *small, "--ckpt_path=last")
+    assert status == 1 and "last.ckpt: Input/output error." in output and "previous" not in output
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch attacked",)
+
+
+def test_a_checkpoint_that_would_run_code_does_not(run, checkpoint, tmp_path):
+    torch.save({"state_dict": {}, "attack": Attack()}, checkpoint)
+    status, output = run("test", f"--ckpt_path={checkpoint}")
+    assert status == 1
+    assert "code" in output
+    assert not (tmp_path / "attacked").exists()

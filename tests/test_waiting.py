@@ -1,14 +1,11 @@
 """On one device nothing that goes on beside the arithmetic makes it wait at every step."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
 
 from tests.helpers.options import callback
-from tiny_imagenet.callbacks import EMA
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -34,17 +31,3 @@ def test_a_gpu_is_not_waited_for(run, archive, data_root):
     callbacks = [*callback("EMA"), *callback("watching.ForbidWaits")]
     status, output = run("fit", "--config=resnet18_aug.yaml", *data, *options, *callbacks)
     assert status == 0, output
-
-
-def test_the_moving_average_is_where_the_training_is_and_its_count_is_not():
-    class Module(LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = torch.nn.Linear(2, 2)
-
-    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))  # stands for a GPU
-    ema = EMA(decay=0.9)
-    ema.setup(trainer, Module(), "fit")
-    assert ema._average_model.module.layer.weight.device.type == "meta"
-    assert ema._average_model.n_averaged.device.type == "cpu"
-    assert "n_averaged" in ema._average_model.state_dict(), "it travels in checkpoints"

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import zipfile
 
 import pytest
 import torch
@@ -82,64 +81,6 @@ def test_one_message_and_nothing_left(run, small, tmp_path, fault):
     assert not list(tmp_path.glob("runs/*/version_*"))
 
 
-@pytest.fixture
-def checkpoint(run, small, tmp_path):
-    assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0
-    return tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "best.ckpt"
-
-
-def spoiled(checkpoint):
-    """Write what is no checkpoint, or not one of ours, beside one; yields its path and what is said of it."""
-    path, whole = checkpoint.with_name("spoiled.ckpt"), checkpoint.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    yield path, "is damaged"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a", "b")
-    yield path, "is damaged, or no checkpoint"
-    content = torch.load(checkpoint, weights_only=True)
-    for other in (
-        {"conv1.weight": torch.ones(2)},
-        [1, 2],
-        {name: content[name] for name in content if name != "dataset"},
-    ):
-        torch.save(other, path)
-        yield path, "not written by this project: it lacks "
-    for damage in ({"loops": {}}, {"dataset": [1]}, {"train_metrics": None}, {"pytorch-lightning_version": 3}):
-        torch.save(content | damage, path)
-        yield path, f"not written by this project: it lacks {next(iter(damage))}"
-    content["state_dict"] = {name: value.flatten()[:1] for name, value in content["state_dict"].items()}
-    torch.save(content, path)
-    yield path, "The checkpoint's weights do not fit the network"
-
-
-@pytest.mark.parametrize("command", ["fit", "test"])
-def test_checkpoints_that_are_none(run, small, checkpoint, tmp_path, command):
-    for path, message in spoiled(checkpoint):
-        status, output = run(command, *small, f"--ckpt_path={path}")
-        assert status == 1, output
-        assert message in output and "Traceback" not in output
-        assert os.listdir(tmp_path / "runs" / "defaults") == ["version_0"], "no run that never began"
-
-
-def test_weights_alone_are_nothing_to_go_on_with(run, small, checkpoint):
-    content = torch.load(checkpoint, weights_only=True)
-    path = checkpoint.with_name("weights.ckpt")
-    torch.save({name: value for name, value in content.items() if name != "optimizer_states"}, path)
-    status, output = run("fit", *small, f"--ckpt_path={path}")
-    assert status == 1 and "holds no training to go on with: it lacks optimizer_states" in output
-    assert run("test", *small, f"--ckpt_path={path}")[0] == 0
-
-
-def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(run, small, checkpoint, monkeypatch):
-    def fail(path, *args):
-        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(zipfile, "ZipFile", fail)
-        status, output = run("fit", *small, "--ckpt_path=last")
-    assert status == 1 and "last.ckpt: Input/output error." in output and "previous" not in output
-
-
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EISDIR])
 def test_files_that_may_not_be_written_are_named(code):
     error = OSError(code, os.strerror(code), "runs/a/metrics.csv")
@@ -165,19 +106,6 @@ def test_a_run_s_config_that_is_damaged_or_gone(run, small, checkpoint):
 def test_a_batch_of_one_where_nothing_is_left_to_normalise_over(run, small):
     status, output = run("fit", *small, "--data.batch_size=2")  # of 115 images
     assert status == 1 and "A batch of a single image cannot be normalised" in output and "Traceback" not in output
-
-
-class Attack:
-    def __reduce__(self):
-        return os.system, ("touch attacked",)
-
-
-def test_a_checkpoint_that_would_run_code_does_not(run, checkpoint, tmp_path):
-    torch.save({"state_dict": {}, "attack": Attack()}, checkpoint)
-    status, output = run("test", f"--ckpt_path={checkpoint}")
-    assert status == 1
-    assert "code" in output
-    assert not (tmp_path / "attacked").exists()
 
 
 def test_other_classes_than_the_checkpoint_knows(run, checkpoint):
