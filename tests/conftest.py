@@ -1,7 +1,6 @@
 """Shared by the tests: a small generated data set, prepared once, and the command line run in this process."""
 
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import chdir
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.copying import copy_run
 from tests.helpers.paths import ROOT
 from tiny_imagenet.cli.app import Cli, main
 from tiny_imagenet.cli.arguments import plan
@@ -117,7 +117,7 @@ def finished(finished_run, run, tmp_path, capfd):
     def finished(*options: str) -> Path:
         version = finished_run(*options)
         capfd.readouterr()  # or the first test would find what was printed in the output of its own command
-        return Path(shutil.copytree(version, tmp_path / version.relative_to(version.parents[2])))
+        return copy_run(version, tmp_path / version.relative_to(version.parents[2]))
 
     return finished
 

@@ -85,10 +85,9 @@ def test_a_training_whose_time_is_up_keeps_its_rows(run, small, tmp_path):
     assert metrics.read_text() == before
 
 
-def test_ended_by_max_steps_within_an_epoch_and_resumed(run, small, tmp_path):
-    assert run("fit", *small)[0] == 0
+def test_ended_by_max_steps_within_an_epoch_and_resumed(run, small, finished):
+    runs = finished(*small).parent
     assert run("fit", *small, "--trainer.max_steps=11")[0] == 0
-    runs = tmp_path / "runs" / "defaults"
     ended = torch.load(runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)
     assert ended["global_step"] == 11
     status, output = run("fit", *small, "--ckpt_path=last")

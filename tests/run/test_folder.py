@@ -7,13 +7,12 @@ from tests.helpers.archives import in_process
 from tiny_imagenet.run.folder import RunLock
 
 
-def test_a_run_is_trained_by_one_process_at_a_time(run, small, tmp_path):
-    fit = ["fit", *small, "--trainer.max_epochs=1"]
-    assert run(*fit)[0] == 0
+def test_a_run_is_trained_by_one_process_at_a_time(run, small, checkpoint):
+    resume = ["fit", *small, "--ckpt_path=last"]
     taken, leave = (multiprocessing.get_context("fork").Event() for _ in range(2))
 
     def train():
-        lock = RunLock(tmp_path / "runs" / "defaults" / "version_0")
+        lock = RunLock(checkpoint.parents[1])
         lock.acquire()
         taken.set()
         leave.wait(60)
@@ -21,8 +20,8 @@ def test_a_run_is_trained_by_one_process_at_a_time(run, small, tmp_path):
 
     other = in_process(train)
     assert taken.wait(60)
-    status, output = run(*fit, "--ckpt_path=last", "--trainer.max_epochs=2")
+    status, output = run(*resume)
     assert status == 1 and "version_0 is being trained by another process" in output
     leave.set()
     other.join()
-    assert run(*fit, "--ckpt_path=last", "--trainer.max_epochs=2")[0] == 0
+    assert run(*resume)[0] == 0

@@ -23,13 +23,12 @@ from tiny_imagenet.run.checkpoint_writer import CheckpointWriter
         (signal.SIGTERM, 143, "validation_batch_start", 0, 8),
     ],
 )
-def test_a_signal_saves_and_tells_how_to_go_on(run, small, tmp_path, number, status, hook, at, step):
+def test_a_signal_saves_and_tells_how_to_go_on(run, small, finished, number, status, hook, at, step):
+    runs = finished(*small, *PLATEAU).parent
     fit = ["fit", *small, *PLATEAU]
-    assert run(*fit)[0] == 0
     found, output = run(*fit, *callback("killing.SignalAt", number=number, hook=hook, at=at))
     assert found == status
     assert "--ckpt_path last" in output
-    runs = tmp_path / "runs" / "defaults"
     saved = torch.load(runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == step
     assert run(*fit, "--ckpt_path=last")[0] == 0
@@ -43,14 +42,12 @@ def test_a_signal_from_before_the_first_step_is_acted_on_after_it(run, small, tm
     assert torch.load(last, weights_only=True)["global_step"] == 1
 
 
-def test_a_test_that_a_signal_ended_is_not_taken_for_a_whole_one(run, small, tmp_path):
-    assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0
-    version = tmp_path / "runs" / "defaults" / "version_0"
-    test = ["test", f"--ckpt_path={version / 'checkpoints' / 'last.ckpt'}"]
+def test_a_test_that_a_signal_ended_is_not_taken_for_a_whole_one(run, checkpoint):
+    test = ["test", f"--ckpt_path={checkpoint.with_name('last.ckpt')}"]
     stop = callback("killing.SignalAt", number=signal.SIGTERM, hook="test_batch_start", at=0)
     status, output = run(*test, *stop)
     assert status == 143 and "Stopped by SIGTERM" in output
-    assert not (version / "test_metrics.json").exists()
+    assert not (checkpoint.parents[1] / "test_metrics.json").exists()
 
 
 def test_a_second_ctrl_c_leaves_at_once(small, tmp_path):
