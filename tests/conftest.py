@@ -44,7 +44,7 @@ def data_root(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def small(archive, data_root) -> list[str]:
-    """Options of a training that takes a second or two: two epochs of 7 steps on a narrow network."""
+    """Options of a training that takes a second or two: two epochs of 8 steps on a narrow network."""
     return [
         f"--data.archive={archive}",
         "--data.md5=null",

@@ -103,7 +103,7 @@ def test_a_run_s_config_that_is_damaged_or_gone(run, small, checkpoint):
     assert status == 0 and "is gone, so nothing tells" in output, "a run of its own, which is told"
 
 
-def test_a_batch_of_one_where_nothing_is_left_to_normalise_over(run, small):
+def test_a_batch_of_one_image_that_cannot_be_normalised(run, small):
     status, output = run("fit", *small, "--data.batch_size=2")  # of 115 images
     assert status == 1 and "A batch of a single image cannot be normalised" in output and "Traceback" not in output
 

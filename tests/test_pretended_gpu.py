@@ -77,7 +77,7 @@ def test_what_waits_is_seen(tmp_path):
         assert json.loads((tmp_path / "waits.json").read_text()) == [1, 1, 1, 1, 1, 1, 0]
 
 
-def test_no_step_waits_but_where_it_logs(waits_of_steps):
+def test_a_step_waits_only_where_it_logs(waits_of_steps):
     found = waits_of_steps("--config=resnet18_aug.yaml", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=4",
                            *callback("EMA"), "--data.mix={cutmix: 1.0}")  # fmt: skip
     assert len(found) == 2 * 8
@@ -87,7 +87,7 @@ def test_no_step_waits_but_where_it_logs(waits_of_steps):
 
 
 @pytest.mark.parametrize(("seconds", "drawn"), [(0, (10, 20)), (1000, (10,))])
-def test_a_progress_bar_waits_when_it_is_drawn_and_seldom_then(waits_of_steps, monkeypatch, seconds, drawn):
+def test_a_progress_bar_waits_at_most_when_it_is_drawn_and_once_a_second(waits_of_steps, monkeypatch, seconds, drawn):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(StepBar, "SECONDS", seconds)
     found = waits_of_steps("--config=resnet18_baseline.yaml", "--trainer.max_epochs=1", batch_size=4)

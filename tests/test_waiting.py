@@ -1,4 +1,4 @@
-"""On one device nothing that goes on beside the arithmetic makes it wait at every step."""
+"""On one device, nothing besides the arithmetic makes every step wait."""
 
 import json
 
@@ -9,8 +9,8 @@ from tests.helpers.options import callback
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_step_reads_no_value_but_where_it_logs(run, small, tmp_path, precision):
-    """To read a tensor's value waits for the device. Counted on the CPU, where reading goes the same way."""
+def test_a_step_reads_values_only_where_it_logs(run, small, tmp_path, precision):
+    """Reading a tensor's value waits for the device. It is counted on the CPU, where reading goes the same way."""
     note = callback("watching.NoteWaits", out=tmp_path / "waits.json")
     options = ["--data.batch_size=4", "--trainer.log_every_n_steps=10", f"--trainer.precision={precision}"]
     status, output = run("fit", "--config=resnet18_baseline.yaml", *small, *options, *note)

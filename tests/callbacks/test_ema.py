@@ -64,7 +64,7 @@ def test_validation_and_checkpoints_are_of_the_average(run, small, tmp_path):
     assert float(loss) == pytest.approx(float(row["val/loss"]), rel=1e-5)
 
 
-def test_the_moving_average_is_where_the_training_is_and_its_count_is_not():
+def test_the_average_is_on_the_device_of_the_training_and_its_count_on_the_cpu():
     class Module(LightningModule):
         def __init__(self) -> None:
             super().__init__()

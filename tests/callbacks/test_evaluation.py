@@ -14,7 +14,7 @@ def test_a_test_of_some_images_says_so(run, trained):
     assert json.loads((trained / "test_metrics.json").read_text())["images"] == 32
 
 
-def test_of_equal_logits_the_first_class_is_the_answer_in_every_file(run, trained):
+def test_the_first_class_of_equal_logits_is_the_answer_in_every_file(run, trained):
     best = trained / "checkpoints" / "best.ckpt"
     saved = torch.load(best, weights_only=True)
     for name in ("weight", "bias"):

@@ -19,7 +19,7 @@ def test_scores_are_in_the_order_of_logits():
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_sums_go_on_with_each_rank_or_on_another_number_of_devices_with_the_first(ranks):
+def test_each_rank_resumes_its_sums_and_the_first_takes_all_on_another_number_of_devices(ranks):
     logits, labels = torch.randn(2, 5, 4), torch.randint(0, 4, (2, 5))
     trained = [build_metrics("train", 4, ks=[1]) for _ in range(2)]
     for rank, metrics in enumerate(trained):

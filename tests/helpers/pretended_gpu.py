@@ -62,7 +62,7 @@ class _WithoutDriver(FakeTensorMode):
 
 
 class _OnlyOnTheGpu(TorchDispatchMode):
-    """Has what touches the GPU pretended, and all else computed."""
+    """Pretends what touches the GPU, and computes all else."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, arguments: tuple = (), options: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""Checkpoint files as files: damaged ones, and those that are none, or not of this project."""
+"""Checkpoint files: whole ones, damaged ones, and files that are no checkpoints of this project."""
 
 import errno
 import os
@@ -43,7 +43,7 @@ def test_a_bit_that_was_flipped_is_noticed(tmp_path):
 
 
 def spoiled(checkpoint):
-    """Write what is no checkpoint, or not one of ours, beside one; yields its path and what is said of it."""
+    """Write files beside a checkpoint that are none of this project; yields their path and what is said of them."""
     path, whole = checkpoint.with_name("spoiled.ckpt"), checkpoint.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     yield path, "is damaged"
@@ -67,7 +67,7 @@ def spoiled(checkpoint):
 
 
 @pytest.mark.parametrize("command", ["fit", "test"])
-def test_checkpoints_that_are_none(run, small, checkpoint, tmp_path, command):
+def test_files_that_are_no_checkpoints(run, small, checkpoint, tmp_path, command):
     for path, message in spoiled(checkpoint):
         status, output = run(command, *small, f"--ckpt_path={path}")
         assert status == 1, output

@@ -1,4 +1,4 @@
-"""When checkpoints are saved, under which names, and how trainings end that are resumed."""
+"""When checkpoints are saved and under which names, and how trainings that have ended are resumed."""
 
 import os
 
@@ -85,7 +85,7 @@ def test_a_training_whose_time_is_up_keeps_its_rows(run, small, tmp_path):
     assert metrics.read_text() == before
 
 
-def test_ended_by_max_steps_within_an_epoch_and_resumed(run, small, finished):
+def test_a_training_that_max_steps_ended_within_an_epoch_is_resumed(run, small, finished):
     runs = finished(*small).parent
     assert run("fit", *small, "--trainer.max_steps=11")[0] == 0
     ended = torch.load(runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)

@@ -66,7 +66,7 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     assert len((first / "predictions.csv").read_text().splitlines()) == 2
 
 
-def test_what_one_rank_alone_notices_all_act_upon(launch, small, tmp_path):
+def test_all_ranks_act_on_what_only_one_notices(launch, small, tmp_path):
     fit = ["fit", *small, *TWO, "--data.batch_size=8"]
     status, output = launch(*fit, *callback("killing.SignalAt", number=15, at=3, rank=1))
     assert status == 143 and "--ckpt_path last" in output, output
@@ -106,7 +106,7 @@ def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(
 
 
 def test_a_process_that_waits_for_a_lost_one_is_ended_with_a_message(launch, small, tmp_path):
-    """With NCCL the others do not notice; here the first one sleeps in their stead."""
+    """With NCCL the others do not notice; here the first process sleeps instead."""
     fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
     kill = callback("killing.SigkillAt", hook="train_batch_start", at=10, rank=1)
     stuck = callback("killing.StuckAt", hook="train_batch_start", at=10, rank=0)
@@ -126,7 +126,7 @@ def test_a_process_does_not_outlive_the_one_that_started_it(launch, small, tmp_p
 
 
 def test_a_process_that_fails_leaves_at_once(launch, small):
-    """At a normal exit NCCL would wait for the other; here the exit sleeps in its stead."""
+    """At a normal exit NCCL would wait for the other; here the exit sleeps instead."""
     fail = callback("killing.FailAt", hook="train_batch_start", at=10, rank=1)
     status, output = launch("fit", *small, *TWO, "--data.batch_size=8", *fail)
     assert status != 0 and "error: out of memory" in output, output

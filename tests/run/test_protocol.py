@@ -3,7 +3,7 @@
 import json
 
 
-def test_where_the_test_images_would_choose_the_best_epoch_the_last_is_to_be_tested(run, small, tmp_path):
+def test_the_last_checkpoint_is_tested_where_the_test_images_would_choose_the_best(run, small, tmp_path):
     status, output = run("fit", "--config=resnet18_aug.yaml", *small, "--data.holdout=0", "--trainer.max_epochs=1")
     assert status == 0 and "test --ckpt_path runs/resnet18_aug/version_0/checkpoints/last.ckpt" in output
     protocol = json.loads((tmp_path / "runs/resnet18_aug/version_0/protocol.json").read_text())

@@ -24,8 +24,8 @@ def test_an_epoch_s_batches_hold_each_image_once_with_its_label(module, num_work
     assert labels == data.sets["train"].labels[found].tolist()
 
 
-def test_workers_end_with_a_process_that_did_not_see_to_it(module):
-    """They heed no SIGTERM but that of the process that they work for."""
+def test_workers_end_with_their_process_even_where_it_does_not_end_them(module):
+    """They obey SIGTERM only from the process that they work for."""
     data = module(num_workers=2)
     data.setup("fit")
 

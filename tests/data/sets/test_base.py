@@ -92,7 +92,7 @@ def test_a_network_of_other_classes_is_refused(module):
 @pytest.mark.parametrize(
     ("progressive", "told"), [(None, False), ({32: 0}, False), ({32: 0, 16: 0.75}, False), ({16: 0, 32: 0.75}, True)]
 )
-def test_when_validation_says_something_is_told(module, caplog, progressive, told):
+def test_the_log_tells_for_how_long_validation_says_little(module, caplog, progressive, told):
     data = module(progressive=progressive, image_size=32)
     with caplog.at_level("INFO"):
         data.setup("fit")
