@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from contextlib import chdir
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.helpers.copying import copy_run
 from tests.helpers.paths import ROOT
 from tiny_imagenet.cli.app import Cli, main
 from tiny_imagenet.cli.arguments import plan
@@ -41,7 +44,7 @@ def data_root(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def small(archive, data_root) -> list[str]:
-    """Options of a training that takes a second or two: two epochs of 7 steps on a narrow network."""
+    """Options of a training that takes a second or two: two epochs of 8 steps on a narrow network."""
     return [
         f"--data.archive={archive}",
         "--data.md5=null",
@@ -89,6 +92,46 @@ def run(tmp_path, monkeypatch, capfd):
         return status, out + err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """Fit with these options, once a session. Returns the run's folder, which all tests share: `finished` copies it."""
+
+    @cache
+    def finished_run(*options: str) -> Path:
+        folder = tmp_path_factory.mktemp("finished")
+        with chdir(folder), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["training.py"])
+            main(["fit", *options])
+        (version,) = folder.glob("runs/*/version_0")
+        return version
+
+    return finished_run
+
+
+@pytest.fixture
+def finished(finished_run, run, tmp_path, capfd):
+    """Put a finished run of these options where `run` would, for a test to change; returns its folder."""
+
+    def finished(*options: str) -> Path:
+        version = finished_run(*options)
+        capfd.readouterr()  # or the first test would find what was printed in the output of its own command
+        return copy_run(version, tmp_path / version.relative_to(version.parents[2]))
+
+    return finished
+
+
+@pytest.fixture
+def trained(finished, small) -> Path:
+    """The folder of a finished run of two epochs, with augmentation."""
+    return finished("--config=resnet18_aug.yaml", *small)
+
+
+@pytest.fixture
+def checkpoint(finished, small) -> Path:
+    """The best checkpoint of a finished run of one epoch, which is version_0 of `defaults`."""
+    return finished(*small, "--trainer.max_epochs=1") / "checkpoints" / "best.ckpt"
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ import pytest
 import torch
 import yaml
 
+from tests.helpers.configs import CONFIG_FILES, OVERLAYS
 from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import build_scheduler
-
-OVERLAYS = {"published_baseline.yaml": "resnet50_baseline.yaml", "published_aug.yaml": "resnet50_aug.yaml"}
-CONFIG_FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "sweeps")
 
 
 @pytest.mark.parametrize("config", CONFIG_FILES, ids=str)

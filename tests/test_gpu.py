@@ -1,11 +1,11 @@
 """Trainings on real GPUs, where there are any: what no pretended one can tell."""
 
-import csv
-
 import pytest
 import torch
 
-from tests.run.test_resume import EMA, MIX, SAVE_OFTEN
+from tests.helpers.options import callback
+from tests.helpers.recipes import EMA, MIX, SAVE_OFTEN
+from tests.helpers.tables import table
 
 pytestmark = [
     pytest.mark.gpu,
@@ -14,25 +14,16 @@ pytestmark = [
 ON_GPU = ["--trainer.accelerator=gpu"]
 
 
-def metrics(folder) -> list[dict[str, str]]:
-    with open(folder / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.mark.parametrize("more", [[], ["--trainer.precision=bf16-mixed"]], ids=["32 bit", "bf16"])
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(launch, small, tmp_path, more):
     fit = ["fit", *small, *ON_GPU, *more, "--model.optimizer.lr=0.01", *SAVE_OFTEN, *EMA, *MIX]
-    stop = [
-        "--trainer.callbacks+=tests.helpers.killing.SignalAt",
-        "--trainer.callbacks.number=15",
-        "--trainer.callbacks.at=10",
-    ]
+    stop = callback("killing.SignalAt", number=15, at=10)
     assert launch(*fit, "--name=whole")[0] == 0
     status, output = launch(*fit, "--name=stopped", *stop)
     assert status == 143, output
     status, output = launch(*fit, "--name=stopped", "--ckpt_path=last")
     assert status == 0, output
-    whole, stopped = (metrics(tmp_path / "runs" / name / "version_0") for name in ("whole", "stopped"))
+    whole, stopped = (table(tmp_path / "runs" / name / "version_0" / "metrics.csv") for name in ("whole", "stopped"))
     for expected, found in zip(whole, stopped, strict=True):
         assert found["step"] == expected["step"]
         for name in ("train/loss", "val/loss"):
@@ -46,11 +37,7 @@ TWO = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=8"]
 @needs_two
 def test_two_gpus_train_test_and_stop(launch, small, tmp_path):
     fit = ["fit", *small, *ON_GPU, *TWO, *SAVE_OFTEN]
-    stop = [
-        "--trainer.callbacks+=tests.helpers.killing.SignalAt",
-        "--trainer.callbacks.number=15",
-        "--trainer.callbacks.at=10",
-    ]
+    stop = callback("killing.SignalAt", number=15, at=10)
     status, output = launch(*fit, *stop)
     assert status == 143, output
     status, output = launch(*fit, "--ckpt_path=last")
@@ -65,7 +52,6 @@ def test_two_gpus_train_test_and_stop(launch, small, tmp_path):
 @pytest.mark.parametrize("fault", ["FailAt", "SigkillAt"])
 def test_what_ends_one_gpu_s_process_ends_both(launch, small, fault, rank):
     """NCCL would wait half an hour."""
-    end = [f"--trainer.callbacks+=tests.helpers.killing.{fault}", "--trainer.callbacks.hook=train_batch_start",
-           "--trainer.callbacks.at=10", f"--trainer.callbacks.rank={rank}"]  # fmt: skip
+    end = callback(f"killing.{fault}", hook="train_batch_start", at=10, rank=rank)
     status, output = launch("fit", *small, *ON_GPU, *TWO, *end)
     assert status != 0, output

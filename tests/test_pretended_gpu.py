@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers.configs import CONFIG_FILES, OVERLAYS
+from tests.helpers.options import callback
 from tests.helpers.pretended_gpu import pretended_gpu
 from tests.helpers.watching import NoteWaits, waits
-from tests.test_configs import CONFIG_FILES, OVERLAYS
 from tiny_imagenet.benchmark import choices, pipelines, steps
 from tiny_imagenet.callbacks import StepBar
 from tiny_imagenet.cli.arguments import CONFIGS
@@ -40,8 +41,7 @@ def waits_of_steps(on_gpu, tmp_path):
 
     def waits_of_steps(*options: str, batch_size: int = 16) -> list[int]:
         out = tmp_path / "waits.json"
-        note = ["--trainer.callbacks+=tests.helpers.watching.NoteWaits", f"--trainer.callbacks.out={out}",
-                "--trainer.callbacks.device=cuda"]  # fmt: skip
+        note = callback("watching.NoteWaits", out=out, device="cuda")
         status, output = on_gpu("fit", *options, *note, batch_size=batch_size)
         assert status == 0, output
         return json.loads(out.read_text())[:-1]
@@ -77,9 +77,9 @@ def test_what_waits_is_seen(tmp_path):
         assert json.loads((tmp_path / "waits.json").read_text()) == [1, 1, 1, 1, 1, 1, 0]
 
 
-def test_no_step_waits_but_where_it_logs(waits_of_steps):
+def test_a_step_waits_only_where_it_logs(waits_of_steps):
     found = waits_of_steps("--config=resnet18_aug.yaml", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=4",
-                           "--trainer.callbacks+=EMA", "--data.mix={cutmix: 1.0}")  # fmt: skip
+                           *callback("EMA"), "--data.mix={cutmix: 1.0}")  # fmt: skip
     assert len(found) == 2 * 8
     assert found[8] > 0, "the first epoch's figures are read before the second begins, or this would count nothing"
     waiting = {number for number, count in enumerate(found, start=1) if count}
@@ -87,7 +87,7 @@ def test_no_step_waits_but_where_it_logs(waits_of_steps):
 
 
 @pytest.mark.parametrize(("seconds", "drawn"), [(0, (10, 20)), (1000, (10,))])
-def test_a_progress_bar_waits_when_it_is_drawn_and_seldom_then(waits_of_steps, monkeypatch, seconds, drawn):
+def test_a_progress_bar_waits_at_most_when_it_is_drawn_and_once_a_second(waits_of_steps, monkeypatch, seconds, drawn):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(StepBar, "SECONDS", seconds)
     found = waits_of_steps("--config=resnet18_baseline.yaml", "--trainer.max_epochs=1", batch_size=4)
@@ -132,7 +132,7 @@ def test_every_recipe(waits_of_steps, tmp_path, config):
         (["--trainer.gradient_clip_val=1", "--trainer.accumulate_grad_batches=2", "--model.dropout=0.2"], 0),
         (["--model.optimizer={class_path: Lookahead, init_args: {optimizer: {class_path: torch.optim.Adam}}}"], 0),
         (["--data.resize=80", "--data.normalize=imagenet", "--data.mix={mixup: 0.2}"], 0),
-        (["--trainer.callbacks+=ConditionNumbers", "--model.label_smoothing=0.1"], 0),
+        ([*callback("ConditionNumbers"), "--model.label_smoothing=0.1"], 0),
     ],
     ids=["16-mixed", "accumulation", "lookahead", "mixup", "condition numbers"],
 )
@@ -143,11 +143,11 @@ def test_what_else_a_step_may_do(waits_of_steps, options, waits_each_step):
 
 @pytest.mark.slow
 def test_resuming_and_evaluating(on_gpu, tmp_path):
-    status, output = on_gpu("fit", "--config=resnet18_aug.yaml", "--trainer.max_epochs=1", "--trainer.callbacks+=EMA")
+    fit = ["fit", "--config=resnet18_aug.yaml", *callback("EMA")]
+    status, output = on_gpu(*fit, "--trainer.max_epochs=1")
     assert status == 0, output
     last = next(tmp_path.glob("runs/**/last.ckpt"))
-    status, output = on_gpu("fit", "--config=resnet18_aug.yaml", "--trainer.max_epochs=2", "--trainer.callbacks+=EMA",
-                            "--ckpt_path=last")  # fmt: skip
+    status, output = on_gpu(*fit, "--trainer.max_epochs=2", "--ckpt_path=last")
     assert status == 0, output
     for command in ("validate", "test"):
         status, output = on_gpu(command, f"--ckpt_path={last}")
@@ -162,9 +162,8 @@ def test_resuming_and_evaluating(on_gpu, tmp_path):
 @pytest.mark.slow
 def test_the_benchmark(on_gpu, archive, data_root, tmp_path):
     out = tmp_path / "steps.json"
-    status, output = on_gpu("fit", "--config=resnet18_aug.yaml", "--trainer.max_epochs=1",
-                            "--trainer.callbacks+=tiny_imagenet.benchmark.steps.BareLoop",
-                            f"--trainer.callbacks.out={out}", "--trainer.callbacks.turn=2")  # fmt: skip
+    bare = callback("tiny_imagenet.benchmark.steps.BareLoop", out=out, turn=2)
+    status, output = on_gpu("fit", "--config=resnet18_aug.yaml", "--trainer.max_epochs=1", *bare)
     assert status == 0, output
     found = json.loads(out.read_text())
     assert found["ratio"] > 0 and found["flops_per_image"] > 1e8

@@ -1,6 +1,5 @@
 """The README's commands are ones that the project understands, and its tables name what is there."""
 
-import csv
 import io
 import re
 import shlex
@@ -10,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.paths import ROOT
+from tests.helpers.tables import table
 from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.sweep.definition import read_sweep
 
@@ -42,14 +42,19 @@ def test_a_sweep_is_understood(command, parsed):
     assert parsed(*sweep.arguments(sweep.points()[-1])).model.hparams.arch.startswith("resnet")
 
 
-def test_the_python_predicts_as_the_command_does(tmp_path, run, small):
+@pytest.fixture
+def finished_resnet50(finished, small):
+    """As the README's training of a ResNet-50 leaves it, but of a small ResNet-18."""
+    return finished("--config=resnet50_aug.yaml", *small, "--model.arch=resnet18")
+
+
+def test_the_python_predicts_as_the_command_does(tmp_path, run, finished_resnet50):
     (program,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
-    assert run("fit", "--config=resnet50_aug.yaml", *small, "--model.arch=resnet18")[0] == 0
     (tmp_path / "photos").mkdir()
     Image.effect_mandelbrot((60, 50), (-2, -1, 1, 1), 50).save(tmp_path / "photos" / "cat.jpg")
     checkpoint = re.search(r'"(runs/\S+\.ckpt)"', program)[1]
     assert run("predict", f"--ckpt_path={checkpoint}", "--data.images=photos")[0] == 0
-    (row,) = csv.DictReader((tmp_path / checkpoint).parents[1].joinpath("predictions.csv").open())
+    (row,) = table(finished_resnet50 / "predictions.csv")
     with redirect_stdout(io.StringIO()) as printed:
         exec(program, {})
     name, _, probability = printed.getvalue().strip().rpartition(" ")
@@ -57,8 +62,7 @@ def test_the_python_predicts_as_the_command_does(tmp_path, run, small):
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "--ckpt_path runs/" in command])
-def test_an_evaluation_takes_its_config_from_the_run(command, tmp_path, monkeypatch, run, small):
-    assert run("fit", "--config=resnet50_aug.yaml", *small, "--trainer.max_epochs=1", "--model.arch=resnet18")[0] == 0
+def test_an_evaluation_takes_its_config_from_the_run(command, tmp_path, run, finished_resnet50):
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / "red.png")
     status, output = run(*shlex.split(command)[2:])

@@ -1,4 +1,4 @@
-"""Imports run one way, and what only reads files or starts processes imports no torch."""
+"""Imports run one way, what only reads files or starts processes imports no torch, and no test imports another."""
 
 import ast
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
-PACKAGE = ROOT / "tiny_imagenet"
+PACKAGE, TESTS = ROOT / "tiny_imagenet", ROOT / "tests"
 
 # Each part may import only parts of a lower level; parts of one level know nothing of each other.
 LEVELS = [
@@ -57,3 +57,17 @@ def test_the_command_line_does_not_wait_for_what_few_trainings_need():
 def test_report_and_sweep_import_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
+
+
+def test_no_test_imports_another():
+    """What tests share lies in tests.helpers."""
+    tests, imported = {path.stem for path in TESTS.rglob("test_*.py")}, {}
+    for path in TESTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name: path for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported |= {f"{node.module or ''}.{alias.name}": path for alias in node.names}
+    assert "tests.helpers.paths.ROOT" in imported, "or nothing would be found at all"
+    for name, path in imported.items():
+        assert not tests & set(name.split(".")), f"{path} imports {name}"

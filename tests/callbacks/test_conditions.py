@@ -1,23 +1,20 @@
 """condition_numbers.csv, by NumPy from the checkpoint of the same epoch, and unbroken over a resumption."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
 
 from tests.helpers.killing import Killed
-
-CONDITIONS = ["--trainer.callbacks+=ConditionNumbers"]
+from tests.helpers.options import callback
+from tests.helpers.tables import table
 
 
 def rows(run_folder):
-    with open(run_folder / "condition_numbers.csv") as file:
-        return list(csv.DictReader(file))
+    return table(run_folder / "condition_numbers.csv")
 
 
 def test_condition_numbers_of_each_epoch(run, small, tmp_path):
-    assert run("fit", *small, *CONDITIONS)[0] == 0
+    assert run("fit", *small, *callback("ConditionNumbers"))[0] == 0
     folder = tmp_path / "runs" / "defaults" / "version_0"
     found = {row["layer"]: float(row["condition_number"]) for row in rows(folder) if row["epoch"] == "1"}
     weights = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -28,11 +25,10 @@ def test_condition_numbers_of_each_epoch(run, small, tmp_path):
 
 
 def test_every_so_many_epochs_and_over_a_resumption(run, small, tmp_path):
-    fit = ["fit", *small, "--trainer.max_epochs=4", *CONDITIONS, "--trainer.callbacks.every_n_epochs=2"]
+    fit = ["fit", *small, "--trainer.max_epochs=4", *callback("ConditionNumbers", every_n_epochs=2)]
     assert run(*fit)[0] == 0
-    kill = ["--trainer.callbacks+=tests.helpers.killing.KillAt", "--trainer.callbacks.hook=train_epoch_start"]
     with pytest.raises(Killed):
-        run(*fit, *kill, "--trainer.callbacks.at=2")
+        run(*fit, *callback("killing.KillAt", hook="train_epoch_start", at=2))
     (tmp_path / "runs" / "defaults" / "version_1" / "condition_numbers.csv").unlink()
     assert run(*fit, "--ckpt_path=last")[0] == 0
     whole, resumed = (rows(tmp_path / "runs" / "defaults" / f"version_{version}") for version in (0, 1))

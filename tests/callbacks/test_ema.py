@@ -1,6 +1,5 @@
 """The moving average: its values, and that validation and checkpoints are of it."""
 
-import csv
 import re
 from inspect import signature
 from types import SimpleNamespace
@@ -11,6 +10,8 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
+from tests.helpers.options import callback
+from tests.helpers.tables import table
 from tiny_imagenet.callbacks import EMA
 
 
@@ -49,7 +50,7 @@ def test_it_takes_the_options_of_lightning_s():
 
 
 def test_validation_and_checkpoints_are_of_the_average(run, small, tmp_path):
-    status, output = run("fit", *small, "--trainer.callbacks+=EMA", "--trainer.callbacks.decay=0.9")
+    status, output = run("fit", *small, *callback("EMA", decay=0.9))
     assert status == 0, output
     version = tmp_path / "runs" / "defaults" / "version_0"
     last = version / "checkpoints" / "last.ckpt"
@@ -58,7 +59,20 @@ def test_validation_and_checkpoints_are_of_the_average(run, small, tmp_path):
         assert not saved["state_dict"][name].equal(saved["current_model_state"][name])
     status, output = run("validate", f"--ckpt_path={last}")
     assert status == 0, output
-    with open(version / "metrics.csv") as file:
-        *_, row = csv.DictReader(file)
+    *_, row = table(version / "metrics.csv")
     (loss,) = re.findall(r"val/loss +\W+ +([\d.]+)", output)
     assert float(loss) == pytest.approx(float(row["val/loss"]), rel=1e-5)
+
+
+def test_the_average_is_on_the_device_of_the_training_and_its_count_on_the_cpu():
+    class Module(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 2)
+
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))  # stands for a GPU
+    ema = EMA(decay=0.9)
+    ema.setup(trainer, Module(), "fit")
+    assert ema._average_model.module.layer.weight.device.type == "meta"
+    assert ema._average_model.n_averaged.device.type == "cpu"
+    assert "n_averaged" in ema._average_model.state_dict(), "it travels in checkpoints"

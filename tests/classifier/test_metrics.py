@@ -1,5 +1,7 @@
 """Metrics: the order of scores, and the sums that go on in a resumed epoch."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ def test_scores_are_in_the_order_of_logits():
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_sums_go_on_with_each_rank_or_on_another_number_of_devices_with_the_first(ranks):
+def test_each_rank_resumes_its_sums_and_the_first_takes_all_on_another_number_of_devices(ranks):
     logits, labels = torch.randn(2, 5, 4), torch.randint(0, 4, (2, 5))
     trained = [build_metrics("train", 4, ks=[1]) for _ in range(2)]
     for rank, metrics in enumerate(trained):
@@ -37,3 +39,22 @@ def test_sums_go_on_with_each_rank_or_on_another_number_of_devices_with_the_firs
     assert right == {1: [sum(expected)], 2: expected, 3: [sum(expected), 0, 0]}[ranks]
     losses = [float(metrics["train/loss"].metric_state["mean_value"]) for metrics in resumed]
     assert losses == {1: [15.0], 2: [5.0, 10.0], 3: [15.0, 0.0, 0.0]}[ranks]
+
+
+def test_loss_is_the_mean_over_images_however_they_are_batched(run, small, trained):
+    best = trained / "checkpoints" / "best.ckpt"
+    losses = []
+    for batch_size in (48, 7):
+        assert run("test", f"--ckpt_path={best}", f"--data.batch_size={batch_size}")[0] == 0
+        losses.append(json.loads((trained / "test_metrics.json").read_text())["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_sums_of_an_epoch_travel_in_its_checkpoints(run, small, tmp_path):
+    options = ["--data.holdout=0", "--trainer.max_epochs=1", "--checkpoint.every_n_steps=1"]
+    assert run("fit", *small, *options)[0] == 0
+    checkpoints = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
+    previous = torch.load(checkpoints / "previous.ckpt", weights_only=True)["train_metrics"]
+    assert previous["loss"]["weight"] == previous["top1"]["tp"] + previous["top1"]["fn"] == 7 * 16, "of the 128 images"
+    last = torch.load(checkpoints / "last.ckpt", weights_only=True)["train_metrics"]
+    assert last["loss"]["weight"] == 0, "they start anew after the epoch"

@@ -107,3 +107,10 @@ def test_missing_and_damaged_checkpoints(tmp_path):
     there.write_bytes(there.read_bytes()[:20])
     with pytest.raises(UserError, match="damaged"):
         plan(["test", "--ckpt_path", str(there)])
+
+
+def test_last_without_anything_to_resume_starts_afresh_and_says_so(run, small, tmp_path):
+    status, output = run("fit", *small, "--trainer.max_epochs=1", "--ckpt_path=last")
+    assert status == 0
+    assert "starting afresh" in output
+    assert (tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt").exists()

@@ -96,7 +96,7 @@ def in_process(work) -> multiprocessing.Process:
 
 @contextmanager
 def disk(folder: Path, options: str) -> Iterator[Path]:
-    """A disk of its own at `folder`, in memory and with mount's `options`; without the right to mount one, a skip."""
+    """Mount a disk in memory at `folder`, with mount's `options`; skips the test where that is not allowed."""
     folder.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:

@@ -40,7 +40,7 @@ class KillAt(Callback):
 
 
 class SigkillAt(KillAt):
-    """The same, by the signal itself, for a process of its own: that of `rank`, or each if it is None."""
+    """Kill the process of `rank`, or each if it is None, by SIGKILL: a training in a process of its own."""
 
     def __init__(self, hook: str, at: int, rank: int | None = None) -> None:
         super().__init__(hook, at)
@@ -52,7 +52,7 @@ class SigkillAt(KillAt):
 
 
 class StuckAt(KillAt):
-    """Let the process of `rank` wait as long as NCCL would for a lost one."""
+    """Let the process of `rank` wait as NCCL would wait for a lost one."""
 
     def __init__(self, hook: str, at: int, rank: int = 0) -> None:
         super().__init__(hook, at)
@@ -64,7 +64,7 @@ class StuckAt(KillAt):
 
 
 class SignalAt(KillAt):
-    """Send the process of `rank`, or each if it is None, a signal instead."""
+    """Send a signal to the process of `rank`, or to each if it is None."""
 
     def __init__(self, number: int, at: int, hook: str = "train_batch_start", rank: int | None = None) -> None:
         super().__init__(hook, at)
@@ -84,7 +84,7 @@ class SignalAllAt(SignalAt):
 
 
 class PoisonAt(SigkillAt):
-    """Make a weight NaN instead."""
+    """Make the weights of the head NaN, from then on, in the process of `rank`, or in each if it is None."""
 
     def _called(self, trainer, *args, **kwargs) -> None:
         self.calls += 1
@@ -116,7 +116,7 @@ class DeleteAt(Callback):
 
 
 class FailAt(StuckAt):
-    """Raise an error in the process of `rank` instead; at a normal exit it takes as long, as it does with NCCL."""
+    """Raise an error in the process of `rank`, whose normal exit would then wait, as it does with NCCL."""
 
     def end(self, rank: int) -> None:
         if self.rank == rank:

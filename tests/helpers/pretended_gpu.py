@@ -1,8 +1,8 @@
 """A GPU that is not there: its tensors have shapes, types and a device, and no values.
 
-What mixes devices raises, what waits for the GPU is seen (see `tests.helpers.watching`), and Lightning, autocast and the
-project's own choices take the ways that they take there. No arithmetic is done, what is read is always the same, and
-nothing goes backward: gradients are zero. Streams, fused optimizers and compiled code are not pretended.
+What mixes devices raises, what waits for the GPU is seen (see `tests.helpers.watching`), and Lightning, autocast and
+the project's own choices take the ways that they take there. No arithmetic is done, what is read is always the same,
+and nothing goes backward: gradients are zero. Streams, fused optimizers and compiled code are not pretended.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ class _WithoutDriver(FakeTensorMode):
 
 
 class _OnlyOnTheGpu(TorchDispatchMode):
-    """Has what touches the GPU pretended, and all else computed."""
+    """Pretends what touches the GPU, and computes all else."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, arguments: tuple = (), options: dict[str, Any] | None = None

@@ -70,7 +70,7 @@ def waits(device: str, function, arguments: tuple, options: dict) -> bool:
 
 
 class ForbidWaits(Callback):
-    """Makes it an error to wait for the GPU, but for the first two steps of an epoch and its last."""
+    """Makes it an error to wait for the GPU, except in the first two steps of an epoch and its last."""
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         forbidden = 1 <= batch_idx < trainer.num_training_batches - 2
@@ -81,7 +81,7 @@ class ForbidWaits(Callback):
 
 
 class NoteCollectives(Callback):
-    """Writes to `out` which collective functions rank 0 called in each training step, as `NoteWaits` its waits.
+    """Writes to `out` which collective functions rank 0 called in each training step, counted as in `NoteWaits`.
 
     Those by which gradients are averaged are not called from Python and not among them.
     """

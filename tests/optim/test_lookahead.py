@@ -117,7 +117,7 @@ def test_a_copy_of_lookahead_is_whole():
     assert copy_of_weights.equal(weights)
 
 
-def test_weights_set_after_construction_are_where_the_slow_ones_start():
+def test_slow_weights_start_from_weights_set_after_construction():
     weights = parameter(0.0, 0.0, 0.0)
     optimizer = Lookahead([weights], partial(SGD, lr=0.5), k=1)
     weights.data.copy_(torch.from_numpy(TARGET + 4))

@@ -75,7 +75,7 @@ def test_what_cannot_be_read_is_skipped_with_the_reason(tmp_path, file, content,
         report.find_runs(tmp_path / "bad")
 
 
-def test_the_best_epoch_counts_but_where_it_would_be_chosen_by_the_test_images(tmp_path):
+def test_the_best_epoch_counts_unless_the_test_images_would_choose_it(tmp_path):
     write_run(tmp_path / "name/version_0")
     run = only(report.find_runs(tmp_path).runs)
     falling = replace(run, metrics=run.metrics.assign(**{"val/top1": [0.5, 0.6, 0.7, 0.6, 0.4]}))
@@ -88,7 +88,7 @@ def test_the_best_epoch_counts_but_where_it_would_be_chosen_by_the_test_images(t
     assert rows["val top-1 median of last ten (%)"].tolist() == pytest.approx([60, 60])
 
 
-def test_a_run_is_kept_without_what_cannot_be_read_of_its_test(tmp_path):
+def test_a_run_is_kept_without_the_unreadable_parts_of_its_test(tmp_path):
     run = write_run(tmp_path / "name/version_0", tested=True)
     files = ["test_metrics.json", "per_class.csv", "confusion.csv", "condition_numbers.csv"]
     for file in files:

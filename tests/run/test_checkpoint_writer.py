@@ -87,3 +87,14 @@ def test_an_error_at_the_very_end_is_logged(writer, tmp_path, caplog):
     writer.save_checkpoint({}, tmp_path / "checkpoints" / saving.BESIDE)
     writer.teardown()
     assert "could not be saved" in caplog.text
+
+
+def test_a_save_that_was_killed_half_way_does_not_cost_the_best_checkpoint(run, small, finished):
+    checkpoints = finished(*small) / "checkpoints"
+    before = (checkpoints / "best.ckpt").read_bytes()
+    # As kill -9 leaves them between the names of best.ckpt and of last.ckpt.
+    os.link(checkpoints / "best.ckpt", checkpoints / ".saving.ckpt")
+    by_memory = ["--checkpoint.monitor=memory", "--checkpoint.mode=min"]
+    assert run("fit", *small, "--ckpt_path=last", "--trainer.max_epochs=3", *by_memory)[0] == 0
+    assert (checkpoints / "best.ckpt").read_bytes() == before
+    assert torch.load(checkpoints / "last.ckpt", weights_only=True)["epoch"] == 2

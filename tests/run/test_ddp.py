@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers.comparing import assert_same, contents
+from tests.helpers.options import callback
 from tests.helpers.paths import ROOT
+from tests.helpers.recipes import EMA, MIX, SAVE_OFTEN
 from tests.helpers.slurm import batch
-from tests.run.test_resume import EMA, MIX, SAVE_OFTEN, assert_same, contents
 
 pytestmark = pytest.mark.slow
 
@@ -30,11 +32,7 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     first = tmp_path / "runs" / "defaults" / "version_0"
 
     # Stopped in the second epoch, on both ranks as Ctrl-C or a preemption would be, and resumed.
-    stop = [
-        "--trainer.callbacks+=tests.helpers.killing.SignalAt",
-        "--trainer.callbacks.number=15",
-        "--trainer.callbacks.at=10",
-    ]
+    stop = callback("killing.SignalAt", number=15, at=10)
     status, output = launch(*fit, *stop)
     assert status == 143, output
     assert "--ckpt_path last" in output
@@ -68,27 +66,20 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     assert len((first / "predictions.csv").read_text().splitlines()) == 2
 
 
-def test_what_one_rank_alone_notices_all_act_upon(launch, small, tmp_path):
+def test_all_ranks_act_on_what_only_one_notices(launch, small, tmp_path):
     fit = ["fit", *small, *TWO, "--data.batch_size=8"]
-    stop = ["--trainer.callbacks+=tests.helpers.killing.SignalAt", "--trainer.callbacks.number=15", "--trainer.callbacks.at=3",
-            "--trainer.callbacks.rank=1"]  # fmt: skip
-    status, output = launch(*fit, *stop)
+    status, output = launch(*fit, *callback("killing.SignalAt", number=15, at=3, rank=1))
     assert status == 143 and "--ckpt_path last" in output, output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 4
-    gone = ["--trainer.callbacks+=tests.helpers.killing.DeleteAt", f"--trainer.callbacks.path={last.parents[1]}"]
+    gone = callback("killing.DeleteAt", path=last.parents[1])
     status, output = launch(*fit, "--ckpt_path=last", *gone)  # which only rank 0 looks after
     assert status == 1 and "moved or deleted while it was written to" in output, output
 
 
 def test_all_processes_wait_for_the_one_that_saves(launch, small, tmp_path):
-    fit = ["fit", *small, *TWO, "--data.batch_size=8", "--trainer.callbacks+=tests.helpers.killing.SlowDisk"]
-    stop = [
-        "--trainer.callbacks+=tests.helpers.killing.SignalAt",
-        "--trainer.callbacks.number=15",
-        "--trainer.callbacks.at=3",
-    ]
-    status, output = launch(*fit, *stop)
+    fit = ["fit", *small, *TWO, "--data.batch_size=8", *callback("killing.SlowDisk")]
+    status, output = launch(*fit, *callback("killing.SignalAt", number=15, at=3))
     assert status == 143 and "--ckpt_path last" in output, output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 4
@@ -102,8 +93,7 @@ def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(
     launch, small, tmp_path, rank, ends_with, saved
 ):
     fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
-    kill = ["--trainer.callbacks+=tests.helpers.killing.SigkillAt", "--trainer.callbacks.hook=train_batch_start"]
-    status, output = launch(*fit, *kill, "--trainer.callbacks.at=10", f"--trainer.callbacks.rank={rank}")
+    status, output = launch(*fit, *callback("killing.SigkillAt", hook="train_batch_start", at=10, rank=rank))
     assert status == ends_with
     assert "error: The connection to another process of this run is lost" in output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
@@ -116,11 +106,11 @@ def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(
 
 
 def test_a_process_that_waits_for_a_lost_one_is_ended_with_a_message(launch, small, tmp_path):
-    """With NCCL the others do not notice; here the first one sleeps in their stead."""
+    """With NCCL the others do not notice; here the first process sleeps instead."""
     fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
-    at_ten = ["--trainer.callbacks.hook=train_batch_start", "--trainer.callbacks.at=10"]
-    kill = ["--trainer.callbacks+=tests.helpers.killing.SigkillAt", *at_ten, "--trainer.callbacks.rank=1"]
-    status, output = launch(*fit, *kill, "--trainer.callbacks+=tests.helpers.killing.StuckAt", *at_ten)
+    kill = callback("killing.SigkillAt", hook="train_batch_start", at=10, rank=1)
+    stuck = callback("killing.StuckAt", hook="train_batch_start", at=10, rank=0)
+    status, output = launch(*fit, *kill, *stuck)
     assert status == -signal.SIGKILL
     assert "terminated with code -9" in output and "goes on with --ckpt_path last" in output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
@@ -129,17 +119,15 @@ def test_a_process_that_waits_for_a_lost_one_is_ended_with_a_message(launch, sma
 
 def test_a_process_does_not_outlive_the_one_that_started_it(launch, small, tmp_path):
     fit = ["fit", *small, *TWO, "--data.batch_size=8"]
-    at_ten = ["--trainer.callbacks.hook=train_batch_start", "--trainer.callbacks.at=10"]
-    kill = ["--trainer.callbacks+=tests.helpers.killing.SigkillAt", *at_ten, "--trainer.callbacks.rank=0"]
-    stuck = ["--trainer.callbacks+=tests.helpers.killing.StuckAt", *at_ten, "--trainer.callbacks.rank=1"]
+    kill = callback("killing.SigkillAt", hook="train_batch_start", at=10, rank=0)
+    stuck = callback("killing.StuckAt", hook="train_batch_start", at=10, rank=1)
     status, output = launch(*fit, *kill, *stuck)  # until both have closed what they print to
     assert status == -signal.SIGKILL and "The process that started this one is gone" in output, output
 
 
 def test_a_process_that_fails_leaves_at_once(launch, small):
-    """At a normal exit NCCL would wait for the other; here the exit sleeps in its stead."""
-    fail = ["--trainer.callbacks+=tests.helpers.killing.FailAt", "--trainer.callbacks.hook=train_batch_start",
-            "--trainer.callbacks.at=10", "--trainer.callbacks.rank=1"]  # fmt: skip
+    """At a normal exit NCCL would wait for the other; here the exit sleeps instead."""
+    fail = callback("killing.FailAt", hook="train_batch_start", at=10, rank=1)
     status, output = launch("fit", *small, *TWO, "--data.batch_size=8", *fail)
     assert status != 0 and "error: out of memory" in output, output
 
@@ -175,11 +163,7 @@ def test_the_slurm_script_of_the_readme_saves_and_requeues_itself_when_its_time_
     options = [*small, "--data.batch_size=8", "--model.arch=resnet18", "--trainer.devices=1"]
     job = 10_000 + os.getpid() % 10_000  # from whose last digits Lightning takes the port
     # As the signal that the script asks for reaches the tasks.
-    stop = [
-        "--trainer.callbacks+=tests.helpers.killing.SignalAt",
-        "--trainer.callbacks.number=15",
-        "--trainer.callbacks.at=10",
-    ]
+    stop = callback("killing.SignalAt", number=15, at=10)
     status, output = batch(script, tmp_path, job, [*options, *stop])
     assert status == 143, output
     assert (tmp_path / "scontrol.log").read_text() == f"requeue {job}\n"
@@ -193,10 +177,7 @@ def test_the_slurm_script_of_the_readme_saves_and_requeues_itself_when_its_time_
 
 
 def test_ranks_wait_for_each_other_only_where_losses_are_logged(launch, small, tmp_path):
-    note = [
-        "--trainer.callbacks+=tests.helpers.watching.NoteCollectives",
-        f"--trainer.callbacks.out={tmp_path / 'calls.json'}",
-    ]
+    note = callback("watching.NoteCollectives", out=tmp_path / "calls.json")
     options = ["--data.batch_size=8", "--trainer.max_epochs=1", "--trainer.log_every_n_steps=3"]
     status, output = launch("fit", *small, *TWO, *options, *note)
     assert status == 0, output
@@ -208,8 +189,7 @@ def test_ranks_wait_for_each_other_only_where_losses_are_logged(launch, small, t
 
 
 def test_one_process_prepares_the_data_and_writes_files(launch, small, archive, tmp_path):
-    note = ["--trainer.callbacks+=tests.helpers.watching.NoteWrites", f"--trainer.callbacks.out={tmp_path}",
-            f"--trainer.callbacks.folder={tmp_path}"]  # fmt: skip
+    note = callback("watching.NoteWrites", out=tmp_path, folder=tmp_path)
     fresh = ["--data.root=data", "--data.batch_size=8", "--trainer.max_epochs=1"]
     status, output = launch("fit", *small, *TWO, *fresh, *note)
     assert status == 0, output
@@ -221,8 +201,7 @@ def test_one_process_prepares_the_data_and_writes_files(launch, small, archive, 
 
 def test_nan_on_one_rank_ends_all_with_a_message(launch, small, tmp_path):
     fit = ["fit", *small, *TWO, "--data.batch_size=8", *SAVE_OFTEN]
-    poison = ["--trainer.callbacks+=tests.helpers.killing.PoisonAt", "--trainer.callbacks.hook=train_batch_start"]
-    status, output = launch(*fit, *poison, "--trainer.callbacks.at=10", "--trainer.callbacks.rank=1")
+    status, output = launch(*fit, *callback("killing.PoisonAt", hook="train_batch_start", at=10, rank=1))
     assert status == 1 and "NaN or infinite at step" in output, output
     checkpoints = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
     last = torch.load(checkpoints / "last.ckpt", weights_only=True)
@@ -232,8 +211,7 @@ def test_nan_on_one_rank_ends_all_with_a_message(launch, small, tmp_path):
 
 def test_every_image_of_an_epoch_is_on_one_rank(launch, small, tmp_path):
     options = ["--data.batch_size=8", "--data.holdout=0", "--checkpoint.every_n_steps=1", "--trainer.max_epochs=1"]
-    note = ["--trainer.callbacks+=tests.helpers.watching.NoteImages", f"--trainer.callbacks.out={tmp_path}"]
-    status, output = launch("fit", *small, *TWO, *options, *note)
+    status, output = launch("fit", *small, *TWO, *options, *callback("watching.NoteImages", out=tmp_path))
     assert status == 0, output
     ranks = [set(json.loads((tmp_path / f"rank_{rank}.json").read_text())) for rank in range(2)]
     assert [len(digests) for digests in ranks] == [64, 64]

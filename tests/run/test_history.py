@@ -2,6 +2,7 @@
 
 import torch
 
+from tests.helpers.options import callback
 from tiny_imagenet.run.history import History, plain
 
 
@@ -33,3 +34,22 @@ def test_plain_numbers():
     third = torch.tensor(1 / 3)
     assert torch.tensor(plain(third)) == third, "nothing is lost"
     assert plain(torch.tensor(3)) == 3
+
+
+def test_a_lost_last_row_comes_back(run, small, tmp_path):
+    fit = ["fit", *small, *callback("ConditionNumbers")]
+    assert run(*fit)[0] == 0
+    version = tmp_path / "runs" / "defaults" / "version_0"
+    before = {name: (version / name).read_text() for name in ("metrics.csv", "condition_numbers.csv")}
+    for name in before:
+        (version / name).unlink()
+    assert run(*fit, "--ckpt_path=last")[0] == 0
+    assert {name: (version / name).read_text() for name in before} == before
+
+
+def test_a_metrics_file_that_was_damaged_is_written_anew(run, small, finished):
+    metrics = finished(*small) / "metrics.csv"
+    whole = metrics.read_bytes()
+    metrics.write_bytes(b"\xff\xfe\x00\x81")
+    assert run("fit", *small, "--ckpt_path=last")[0] == 0
+    assert metrics.read_bytes() == whole

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from tests.helpers.archives import in_process
-from tests.run.test_resume import RECIPES, SAVE_OFTEN, assert_same, contents
+from tests.helpers.comparing import assert_same, contents
+from tests.helpers.options import callback
+from tests.helpers.recipes import RECIPES, SAVE_OFTEN
 from tiny_imagenet.cli import main
 from tiny_imagenet.run import checkpoint_writer as saving
 
@@ -93,8 +95,7 @@ def test_killed_at_a_random_moment_and_resumed_equals_never_stopped(small, tmp_p
             status = train(tmp_path, fit, lambda at=at: kill_while_saving(at))
         else:
             at = draw.randrange(2)
-            callback = ["--trainer.callbacks+=tests.helpers.killing.SigkillAt", f"--trainer.callbacks.at={at}"]
-            status = train(tmp_path, [*fit, *callback, "--trainer.callbacks.hook=validation_batch_start"])
+            status = train(tmp_path, [*fit, *callback("killing.SigkillAt", hook="validation_batch_start", at=at)])
         assert status == -signal.SIGKILL, f"{moment} {at}"
         assert train(tmp_path, [*fit, "--ckpt_path=last"]) == 0
         newest = max(runs.glob("version_*"), key=lambda run: int(run.name.removeprefix("version_")))
@@ -108,8 +109,7 @@ def test_a_signal_to_all_processes_of_a_training_saves(small, tmp_path, number, 
     """As from `timeout`, systemd or a terminal: worker processes get it too."""
     fit = ["fit", "--config=defaults.yaml", *small, "--data.num_workers=2", "--trainer.accumulate_grad_batches=3"]
     assert train(tmp_path, fit) == 0
-    stop = ["--trainer.callbacks+=tests.helpers.killing.SignalAllAt", f"--trainer.callbacks.number={int(number)}",
-            f"--trainer.callbacks.hook={hook}", f"--trainer.callbacks.at={at}"]  # fmt: skip
+    stop = callback("killing.SignalAllAt", number=number, hook=hook, at=at)
     assert train(tmp_path, [*fit, *stop], lambda: os.setpgid(0, 0)) == expected
     stopped = tmp_path / "runs" / "defaults" / "version_1"
     assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step

@@ -117,7 +117,7 @@ def test_each_trial_is_tested_where_the_sweep_says_so(folder):
     assert (row["state"], row["reason"]) == ("FAIL", "nothing to test")
 
 
-def test_the_last_epoch_counts_where_the_best_would_be_chosen_by_the_test_images(folder):
+def test_the_last_epoch_counts_where_the_test_images_would_choose_the_best(folder):
     assert sweep(write_sweep(search={"model.score": [0.5]}, options={"data.holdout": 0}, test=True)) == 0
     assert float(trials()[0]["value"]) == pytest.approx(0.9 * 0.5)
     assert Path("tests.txt").read_text().splitlines() == ["runs/sizes/trial_000/version_0/checkpoints/last.ckpt"]

@@ -71,7 +71,7 @@ def test_a_transparent_palette_lies_over_white(tmp_path):
 
 
 @pytest.mark.parametrize("extension", ["gif", "webp", "png"])
-def test_of_an_animation_the_first_frame_is_taken(tmp_path, extension):
+def test_the_first_frame_of_an_animation_is_taken(tmp_path, extension):
     frames = [plain(colour, "RGB") for colour in ("red", "lime", "blue")]
     frames[0].save(tmp_path / f"a.{extension}", save_all=True, append_images=frames[1:])
     np.testing.assert_allclose(decode_image(tmp_path / f"a.{extension}", SIZE)[0, 0], [255, 0, 0], atol=3)

@@ -127,7 +127,7 @@ def test_what_is_packed_in_a_folder_that_cannot_be_written_is_used(tmp_path, mon
     assert module(root).packed("train").cache == inside
 
 
-def test_splits_without_class_folders_are_none(tmp_path, caplog):
+def test_folders_without_class_folders_are_no_splits(tmp_path, caplog):
     for split in ("train", "val"):
         write_classes(tmp_path / split)
     (tmp_path / "test").mkdir()
@@ -145,7 +145,7 @@ def test_splits_without_class_folders_are_none(tmp_path, caplog):
         (["train", "test"], 0, True), (["train"], None, True),
     ],
 )  # fmt: skip
-def test_it_is_known_where_validation_is_on_the_test_images(tmp_path, splits, holdout, expected):
+def test_it_says_whether_it_validates_on_the_test_images(tmp_path, splits, holdout, expected):
     for split in splits:
         write_classes(tmp_path / split)
     data = module(tmp_path, holdout=holdout)

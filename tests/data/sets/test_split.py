@@ -37,8 +37,8 @@ def test_holdout_is_the_same_each_time_and_not_the_first_images():
     assert held_out[:10].tolist() != list(range(10))
 
 
-def test_an_image_more_moves_next_to_no_other():
-    """Or a test after an image was added would be one on images that were trained on."""
+def test_one_more_image_moves_almost_no_others():
+    """Otherwise a test after an image was added would be on images that were trained on."""
     labels = np.repeat(np.arange(3), 100)
     before = split_holdout(names(300), labels, 0.1)[1]
     for place in (0, 150, 300):

@@ -1,22 +1,17 @@
-"""On one device nothing that goes on beside the arithmetic makes it wait at every step."""
+"""On one device, nothing besides the arithmetic makes every step wait."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
 
-from tiny_imagenet.callbacks import EMA
+from tests.helpers.options import callback
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_step_reads_no_value_but_where_it_logs(run, small, tmp_path, precision):
-    """To read a tensor's value waits for the device. Counted on the CPU, where reading goes the same way."""
-    note = [
-        "--trainer.callbacks+=tests.helpers.watching.NoteWaits",
-        f"--trainer.callbacks.out={tmp_path / 'waits.json'}",
-    ]
+def test_a_step_reads_values_only_where_it_logs(run, small, tmp_path, precision):
+    """Reading a tensor's value waits for the device. It is counted on the CPU, where reading goes the same way."""
+    note = callback("watching.NoteWaits", out=tmp_path / "waits.json")
     options = ["--data.batch_size=4", "--trainer.log_every_n_steps=10", f"--trainer.precision={precision}"]
     status, output = run("fit", "--config=resnet18_baseline.yaml", *small, *options, *note)
     assert status == 0, output
@@ -33,20 +28,6 @@ def test_a_gpu_is_not_waited_for(run, archive, data_root):
     """Any wait is an error, from the third step of an epoch to its last but one."""
     data = [f"--data.archive={archive}", "--data.md5=null", f"--data.root={data_root}", "--data.batch_size=8"]
     options = ["--trainer.max_epochs=1", "--trainer.devices=1", "--trainer.log_every_n_steps=100"]
-    callbacks = ["--trainer.callbacks+=EMA", "--trainer.callbacks+=tests.helpers.watching.ForbidWaits"]
+    callbacks = [*callback("EMA"), *callback("watching.ForbidWaits")]
     status, output = run("fit", "--config=resnet18_aug.yaml", *data, *options, *callbacks)
     assert status == 0, output
-
-
-def test_the_moving_average_is_where_the_training_is_and_its_count_is_not():
-    class Module(LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = torch.nn.Linear(2, 2)
-
-    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))  # stands for a GPU
-    ema = EMA(decay=0.9)
-    ema.setup(trainer, Module(), "fit")
-    assert ema._average_model.module.layer.weight.device.type == "meta"
-    assert ema._average_model.n_averaged.device.type == "cpu"
-    assert "n_averaged" in ema._average_model.state_dict(), "it travels in checkpoints"

@@ -2,12 +2,12 @@
 
 import errno
 import os
-import zipfile
 
 import pytest
 import torch
 
 from tests.helpers.archives import change_disk, disk
+from tests.helpers.options import callback
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.faults import told
 from tiny_imagenet.files import replace_text
@@ -42,13 +42,13 @@ CLI_FAULTS = {
     "a sampler of Lightning's": (["fit", "--trainer.use_distributed_sampler=true"], 1, "leave it off. They divide"),
     "overfitting": (["fit", "--trainer.overfit_batches=2"], 1, "overfit_batches would replace the samplers"),
     "callback that cannot be resumed": (
-        ["fit", "--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"], 1,
+        ["fit", *callback("StochasticWeightAveraging", swa_lrs=0.01)], 1,
         "with StochasticWeightAveraging no run could be resumed exactly. EMA averages the weights",
     ),
-    "search before the training": (["fit", "--trainer.callbacks+=LearningRateFinder"], 1, "sweeps/learning_rate.yaml"),
+    "search before the training": (["fit", *callback("LearningRateFinder")], 1, "sweeps/learning_rate.yaml"),
     "misspelt monitor": (["fit", "--checkpoint.monitor=val/topp1"], 1, "the metric 'val/topp1'. Did you mean val/top"),
     "misspelt monitor of a callback": (
-        ["fit", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/los"], 1,
+        ["fit", *callback("EarlyStopping", monitor="val/los")], 1,
         "EarlyStopping: nothing logs the metric 'val/los'. Did you mean val/loss",
     ),
     "misspelt monitor of a schedule": (
@@ -56,7 +56,7 @@ CLI_FAULTS = {
          "--model.scheduler_interval=epoch"], 1, "model.scheduler: nothing logs the metric 'vall/loss'",
     ),
     "monitor of single steps": (
-        ["fit", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=train/loss_step"], 1,
+        ["fit", *callback("EarlyStopping", monitor="train/loss_step")], 1,
         "EarlyStopping: nothing logs the metric 'train/loss_step'. Did you mean train/loss",
     ),
     "workers below none": (["fit", "--data.num_workers=-1"], 1, "num_workers must be at least 0, not -1"),
@@ -81,64 +81,6 @@ def test_one_message_and_nothing_left(run, small, tmp_path, fault):
     assert not list(tmp_path.glob("runs/*/version_*"))
 
 
-@pytest.fixture
-def checkpoint(run, small, tmp_path):
-    assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0
-    return tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "best.ckpt"
-
-
-def spoiled(checkpoint):
-    """Write what is no checkpoint, or not one of ours, beside one; yields its path and what is said of it."""
-    path, whole = checkpoint.with_name("spoiled.ckpt"), checkpoint.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    yield path, "is damaged"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a", "b")
-    yield path, "is damaged, or no checkpoint"
-    content = torch.load(checkpoint, weights_only=True)
-    for other in (
-        {"conv1.weight": torch.ones(2)},
-        [1, 2],
-        {name: content[name] for name in content if name != "dataset"},
-    ):
-        torch.save(other, path)
-        yield path, "not written by this project: it lacks "
-    for damage in ({"loops": {}}, {"dataset": [1]}, {"train_metrics": None}, {"pytorch-lightning_version": 3}):
-        torch.save(content | damage, path)
-        yield path, f"not written by this project: it lacks {next(iter(damage))}"
-    content["state_dict"] = {name: value.flatten()[:1] for name, value in content["state_dict"].items()}
-    torch.save(content, path)
-    yield path, "The checkpoint's weights do not fit the network"
-
-
-@pytest.mark.parametrize("command", ["fit", "test"])
-def test_checkpoints_that_are_none(run, small, checkpoint, tmp_path, command):
-    for path, message in spoiled(checkpoint):
-        status, output = run(command, *small, f"--ckpt_path={path}")
-        assert status == 1, output
-        assert message in output and "Traceback" not in output
-        assert os.listdir(tmp_path / "runs" / "defaults") == ["version_0"], "no run that never began"
-
-
-def test_weights_alone_are_nothing_to_go_on_with(run, small, checkpoint):
-    content = torch.load(checkpoint, weights_only=True)
-    path = checkpoint.with_name("weights.ckpt")
-    torch.save({name: value for name, value in content.items() if name != "optimizer_states"}, path)
-    status, output = run("fit", *small, f"--ckpt_path={path}")
-    assert status == 1 and "holds no training to go on with: it lacks optimizer_states" in output
-    assert run("test", *small, f"--ckpt_path={path}")[0] == 0
-
-
-def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(run, small, checkpoint, monkeypatch):
-    def fail(path, *args):
-        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(zipfile, "ZipFile", fail)
-        status, output = run("fit", *small, "--ckpt_path=last")
-    assert status == 1 and "last.ckpt: Input/output error." in output and "previous" not in output
-
-
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EISDIR])
 def test_files_that_may_not_be_written_are_named(code):
     error = OSError(code, os.strerror(code), "runs/a/metrics.csv")
@@ -161,22 +103,9 @@ def test_a_run_s_config_that_is_damaged_or_gone(run, small, checkpoint):
     assert status == 0 and "is gone, so nothing tells" in output, "a run of its own, which is told"
 
 
-def test_a_batch_of_one_where_nothing_is_left_to_normalise_over(run, small):
+def test_a_batch_of_one_image_that_cannot_be_normalised(run, small):
     status, output = run("fit", *small, "--data.batch_size=2")  # of 115 images
     assert status == 1 and "A batch of a single image cannot be normalised" in output and "Traceback" not in output
-
-
-class Attack:
-    def __reduce__(self):
-        return os.system, ("touch attacked",)
-
-
-def test_a_checkpoint_that_would_run_code_does_not(run, checkpoint, tmp_path):
-    torch.save({"state_dict": {}, "attack": Attack()}, checkpoint)
-    status, output = run("test", f"--ckpt_path={checkpoint}")
-    assert status == 1
-    assert "code" in output
-    assert not (tmp_path / "attacked").exists()
 
 
 def test_other_classes_than_the_checkpoint_knows(run, checkpoint):
@@ -187,16 +116,14 @@ def test_other_classes_than_the_checkpoint_knows(run, checkpoint):
 
 def test_metrics_csv_may_be_deleted_while_running(run, small, tmp_path):
     metrics = tmp_path / "runs" / "defaults" / "version_0" / "metrics.csv"
-    delete = ["--trainer.callbacks+=tests.helpers.killing.DeleteAt", f"--trainer.callbacks.path={metrics}"]
-    status, output = run("fit", *small, *delete)
+    status, output = run("fit", *small, *callback("killing.DeleteAt", path=metrics))
     assert status == 0, output
     assert len(metrics.read_text().splitlines()) == 3, "the row from before it was deleted is there as well"
 
 
 def test_a_run_folder_deleted_while_running_is_told(run, small, tmp_path):
     folder = tmp_path / "runs" / "defaults" / "version_0"
-    delete = ["--trainer.callbacks+=tests.helpers.killing.DeleteAt", f"--trainer.callbacks.path={folder}"]
-    status, output = run("fit", *small, *delete)
+    status, output = run("fit", *small, *callback("killing.DeleteAt", path=folder))
     assert status == 1, output
     assert "moved or deleted while it was written to" in output
     assert "Traceback" not in output

@@ -119,7 +119,7 @@ ELSEWHERE = {
 
 @pytest.fixture
 def not_run(monkeypatch):
-    """Leave it at parsing the command line and making what it names."""
+    """Only parse the command line and make what it names."""
     monkeypatch.setattr(cli.Cli, "_run_subcommand", lambda self, subcommand: None)
 
 
@@ -159,7 +159,7 @@ def test_config_that_names_a_class(attack, not_run, config, name):
         assert "set TINY_IMAGENET_ALLOW=MODULE in the environment" in told
 
 
-def test_nothing_is_made_where_any_object_will_do(not_run, workdir, monkeypatch):
+def test_an_option_that_takes_any_object_makes_none(not_run, workdir, monkeypatch):
     """Not even of an allowed class."""
     monkeypatch.setattr(sys, "argv", ["training.py"])
     (workdir / "strange.yaml").write_text(yaml.safe_dump(of_any_type("lightning.pytorch.callbacks.Timer")))
@@ -172,7 +172,7 @@ def test_option_that_a_sweep_file_sets(attack, not_run):
         assert "trainer.callbacks: a config may not name strange.Code" in told
 
 
-def test_config_of_which_a_part_is_elsewhere(attack, not_run):
+def test_config_with_a_part_elsewhere(attack, not_run):
     if (told := attack({"model": {"optimizer": "memory://part.yaml"}})) is not None:
         assert "Expected a path but memory://part.yaml either not accessible" in told
 
@@ -184,9 +184,8 @@ def test_config_beside_a_checkpoint(attack, not_run, workdir, command):
         assert "trainer.callbacks: a config may not name strange.Code" in told
 
 
-def test_config_beside_a_checkpoint_that_chooses_where_to_write(run, small, workdir):
-    assert run("fit", *small, "--trainer.max_epochs=1")[0] == 0
-    version = workdir / "runs" / "defaults" / "version_0"
+def test_config_beside_a_checkpoint_that_chooses_where_to_write(run, checkpoint, workdir):
+    version = checkpoint.parents[1]
     victim = workdir / "victim"
     victim.mkdir()
     (victim / "metrics.csv").write_text("mine")
@@ -252,7 +251,7 @@ def test_user_adds_a_module(run, not_run, workdir, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["*", "jsonargparse", "my-package", "code/mine.py"])
-def test_what_is_no_module_cannot_be_added(run, monkeypatch, value):
+def test_only_a_module_can_be_added(run, monkeypatch, value):
     monkeypatch.setenv("TINY_IMAGENET_ALLOW", value)
     status, output = run("fit")
     assert status == 1 and f"TINY_IMAGENET_ALLOW: '{value}' is no module to allow" in output
@@ -263,7 +262,7 @@ def test_what_is_no_module_cannot_be_added(run, monkeypatch, value):
     "lightning.pytorch.strategies.FSDPStrategy", "lightning.pytorch.profilers.PyTorchProfiler",
     "lightning.pytorch.plugins.environments.SLURMEnvironment", "lightning.pytorch.plugins.io.AsyncCheckpointIO",
 ])  # fmt: skip
-def test_what_no_shipped_config_names_is_allowed_as_well(name):
+def test_classes_that_no_shipped_config_names_are_allowed_too(name):
     """By the name that is documented, wherever it is defined."""
     cli._restrict_configs()
     assert _util.import_object(name).__name__ == name.rpartition(".")[2]

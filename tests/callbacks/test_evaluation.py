@@ -1,0 +1,26 @@
+"""What a test leaves in the run's folder."""
+
+import json
+
+import torch
+
+from tests.helpers.tables import table
+
+
+def test_a_test_of_some_images_says_so(run, trained):
+    test = ["test", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", "--data.batch_size=16"]
+    status, output = run(*test, "--trainer.limit_test_batches=2")
+    assert status == 0 and "Only 32 of the 48 test images were tested" in output
+    assert json.loads((trained / "test_metrics.json").read_text())["images"] == 32
+
+
+def test_the_first_class_of_equal_logits_is_the_answer_in_every_file(run, trained):
+    best = trained / "checkpoints" / "best.ckpt"
+    saved = torch.load(best, weights_only=True)
+    for name in ("weight", "bias"):
+        saved["state_dict"][f"network.fc.{name}"].zero_()
+    torch.save(saved, best)
+    assert run("test", f"--ckpt_path={best}")[0] == 0
+    assert json.loads((trained / "test_metrics.json").read_text())["top1"] == 12 / 48
+    assert [row["correct"] for row in table(trained / "per_class.csv")] == ["12", "0", "0", "0"]
+    assert {row["predicted_id"] for row in table(trained / "confusion.csv")} == {"n90000000"}

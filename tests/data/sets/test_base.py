@@ -1,0 +1,100 @@
+"""What all data modules share: holdout, classes, statistics, options and loaders, on the small archive."""
+
+import numpy as np
+import pytest
+
+from tiny_imagenet.data import DatasetInfo, TinyImageNetDataModule
+from tiny_imagenet.data.images.packed import PackedImages
+from tiny_imagenet.errors import UserError
+
+
+def test_holdout_divides_the_training_images_and_tests_on_the_official_validation_images(module):
+    data = module(holdout=0.25)
+    data.setup("fit")
+    data.setup("test")
+    assert (len(data.sets["train"]), len(data.sets["val"]), len(data.sets["test"])) == (96, 32, 48)
+    assert np.bincount(data.sets["val"].labels).tolist() == [8, 8, 8, 8]
+    assert not set(data.sets["train"].names) & set(data.sets["val"].names)
+    assert all("val_" in name for name in data.sets["test"].names)
+
+
+def test_holdout_0_trains_on_all_and_says_what_it_validates_on(module, caplog):
+    data = module(holdout=0)
+    with caplog.at_level("INFO"):
+        data.setup("fit")
+    data.setup("test")
+    assert len(data.sets["train"]) == 128
+    assert data.sets["val"].names == data.sets["test"].names
+    assert "training on all 128" in caplog.text
+
+
+def test_classes_are_sorted_and_named_and_a_subset_has_labels_from_0(module):
+    everything = module()
+    everything.setup("fit")
+    ids = everything.classes.ids
+    assert list(ids) == sorted(ids)
+    data = module(classes=[ids[3], ids[1]])
+    data.setup("fit")
+    assert data.classes.ids == (ids[1], ids[3])
+    assert sorted(set(data.sets["train"].labels)) == [0, 1]
+    for name, label in zip(data.sets["train"].names, data.sets["train"].labels, strict=True):
+        assert name.startswith(data.classes.ids[label])
+    assert data.info.class_names == (everything.classes.names[1], everything.classes.names[3])
+
+
+def test_statistics_are_those_of_the_training_pixels(module):
+    data = module()
+    data.setup("fit")
+    pixels = data.packed("train").images.astype(np.float64) / 255
+    np.testing.assert_allclose(data.info.mean, pixels.mean(axis=(0, 1, 2)), atol=1e-9)
+    np.testing.assert_allclose(data.info.std, pixels.std(axis=(0, 1, 2)), atol=1e-9)
+    assert module(normalize="imagenet").info.mean == (0.485, 0.456, 0.406)
+
+
+def test_a_training_reads_its_images_ahead(module, monkeypatch):
+    data, read = module(), []
+    data.setup("fit")
+    monkeypatch.setattr(PackedImages, "read_ahead", lambda images: read.append(images))
+    data.val_dataloader()
+    data.train_dataloader()
+    assert read == [data.sets["train"]]
+
+
+def test_a_batch_larger_than_the_data_is_an_error(module):
+    data = module(batch_size=1000)
+    data.setup("fit")
+    with pytest.raises(UserError, match="batch_size 1000 is larger than the 115"):
+        data.train_dataloader()
+
+
+def test_single_images_that_devices_do_not_divide_are_an_error(module, monkeypatch):
+    data = module(batch_size=1)
+    data.setup("fit")
+    monkeypatch.setattr(TinyImageNetDataModule, "_ranks", (0, 2))
+    with pytest.raises(UserError, match="115 images cannot be dealt out one by one to 2 devices"):
+        data.train_dataloader()
+    monkeypatch.setattr(TinyImageNetDataModule, "_ranks", (0, 5))
+    assert [len(batch.targets) for batch in data.train_dataloader()] == [1] * 23
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"image_size": 0}, {"image_size": 64, "resize": 32}])
+def test_impossible_options(module, options):
+    with pytest.raises(UserError, match=next(reversed(options))):
+        module(**options)
+
+
+def test_a_network_of_other_classes_is_refused(module):
+    data = module(classes=2)
+    with pytest.raises(UserError, match="knows 2 classes"):
+        data.adopt(DatasetInfo(("a", "b"), ("ant", "bee"), 64, (0, 0, 0), (1, 1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("progressive", "told"), [(None, False), ({32: 0}, False), ({32: 0, 16: 0.75}, False), ({16: 0, 32: 0.75}, True)]
+)
+def test_the_log_tells_for_how_long_validation_says_little(module, caplog, progressive, told):
+    data = module(progressive=progressive, image_size=32)
+    with caplog.at_level("INFO"):
+        data.setup("fit")
+        data.train_dataloader()
+    assert ("for the first 75% of the epochs" in caplog.text) == told

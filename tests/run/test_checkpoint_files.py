@@ -1,0 +1,107 @@
+"""Checkpoint files: whole ones, damaged ones, and files that are no checkpoints of this project."""
+
+import errno
+import os
+import zipfile
+
+import pytest
+import torch
+
+from tests.helpers.comparing import assert_same, contents
+from tests.helpers.recipes import SAVE_OFTEN
+from tiny_imagenet.run.checkpoint_files import is_whole, resumable_checkpoint
+
+
+def test_a_damaged_last_checkpoint_is_named_and_the_previous_one_used(run, small, tmp_path):
+    fit = ["fit", *small, *SAVE_OFTEN]
+    assert run(*fit)[0] == 0
+    runs = tmp_path / "runs" / "defaults"
+    expected = contents(runs / "version_0")
+    last = runs / "version_0" / "checkpoints" / "last.ckpt"
+    os.truncate(last, last.stat().st_size // 2)
+    assert not is_whole(last)
+    assert resumable_checkpoint(runs / "version_0").name == "previous.ckpt"
+    status, output = run(*fit, "--ckpt_path=last")
+    assert status == 0, output
+    assert f"{last.relative_to(tmp_path)} is damaged" in output
+    assert_same(contents(runs / "version_0"), expected)
+
+
+def test_a_bit_that_was_flipped_is_noticed(tmp_path):
+    path = tmp_path / "one.ckpt"
+    content = {"weights": torch.arange(4.0), "step": 3}
+    torch.save(content, path)
+    whole = path.read_bytes()
+    assert is_whole(path)
+    for position in range(0, 8 * len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        if is_whole(path):  # such as a date, which says nothing
+            found = torch.load(path, weights_only=True)
+            assert found.keys() == content.keys() and torch.equal(found["weights"], content["weights"])
+
+
+def spoiled(checkpoint):
+    """Write files beside a checkpoint that are none of this project; yields their path and what is said of them."""
+    path, whole = checkpoint.with_name("spoiled.ckpt"), checkpoint.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    yield path, "is damaged"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "b")
+    yield path, "is damaged, or no checkpoint"
+    content = torch.load(checkpoint, weights_only=True)
+    for other in (
+        {"conv1.weight": torch.ones(2)},
+        [1, 2],
+        {name: content[name] for name in content if name != "dataset"},
+    ):
+        torch.save(other, path)
+        yield path, "not written by this project: it lacks "
+    for damage in ({"loops": {}}, {"dataset": [1]}, {"train_metrics": None}, {"pytorch-lightning_version": 3}):
+        torch.save(content | damage, path)
+        yield path, f"not written by this project: it lacks {next(iter(damage))}"
+    content["state_dict"] = {name: value.flatten()[:1] for name, value in content["state_dict"].items()}
+    torch.save(content, path)
+    yield path, "The checkpoint's weights do not fit the network"
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_files_that_are_no_checkpoints(run, small, checkpoint, tmp_path, command):
+    for path, message in spoiled(checkpoint):
+        status, output = run(command, *small, f"--ckpt_path={path}")
+        assert status == 1, output
+        assert message in output and "Traceback" not in output
+        assert os.listdir(tmp_path / "runs" / "defaults") == ["version_0"], "no run that never began"
+
+
+def test_weights_alone_are_nothing_to_go_on_with(run, small, checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    path = checkpoint.with_name("weights.ckpt")
+    torch.save({name: value for name, value in content.items() if name != "optimizer_states"}, path)
+    status, output = run("fit", *small, f"--ckpt_path={path}")
+    assert status == 1 and "holds no training to go on with: it lacks optimizer_states" in output
+    assert run("test", *small, f"--ckpt_path={path}")[0] == 0
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(run, small, checkpoint, monkeypatch):
+    def fail(path, *args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile, "ZipFile", fail)
+        status, output = run("fit", *small, "--ckpt_path=last")
+    assert status == 1 and "last.ckpt: Input/output error." in output and "previous" not in output
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch attacked",)
+
+
+def test_a_checkpoint_that_would_run_code_does_not(run, checkpoint, tmp_path):
+    torch.save({"state_dict": {}, "attack": Attack()}, checkpoint)
+    status, output = run("test", f"--ckpt_path={checkpoint}")
+    assert status == 1
+    assert "code" in output
+    assert not (tmp_path / "attacked").exists()

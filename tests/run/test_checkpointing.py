@@ -1,0 +1,97 @@
+"""When checkpoints are saved and under which names, and how trainings that have ended are resumed."""
+
+import os
+
+import pytest
+import torch
+
+from tests.helpers.comparing import assert_same, contents
+from tests.helpers.killing import Killed
+from tests.helpers.options import callback
+from tests.helpers.recipes import SAVE_OFTEN
+from tests.helpers.tables import table
+
+
+def test_a_checkpoint_every_so_many_minutes(run, small, tmp_path):
+    kill = callback("killing.KillAt", hook="train_batch_start", at=5)
+    with pytest.raises(Killed):
+        run("fit", *small, "--checkpoint.every_minutes=1e-6", *kill)
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 5
+
+
+def test_best_is_the_epoch_with_the_best_monitor(run, small, tmp_path):
+    assert run("fit", *small, "--trainer.max_epochs=4", "--model.optimizer.lr=0.02")[0] == 0
+    version = tmp_path / "runs" / "defaults" / "version_0"
+    top1 = [float(row["val/top1"]) for row in table(version / "metrics.csv")]
+    best = torch.load(version / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == top1.index(max(top1))
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):
+    poison = callback("killing.PoisonAt", hook="train_batch_start", at=9)
+    status, output = run("fit", *small, *SAVE_OFTEN, *poison)
+    assert status == 1
+    assert "The loss was NaN or infinite at step 10" in output, "the tenth batch met the poisoned weights"
+    checkpoints = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
+    kept = {path.stem: torch.load(path, weights_only=True) for path in checkpoints.iterdir()}
+    assert {name: checkpoint["global_step"] for name, checkpoint in kept.items()} == {
+        "last": 9, "previous": 8, "best": 8,
+    }  # fmt: skip
+    assert all(w.isfinite().all() for checkpoint in kept.values() for w in checkpoint["state_dict"].values())
+
+
+def test_a_callback_that_saves_checkpoints_of_its_own(run, small, tmp_path):
+    status, output = run("fit", *small, *callback("ModelCheckpoint", dirpath="own"))
+    assert status == 0, output
+    assert "epoch 2/2 |" in output
+    own = [torch.load(path, weights_only=True)["epoch"] for path in (tmp_path / "own").iterdir()]
+    run_s = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
+    assert own == [1] and sorted(os.listdir(run_s)) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+
+
+def test_a_training_that_stopped_early_stays_stopped(run, small, tmp_path):
+    stop = callback("EarlyStopping", monitor="val/loss", min_delta=1000, patience=1)
+    fit = ["fit", *small, *stop, "--trainer.max_epochs=9"]
+    assert run(*fit)[0] == 0
+    ended = contents(tmp_path / "runs" / "defaults" / "version_0")
+    assert len(ended[1]) == 2
+    for _ in range(2):
+        status, output = run(*fit, "--ckpt_path=last")
+        assert status == 0 and "Nothing was left to train" in output
+        assert_same(contents(tmp_path / "runs" / "defaults" / "version_0"), ended)
+
+
+def test_a_training_that_stopped_within_an_epoch_is_saved_and_goes_on_with_more_patience(run, small, tmp_path):
+    fit = ["fit", *small, "--trainer.val_check_interval=3"]  # of 8 batches
+    stop = callback("EarlyStopping", monitor="val/top1", stopping_threshold=2)
+    last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
+    for resumption in ([], ["--ckpt_path=last"]):
+        assert run(*fit, *stop, *resumption)[0] == 0
+        assert torch.load(last, weights_only=True)["global_step"] == 3
+    patient = callback("EarlyStopping", monitor="val/top1", stopping_threshold=None, patience=9)
+    status, output = run(*fit, *patient, "--ckpt_path=last")
+    assert status == 0, output
+    assert torch.load(last, weights_only=True)["global_step"] == 16
+
+
+def test_a_training_whose_time_is_up_keeps_its_rows(run, small, tmp_path):
+    fit = ["fit", *small, "--trainer.max_epochs=500", "--trainer.max_time=00:00:00:02"]
+    assert run(*fit)[0] == 0
+    metrics = tmp_path / "runs" / "defaults" / "version_0" / "metrics.csv"
+    before = metrics.read_text()
+    status, output = run(*fit, "--ckpt_path=last")
+    assert status == 0 and "Nothing was left to train" in output
+    assert metrics.read_text() == before
+
+
+def test_a_training_that_max_steps_ended_within_an_epoch_is_resumed(run, small, finished):
+    runs = finished(*small).parent
+    assert run("fit", *small, "--trainer.max_steps=11")[0] == 0
+    ended = torch.load(runs / "version_1" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert ended["global_step"] == 11
+    status, output = run("fit", *small, "--ckpt_path=last")
+    assert status == 0, output
+    expected, found = (table(runs / f"version_{version}" / "metrics.csv") for version in (0, 1))
+    assert [(row["epoch"], row["step"]) for row in found] == [(row["epoch"], row["step"]) for row in expected]
+    assert found[1]["val/top1"]
