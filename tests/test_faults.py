@@ -9,7 +9,7 @@ import torch
 from tests.helpers.archives import change_disk, disk
 from tests.helpers.options import callback
 from tiny_imagenet.classifier import ImageClassifier
-from tiny_imagenet.faults import told
+from tiny_imagenet.errors import user_message
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.run.checkpoint_files import is_whole
 
@@ -22,7 +22,7 @@ CLI_FAULTS = {
     "unknown optimizer": (["fit", "--model.optimizer=SDG"], 2, "no class 'SDG'. Did you mean SGD"),
     "unknown command": (["fitt"], 2, "invalid choice: 'fitt'"),
     "unknown config": (["fit", "--config=resnet18_agu.yaml"], 1, "no config 'resnet18_agu.yaml'"),
-    "unknown arch": (["fit", "--model.arch=resnet19"], 1, "no ResNet 'resnet19'. The known ones"),
+    "unknown arch": (["fit", "--model.arch=resnet19"], 1, "no ResNet 'resnet19'. Did you mean resnet18"),
     "no checkpoint given": (["test"], 1, "test needs a checkpoint"),
     "missing checkpoint": (["test", "--ckpt_path=runs/a/b.ckpt"], 1, "no checkpoint runs/a/b.ckpt"),
     "impossible augmentation": (
@@ -36,14 +36,14 @@ CLI_FAULTS = {
     "wrong precision": (["fit", "--trainer.precision=17"], 2, "trainer.precision must be one of 64, 32, 16, "),
     "unknown strategy": (["fit", "--trainer.strategy=nonsense"], 1, "trainer: You selected an invalid strategy name"),
     "unknown accelerator": (["fit", "--trainer.accelerator=nonsense"], 1, "You selected an invalid accelerator name"),
-    "more GPUs than there are": (["fit", "--trainer.accelerator=gpu", "--trainer.devices=99"], 1, "`auto` takes what"),
+    "more GPUs than there are": (["fit", "--trainer.accelerator=gpu", "--trainer.devices=99"], 1, "`auto` uses what"),
     "no device": (["fit", "--trainer.devices=0"], 1, "trainer: `Trainer(devices='0')` value is not a valid input"),
     "strategy of GPUs": (["fit", "--trainer.strategy=fsdp"], 1, "trainer: The strategy `fsdp` requires a GPU"),
     "a sampler of Lightning's": (["fit", "--trainer.use_distributed_sampler=true"], 1, "leave it off. They divide"),
     "overfitting": (["fit", "--trainer.overfit_batches=2"], 1, "overfit_batches would replace the samplers"),
     "callback that cannot be resumed": (
         ["fit", *callback("StochasticWeightAveraging", swa_lrs=0.01)], 1,
-        "with StochasticWeightAveraging no run could be resumed exactly. EMA averages the weights",
+        "a run with StochasticWeightAveraging cannot be resumed exactly. EMA averages the weights",
     ),
     "search before the training": (["fit", *callback("LearningRateFinder")], 1, "sweeps/learning_rate.yaml"),
     "misspelt monitor": (["fit", "--checkpoint.monitor=val/topp1"], 1, "the metric 'val/topp1'. Did you mean val/top"),
@@ -84,14 +84,14 @@ def test_one_message_and_nothing_left(run, small, tmp_path, fault):
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EISDIR])
 def test_files_that_may_not_be_written_are_named(code):
     error = OSError(code, os.strerror(code), "runs/a/metrics.csv")
-    assert told(error) == f"runs/a/metrics.csv: {os.strerror(code)}."
+    assert user_message(error) == f"runs/a/metrics.csv: {os.strerror(code)}."
 
 
 def test_a_run_s_config_that_is_damaged_or_gone(run, small, checkpoint):
     config = checkpoint.parents[1] / "config.yaml"
     whole = config.read_text()
     for text, message in ((whole[:100] + "\n: [", "config.yaml is damaged"), ("", "config.yaml is damaged"),
-                          (None, "config.yaml is gone, so nothing tells")):  # fmt: skip
+                          (None, "config.yaml is gone, so it is unknown")):  # fmt: skip
         config.unlink() if text is None else config.write_text(text)
         status, output = run("fit", *small, "--ckpt_path=last")
         assert status == 1 and message in output and "Traceback" not in output
@@ -100,12 +100,12 @@ def test_a_run_s_config_that_is_damaged_or_gone(run, small, checkpoint):
     elsewhere = checkpoint.parents[3] / "last.ckpt"
     checkpoint.rename(elsewhere)
     status, output = run("fit", *small, f"--ckpt_path={elsewhere}", "--trainer.max_epochs=2")
-    assert status == 0 and "is gone, so nothing tells" in output, "a run of its own, which is told"
+    assert status == 0 and "is gone, so it is unknown" in output, "a run of its own, which is told"
 
 
 def test_a_batch_of_one_image_that_cannot_be_normalised(run, small):
     status, output = run("fit", *small, "--data.batch_size=2")  # of 115 images
-    assert status == 1 and "A batch of a single image cannot be normalised" in output and "Traceback" not in output
+    assert status == 1 and "BatchNorm cannot normalise a batch of one image" in output and "Traceback" not in output
 
 
 def test_other_classes_than_the_checkpoint_knows(run, checkpoint):
@@ -125,7 +125,7 @@ def test_a_run_folder_deleted_while_running_is_told(run, small, tmp_path):
     folder = tmp_path / "runs" / "defaults" / "version_0"
     status, output = run("fit", *small, *callback("killing.DeleteAt", path=folder))
     assert status == 1, output
-    assert "moved or deleted while it was written to" in output
+    assert "moved or deleted during the training" in output
     assert "Traceback" not in output
 
 
@@ -151,7 +151,7 @@ def test_out_of_memory_says_what_to_lower(run, small, tmp_path, monkeypatch, fau
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [("ro", "cannot be made: Read-only file"), ("size=4k", "can't be written: No space left")]
+    ("options", "message"), [("ro", "can't be made: Read-only file"), ("size=4k", "can't be written: No space left")]
 )
 def test_a_disk_without_room_for_a_run(run, small, tmp_path, monkeypatch, options, message):
     with disk(tmp_path / "disk", options) as place:
@@ -167,7 +167,7 @@ def test_a_result_that_a_full_disk_has_no_room_for(tmp_path):
     with disk(tmp_path / "disk", "size=4k") as place:
         with pytest.raises(OSError) as caught:
             replace_text(place / "metrics.csv", "0" * 10_000)
-        assert told(caught.value).startswith(f"{place / 'metrics.csv'} can't be written: No space left")
+        assert user_message(caught.value).startswith(f"{place / 'metrics.csv'} can't be written: No space left")
         assert not list(place.iterdir())
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.hardware import set_up
-from tiny_imagenet.models import SHRINKING, build_resnet
+from tiny_imagenet.models import REDUCTION, build_resnet
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_a_gpu(monkeypatch, supported, expected):
         torch.set_float32_matmul_precision(before)
 
 
-@pytest.mark.parametrize("stem", SHRINKING)
+@pytest.mark.parametrize("stem", REDUCTION)
 def test_what_single_pixels_are(stem):
     """The last stage's input, by the network itself."""
     network, seen = build_resnet("resnet18", 10, stem=stem, width=0.125).eval(), []
     network.layer4.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[-1]))
-    for side in (SHRINKING[stem], SHRINKING[stem] + 1):
+    for side in (REDUCTION[stem], REDUCTION[stem] + 1):
         network(torch.zeros(1, 3, side, side))
     assert seen == [1, 2]
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 from jsonargparse import _common, _util, set_parsing_settings
 
+from tests.helpers.checkpoints import write_empty
 from tests.helpers.sweeping import enter, sweep, write_sweep
 from tiny_imagenet.cli import allowed
 from tiny_imagenet.cli import app as cli
@@ -179,6 +180,7 @@ def test_config_with_a_part_elsewhere(attack, not_run):
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_config_beside_a_checkpoint(attack, not_run, workdir, command):
+    write_empty(workdir / "strange.ckpt")
     (workdir / "config.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [CODE]}}))
     if (told := attack({}, "--ckpt_path=strange.ckpt", command=command)) is not None:
         assert "trainer.callbacks: a config may not name strange.Code" in told
@@ -204,7 +206,7 @@ def test_config_beside_a_checkpoint_that_chooses_where_to_write(run, checkpoint,
 def test_config_with_a_checkpoint_that_runs_code(attack, small):
     config = {"ckpt_path": "strange.ckpt", "weights_only": False}
     if (told := attack(config, *small, status=1)) is not None:
-        assert "ckpt_path: strange.ckpt stands in a config; give it on the command line" in told
+        assert "ckpt_path: strange.ckpt is set in a config; give it on the command line" in told
 
 
 def test_checkpoint_of_a_slurm_job_that_runs_code(attack, small, workdir, monkeypatch):
@@ -225,7 +227,7 @@ def test_yaml_that_runs_code(run, workdir):
     (workdir / "strange.yaml").write_text(text)
     status, output = run("fit", "--config=strange.yaml")
     assert (status, (workdir / MARKER).exists()) == (2, False)
-    assert "the YAML tag !!python/object/apply:os.system. It could run code" in output
+    assert "the YAML tag !!python/object/apply:os.system, which could run code" in output
     with pytest.raises(UserError, match="python/object/apply:os.system"):
         read_sweep(["strange.yaml"])
     assert not (workdir / MARKER).exists()
@@ -254,7 +256,7 @@ def test_user_adds_a_module(run, not_run, workdir, monkeypatch):
 def test_only_a_module_can_be_added(run, monkeypatch, value):
     monkeypatch.setenv("TINY_IMAGENET_ALLOW", value)
     status, output = run("fit")
-    assert status == 1 and f"TINY_IMAGENET_ALLOW: '{value}' is no module to allow" in output
+    assert status == 1 and f"TINY_IMAGENET_ALLOW: '{value}' is not the name of a module" in output
 
 
 @pytest.mark.parametrize("name", [

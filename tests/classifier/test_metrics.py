@@ -21,7 +21,7 @@ def test_scores_are_in_the_order_of_logits():
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_each_rank_resumes_its_sums_and_the_first_takes_all_on_another_number_of_devices(ranks):
     logits, labels = torch.randn(2, 5, 4), torch.randint(0, 4, (2, 5))
-    trained = [build_metrics("train", 4, ks=[1]) for _ in range(2)]
+    trained = [build_metrics("train", 4) for _ in range(2)]
     for rank, metrics in enumerate(trained):
         metrics.update(preds=logits[rank], target=labels[rank], value=torch.full((5,), rank + 1.0))
     both = [sums_of_ranks(metrics, lambda value: value[None]) for metrics in trained]
@@ -29,7 +29,7 @@ def test_each_rank_resumes_its_sums_and_the_first_takes_all_on_another_number_of
         name: {state: torch.cat([one[name][state] for one in both]) for state in states}
         for name, states in both[0].items()
     }
-    resumed = [build_metrics("train", 4, ks=[1]) for _ in range(ranks)]
+    resumed = [build_metrics("train", 4) for _ in range(ranks)]
     for rank, metrics in enumerate(resumed):
         restore_sums(metrics, saved, rank, ranks)
     images = [int(metrics["train/loss"].metric_state["weight"]) for metrics in resumed]

@@ -57,7 +57,10 @@ def test_views_are_for_evaluation_and_their_mean_is_not_rounded_to_half_precisio
 
 @pytest.mark.parametrize(
     "shift, told",
-    [(-1, "tta_shift is a number of pixels from 0, not -1."), (32, "tta_shift is 32 pixels, and images have only 32")],
+    [
+        (-1, "tta_shift must be a number of pixels from 0 up, not -1."),
+        (32, "tta_shift is 32 pixels, and images have only 32"),
+    ],
 )
 def test_a_shift_that_leaves_nothing_of_an_image_is_refused(run, small, shift, told):
     status, output = run("fit", *small, f"--model.tta_shift={shift}")

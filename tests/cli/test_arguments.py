@@ -1,8 +1,8 @@
 """What a command line means: config files by name, run folders, checkpoints."""
 
 import pytest
-import torch
 
+from tests.helpers.checkpoints import write_empty as checkpoint
 from tiny_imagenet.cli.arguments import CONFIGS, find_config, plan
 from tiny_imagenet.errors import UserError
 
@@ -13,12 +13,6 @@ def workdir(tmp_path, monkeypatch):
     return tmp_path
 
 
-def checkpoint(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"weights": 1}, path)
-    return path
-
-
 def test_a_bare_name_is_found_in_configs_from_any_directory(tmp_path):
     assert find_config("resnet50_aug.yaml") == CONFIGS / "resnet50_aug.yaml"
     assert find_config("resnet50_aug") == CONFIGS / "resnet50_aug.yaml"
@@ -27,19 +21,19 @@ def test_a_bare_name_is_found_in_configs_from_any_directory(tmp_path):
 
 
 def test_a_wrong_name_lists_the_nearest():
-    with pytest.raises(UserError, match=r"resnet50_agu.*resnet50_aug\.yaml"):
+    with pytest.raises(UserError, match=r"resnet50_agu.*Did you mean resnet50_aug\?"):
         find_config("resnet50_agu.yaml")
 
 
-def test_fit_keeps_the_order_of_configs_and_options():
+def test_options_override_configs_wherever_they_are_typed():
     target = plan(["fit", "--config", "resnet18_aug.yaml", "--model.width=0.5", "--config=published_aug.yaml"])
     assert str(target.run) == "runs/resnet18_aug/version_0"
     assert target.checkpoint is None
     assert target.argv[:2] == ["fit", f"--config={CONFIGS / 'defaults.yaml'}"]
     assert target.argv[-3:] == [
         f"--config={CONFIGS / 'resnet18_aug.yaml'}",
-        "--model.width=0.5",
         f"--config={CONFIGS / 'published_aug.yaml'}",
+        "--model.width=0.5",
     ]
 
 
@@ -112,5 +106,5 @@ def test_missing_and_damaged_checkpoints(tmp_path):
 def test_last_without_anything_to_resume_starts_afresh_and_says_so(run, small, tmp_path):
     status, output = run("fit", *small, "--trainer.max_epochs=1", "--ckpt_path=last")
     assert status == 0
-    assert "starting afresh" in output
+    assert "Starting afresh" in output
     assert (tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt").exists()

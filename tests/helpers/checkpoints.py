@@ -1,10 +1,19 @@
-"""Checkpoints changed for a test."""
+"""Checkpoints made or changed for a test."""
 
 from pathlib import Path
 
 import torch
 
 from tiny_imagenet.classifier import ImageClassifier
+
+
+def write_empty(path: Path) -> Path:
+    """A checkpoint with all the parts that a training's has, and nothing in them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = ("state_dict", "dataset", "train_metrics", "callbacks")
+    content = dict.fromkeys(parts, {}) | {"optimizer_states": [], "lr_schedulers": []}
+    torch.save({**content, "loops": {"fit_loop": {}}, "pytorch-lightning_version": "2.6.1"}, path)
+    return path
 
 
 def soften(checkpoint: Path) -> None:

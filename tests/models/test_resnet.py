@@ -91,9 +91,11 @@ def test_a_seed_gives_one_network_whatever_the_ambient_device():
     assert all(second[key].equal(value) for key, value in first.items())
 
 
-def test_unknown_arch_lists_the_nearest_first():
-    with pytest.raises(UserError, match=r"'resnet_50'.*nearest first: resnet50, ") as caught:
+def test_unknown_arch_names_the_nearest():
+    with pytest.raises(UserError, match=r"'resnet_50'. Did you mean resnet50\?"):
         build_resnet("resnet_50", 10)
+    with pytest.raises(UserError, match="'alexnet'. Choose from: ") as caught:
+        build_resnet("alexnet", 10)
     assert all(arch in str(caught.value) for arch in ARCHS)
 
 

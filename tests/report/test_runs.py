@@ -58,9 +58,9 @@ def test_where_the_protocol_is_lost_the_config_tells(tmp_path, content, holdout,
         ("metrics.csv", "epoch,val/top1\n,0.5\n", "metrics.csv has no finished epoch yet"),
         ("metrics.csv", "step,val/top1\n1,0.5\n", "metrics.csv has no column epoch"),
         ("config.yaml", None, "no config.yaml"),
-        ("config.yaml", "model: [\n", "config.yaml is not readable: did not find expected node content, line 2"),
-        ("config.yaml", "", "config.yaml holds no options"),
-        ("config.yaml", "\x00", "config.yaml is not readable"),
+        ("config.yaml", "model: [\n", "config.yaml is damaged, line 2: did not find expected node content."),
+        ("config.yaml", "", "config.yaml is damaged: it holds no options."),
+        ("config.yaml", "\x00", "config.yaml is damaged: "),
     ],
 )
 def test_what_cannot_be_read_is_skipped_with_the_reason(tmp_path, file, content, reason):

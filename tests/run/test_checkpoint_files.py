@@ -9,7 +9,7 @@ import torch
 
 from tests.helpers.comparing import assert_same, contents
 from tests.helpers.recipes import SAVE_OFTEN
-from tiny_imagenet.run.checkpoint_files import is_whole, resumable_checkpoint
+from tiny_imagenet.run.checkpoint_files import checkpoint_to_resume, is_whole
 
 
 def test_a_damaged_last_checkpoint_is_named_and_the_previous_one_used(run, small, tmp_path):
@@ -20,7 +20,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_previous_one_used(run, small
     last = runs / "version_0" / "checkpoints" / "last.ckpt"
     os.truncate(last, last.stat().st_size // 2)
     assert not is_whole(last)
-    assert resumable_checkpoint(runs / "version_0").name == "previous.ckpt"
+    assert checkpoint_to_resume(runs / "version_0").name == "previous.ckpt"
     status, output = run(*fit, "--ckpt_path=last")
     assert status == 0, output
     assert f"{last.relative_to(tmp_path)} is damaged" in output
@@ -49,7 +49,7 @@ def spoiled(checkpoint):
     yield path, "is damaged"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", "b")
-    yield path, "is damaged, or no checkpoint"
+    yield path, "is damaged or no checkpoint"
     content = torch.load(checkpoint, weights_only=True)
     for other in (
         {"conv1.weight": torch.ones(2)},
@@ -80,7 +80,7 @@ def test_weights_alone_are_nothing_to_go_on_with(run, small, checkpoint):
     path = checkpoint.with_name("weights.ckpt")
     torch.save({name: value for name, value in content.items() if name != "optimizer_states"}, path)
     status, output = run("fit", *small, f"--ckpt_path={path}")
-    assert status == 1 and "holds no training to go on with: it lacks optimizer_states" in output
+    assert status == 1 and "has no training state to resume: it lacks optimizer_states" in output
     assert run("test", *small, f"--ckpt_path={path}")[0] == 0
 
 

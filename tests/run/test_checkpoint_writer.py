@@ -28,7 +28,7 @@ def test_what_changes_after_a_save_is_not_in_it(writer, tmp_path, monkeypatch):
     slow, to_disk = threading.Event(), saving.to_disk
     monkeypatch.setattr(saving, "to_disk", lambda path: slow.wait(60) and to_disk(path))
     weights, groups = torch.zeros(2), [{"lr": 1.0}]
-    writer.save_checkpoint({"weights": weights, "groups": groups}, tmp_path / saving.BESIDE)
+    writer.save_checkpoint({"weights": weights, "groups": groups}, tmp_path / saving.UNFINISHED)
     assert not (tmp_path / "last.ckpt").exists(), "the training has gone on before it is written"
     weights += 1
     groups[0]["lr"] = 2.0
@@ -40,7 +40,7 @@ def test_what_changes_after_a_save_is_not_in_it(writer, tmp_path, monkeypatch):
 
 def test_the_names_of_four_saves(writer, tmp_path):
     for number, writer.best in enumerate([True, False, True, False]):
-        writer.save_checkpoint({"weights": torch.tensor(number)}, tmp_path / saving.BESIDE)
+        writer.save_checkpoint({"weights": torch.tensor(number)}, tmp_path / saving.UNFINISHED)
     writer.wait()
     assert [value(tmp_path / name) for name in NAMES] == [2, 3, 2]
     assert sorted(os.listdir(tmp_path)) == NAMES
@@ -49,7 +49,7 @@ def test_the_names_of_four_saves(writer, tmp_path):
 def test_a_save_waits_for_the_one_before(writer, tmp_path, monkeypatch):
     slow, to_disk = threading.Event(), saving.to_disk
     monkeypatch.setattr(saving, "to_disk", lambda path: slow.wait(60) and to_disk(path))
-    save = threading.Thread(target=lambda: [writer.save_checkpoint({}, tmp_path / saving.BESIDE) for _ in range(2)])
+    save = threading.Thread(target=lambda: [writer.save_checkpoint({}, tmp_path / saving.UNFINISHED) for _ in range(2)])
     save.start()
     save.join(timeout=0.2)
     assert save.is_alive()
@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(writer, 
     torch.save({"weights": torch.tensor(1)}, tmp_path / "previous.ckpt")
     (tmp_path / "last.ckpt").write_bytes(b"half of it")
     for number in (2, 3):
-        writer.save_checkpoint({"weights": torch.tensor(number)}, tmp_path / saving.BESIDE)
+        writer.save_checkpoint({"weights": torch.tensor(number)}, tmp_path / saving.UNFINISHED)
         writer.wait()
         assert value(tmp_path / "last.ckpt") == number and value(tmp_path / "previous.ckpt") == number - 1
 
@@ -75,16 +75,16 @@ def test_other_names_are_saved_as_lightning_does(writer, tmp_path):
 @pytest.mark.parametrize("then", ["save_checkpoint", "wait", "require_written"])
 def test_what_could_not_be_written_is_told(writer, tmp_path, then):
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
-    save = {"checkpoint": {"weights": torch.zeros(1)}, "path": tmp_path / "checkpoints" / saving.BESIDE}
+    save = {"checkpoint": {"weights": torch.zeros(1)}, "path": tmp_path / "checkpoints" / saving.UNFINISHED}
     writer.save_checkpoint(**save)
     time.sleep(0.5)
-    with pytest.raises(UserError, match="could not be saved in .*checkpoints: .*xists.* Those before are whole"):
+    with pytest.raises(UserError, match="could not be saved in .*checkpoints: .*xists.* Earlier checkpoints are whole"):
         getattr(writer, then)(**(save if then == "save_checkpoint" else {}))
 
 
 def test_an_error_at_the_very_end_is_logged(writer, tmp_path, caplog):
     (tmp_path / "checkpoints").write_text("")
-    writer.save_checkpoint({}, tmp_path / "checkpoints" / saving.BESIDE)
+    writer.save_checkpoint({}, tmp_path / "checkpoints" / saving.UNFINISHED)
     writer.teardown()
     assert "could not be saved" in caplog.text
 

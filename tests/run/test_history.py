@@ -3,7 +3,7 @@
 import torch
 
 from tests.helpers.options import callback
-from tiny_imagenet.run.history import History, plain
+from tiny_imagenet.run.history import History, shortest_float
 
 
 def test_rows_columns_and_gaps(tmp_path):
@@ -29,11 +29,11 @@ def test_a_file_that_ran_ahead_is_brought_back(tmp_path):
 
 
 def test_plain_numbers():
-    assert plain(torch.tensor(0.1)) == 0.1
-    assert plain(torch.tensor(0.1, dtype=torch.float64)) == 0.1
+    assert shortest_float(torch.tensor(0.1)) == 0.1
+    assert shortest_float(torch.tensor(0.1, dtype=torch.float64)) == 0.1
     third = torch.tensor(1 / 3)
-    assert torch.tensor(plain(third)) == third, "nothing is lost"
-    assert plain(torch.tensor(3)) == 3
+    assert torch.tensor(shortest_float(third)) == third, "nothing is lost"
+    assert shortest_float(torch.tensor(3)) == 3
 
 
 def test_a_lost_last_row_comes_back(run, small, tmp_path):

@@ -89,8 +89,9 @@ def packed(
     def step() -> int:
         batch = next(batches)
         images, targets = (tensor.to(device, non_blocking=True) for tensor in (batch.images, batch.targets))
-        on_device = Batch(images, targets, batch.seed)
-        return len(pipeline.train(on_device, mean, std, len(data.classes.ids), 0, None)[0])
+        return len(
+            pipeline.train(batch._replace(images=images, targets=targets), mean, std, len(data.classes.ids), 0, None)[0]
+        )
 
     return Contestant(step, untimed=1 + workers * PREFETCH, ahead=workers * PREFETCH)
 
@@ -108,7 +109,8 @@ def on_the_device(
     def step() -> int:
         request = next(requests)
         rows = to_device(torch.from_numpy(request.rows), device)
-        batch = Batch(every.index_select(0, rows).permute(0, 3, 1, 2), labels.index_select(0, rows), request.seed)
+        images = every.index_select(0, rows).permute(0, 3, 1, 2)
+        batch = Batch(images, labels.index_select(0, rows), rows, request.seed)
         return len(pipeline.train(batch, mean, std, len(data.classes.ids), 0, None)[0])
 
     return Contestant(step)

@@ -123,7 +123,7 @@ def find_runs(place: str | Path) -> Found:
         try:
             runs.append(_read(root, folder, where, skipped))
         except (OSError, ValueError, UserError) as error:
-            skipped[where] = _reason(error)
+            skipped[where] = _reason(error).removeprefix(f"{folder}{os.sep}")
     if not runs:
         reasons = "".join(f"\n  {where}: {why}" for where, why in skipped.items())
         raise UserError(f"{root} holds no run that has finished an epoch.{reasons}")

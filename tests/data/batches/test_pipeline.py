@@ -15,7 +15,7 @@ MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.1, 0.2, 0.3])
 
 def batch(size=16, count=6):
     images = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    return Batch(images, torch.arange(count) % 4, seed=7)
+    return Batch(images, torch.arange(count) % 4, torch.arange(count), seed=7)
 
 
 def test_evaluation_only_normalises():

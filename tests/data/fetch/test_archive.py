@@ -134,7 +134,7 @@ def test_a_root_that_cannot_be_made_or_written(tmp_path):
 def test_a_disk_that_is_full_or_read_only(root, tmp_path, monkeypatch, options):
     path = write_zip(tmp_path / "set.zip")
     monkeypatch.setattr("tiny_imagenet.data.fetch.unpack.require_free", lambda *_: None)
-    full = rf"\({75 * 4096:,} bytes\) can't be written: No space left on device. Free some space there, or choose"
+    full = rf"\({75 * 4.096:.1f} kB\) can't be written: No space left on device. Free some space there, or choose"
     with disk(root, options):
         with pytest.raises(UserError, match="Read-only file system. Make it writable, or" if options == "ro" else full):
             extracted([str(path)], None, root)

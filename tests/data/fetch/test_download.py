@@ -165,7 +165,7 @@ def test_a_damaged_download_is_removed_so_that_the_next_call_gets_it_again(serve
 
 def test_free_space_is_asked_for_first(server, root, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1000))
-    with pytest.raises(UserError, match=f"{root} needs {len(server.content):,} bytes, but only 1,000 are free"):
+    with pytest.raises(UserError, match=f"{root} needs {len(server.content) / 1000:.1f} kB, but only 1.0 kB are free"):
         extracted([server.url], None, root)
     assert os.listdir(root) == [".lock"]
 
@@ -202,7 +202,7 @@ def test_a_download_that_may_not_grow(server, root):
 
     in_process(work).join()
     assert receive.poll(1)
-    assert f"set.zip.part ({len(server.content):,} bytes) can't be written: File too large" in receive.recv()
+    assert f"set.zip.part ({len(server.content) / 1000:.1f} kB) can't be written: File too large" in receive.recv()
 
 
 @pytest.mark.parametrize(("module", "name", "count"), [(time, "sleep", 1), (os, "replace", 1)])

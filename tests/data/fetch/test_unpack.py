@@ -224,7 +224,7 @@ def test_free_space_is_asked_for_first(root, tmp_path, monkeypatch):
     path = write_zip(tmp_path / "set.zip")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1000))
     # One block for the three bytes, 74 for the 300,000.
-    with pytest.raises(UserError, match=f"needs {75 * 4096:,} bytes, but only 1,000 are free"):
+    with pytest.raises(UserError, match=f"needs {75 * 4.096:.1f} kB, but only 1.0 kB are free"):
         extracted([str(path)], None, root)
     assert [entry.name for entry in root.iterdir()] == [".lock"]
 

@@ -35,7 +35,7 @@ def test_an_undecodable_image_is_named_and_nothing_kept(folder):
 def test_a_full_disk_is_said_beforehand(folder, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
-    with pytest.raises(UserError, match="takes 0 MB, but there are only 0 MB free"):
+    with pytest.raises(UserError, match="needs 73.4 kB, but only 1.0 kB are free"):
         packed_of(folder)
     assert os.listdir(folder.parent / "packed") == []
 
@@ -121,7 +121,7 @@ def test_a_killed_packing_leaves_no_cache_and_no_process(folder, monkeypatch):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
 
-    assert os.listdir(folder.parent / "packed") == [".train.unfinished"]
+    assert os.listdir(folder.parent / "packed") == [f".train.partial-{process.pid}"]
     for worker in set(log.read_text().split()):
         for _ in range(500):
             if not running(worker):

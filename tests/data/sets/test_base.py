@@ -71,7 +71,7 @@ def test_single_images_that_devices_do_not_divide_are_an_error(module, monkeypat
     data = module(batch_size=1)
     data.setup("fit")
     monkeypatch.setattr(TinyImageNetDataModule, "_ranks", (0, 2))
-    with pytest.raises(UserError, match="115 images cannot be dealt out one by one to 2 devices"):
+    with pytest.raises(UserError, match="115 images cannot be divided one by one between 2 devices"):
         data.train_dataloader()
     monkeypatch.setattr(TinyImageNetDataModule, "_ranks", (0, 5))
     assert [len(batch.targets) for batch in data.train_dataloader()] == [1] * 23

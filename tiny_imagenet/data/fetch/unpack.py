@@ -71,8 +71,9 @@ def unpack(archive: Path, folder: Path) -> None:
             members = [member for member in members if _is_wanted(member)]
             log.info(f"{archive}: files that are no data, such as {left_out!r}, are left out.")
         needed = sum(-(-member.size // BLOCK) * BLOCK for member in members)
-        require_free(folder, needed)
-        with disk_errors(folder, needed), progress("extracting", len(members), "files") as advance:
+        # Named by its parent, which the user knows: `folder` is renamed in the end.
+        require_free(folder.parent, needed)
+        with disk_errors(folder.parent, needed), progress("extracting", len(members), "files") as advance:
             made: set[str] = set()
             for member in members:
                 _write(opened, member, archive, folder, made)

@@ -160,7 +160,7 @@ def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any]
         _remove(cache)
         with replacing(cache) as beside:
             beside.mkdir()
-            require_free(beside, needed)
+            require_free(cache.parent, needed)
             np.lib.format.open_memmap(beside / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
             np.save(beside / SUMS, fill(files, image_size, beside / PIXELS))
             lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
