@@ -207,7 +207,7 @@ def test_transfer_clones_the_project_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("met", [True, False])
-def test_transfer_installs_what_is_missing_only(tmp_path, monkeypatch, met):
+def test_transfer_installs_what_is_missing_only(tmp_path, met):
     lines = [
         "# To run",
         "torch>=2,<3",

@@ -108,7 +108,7 @@ def test_batches_are_pinned_only_for_a_gpu(archive, data_root):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", RECIPES, ids=str)
-def test_every_recipe(waits_of_steps, tmp_path, config):
+def test_every_recipe(waits_of_steps, config):
     before = [f"--config={OVERLAYS[config.name]}"] if config.name in OVERLAYS else []
     more = ["--data=TinyImageNetDataModule"] if "cifar10" in config.name else []
     text = (CONFIGS / config).read_text()

@@ -90,7 +90,7 @@ def test_each_way_yields_whole_batches(data):
     assert next(batches)[0].shape == (2, 3, 224, 224)
 
 
-def test_each_choice_trains(tmp_path):
+def test_each_choice_trains():
     ways = choices.contestants(CPU, batch_size=2, size=32)
     assert list(ways)[0] == choices.DEFAULT and len(ways) > 3
     assert [way.step() for name, way in ways.items() if name != "compiled"] == [2] * (len(ways) - ("compiled" in ways))

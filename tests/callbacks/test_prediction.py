@@ -12,7 +12,7 @@ from tests.helpers.tables import table
 from tiny_imagenet.classifier import ImageClassifier
 
 
-def test_a_checkpoint_carries_all_that_prediction_needs(run, small, trained, tmp_path):
+def test_a_checkpoint_carries_all_that_prediction_needs(run, trained, tmp_path):
     best = trained / "checkpoints" / "best.ckpt"
     model = ImageClassifier.load_from_checkpoint(best, weights_only=True)
     assert len(model.info.class_ids) == len(model.info.class_names) == 4

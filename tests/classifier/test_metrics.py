@@ -41,7 +41,7 @@ def test_each_rank_resumes_its_sums_and_the_first_takes_all_on_another_number_of
     assert losses == {1: [15.0], 2: [5.0, 10.0], 3: [15.0, 0.0, 0.0]}[ranks]
 
 
-def test_loss_is_the_mean_over_images_however_they_are_batched(run, small, trained):
+def test_loss_is_the_mean_over_images_however_they_are_batched(run, trained):
     best = trained / "checkpoints" / "best.ckpt"
     losses = []
     for batch_size in (48, 7):

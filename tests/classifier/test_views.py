@@ -11,7 +11,7 @@ from tiny_imagenet.classifier import ImageClassifier
 
 
 @pytest.mark.parametrize("mirrored, shift", [(True, 0), (False, 31), (True, 3)])
-def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_other_views(run, small, trained, tmp_path, mirrored, shift):
+def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_other_views(run, trained, tmp_path, mirrored, shift):
     best = trained / "checkpoints" / "best.ckpt"
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")

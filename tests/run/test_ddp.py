@@ -117,7 +117,7 @@ def test_a_process_that_waits_for_a_lost_one_is_ended_with_a_message(launch, sma
     assert torch.load(last, weights_only=True)["global_step"] in (8, 10)
 
 
-def test_a_process_does_not_outlive_the_one_that_started_it(launch, small, tmp_path):
+def test_a_process_does_not_outlive_the_one_that_started_it(launch, small):
     fit = ["fit", *small, *TWO, "--data.batch_size=8"]
     kill = callback("killing.SigkillAt", hook="train_batch_start", at=10, rank=0)
     stuck = callback("killing.StuckAt", hook="train_batch_start", at=10, rank=1)
@@ -188,7 +188,7 @@ def test_ranks_wait_for_each_other_only_where_losses_are_logged(launch, small, t
     assert end["all_reduce"] > 1, "the epoch's figures are added up, or this would count nothing"
 
 
-def test_one_process_prepares_the_data_and_writes_files(launch, small, archive, tmp_path):
+def test_one_process_prepares_the_data_and_writes_files(launch, small, tmp_path):
     note = callback("watching.NoteWrites", out=tmp_path, folder=tmp_path)
     fresh = ["--data.root=data", "--data.batch_size=8", "--trainer.max_epochs=1"]
     status, output = launch("fit", *small, *TWO, *fresh, *note)

@@ -116,7 +116,7 @@ def test_damaged_files_are_named(archive, change, message):
         data.setup("test")
 
 
-def test_the_official_archive_must_be_complete(archive, monkeypatch):
+def test_the_official_archive_must_be_complete(archive):
     data = archive()
     data.packed("train")
     data.md5 = cifar.MD5
