@@ -6,7 +6,6 @@
 import inspect
 import logging
 import os
-import shlex
 import shutil
 import signal
 import sys
@@ -38,6 +37,7 @@ from tiny_imagenet.cli import allowed
 from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS, Plan, plan, resuming
 from tiny_imagenet.cli.logs import show_log
 from tiny_imagenet.cli.option_errors import option_error_message
+from tiny_imagenet.cli.printed import tool_command, training_command
 from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         target = plan(argv)
         _run(target)
     except Interrupted as interruption:
-        _say(f"Stopped by {interruption}. To resume: {_command('fit', resuming(argv, target))}")
+        _say(f"Stopped by {interruption}. To resume: {training_command('fit', *resuming(argv, target))}")
         sys.exit(interruption.status)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -112,8 +112,10 @@ def _run(target: Plan) -> None:
         lock.release()
     if target.command == "fit":
         checkpoint = checkpoint_to_test(target.run)
-        test = f"\n  {_command('test', ['--ckpt_path', str(checkpoint)])}" if checkpoint else ""
-        _say(f"Run saved in {target.run}. Next:{test}\n  tensorboard --logdir {target.run.parent.parent}")
+        test = [training_command("test", "--ckpt_path", str(checkpoint))] if checkpoint else []
+        runs = target.run.parent.parent
+        board = tool_command("tensorboard", ["--logdir", str(runs)])
+        _say("\n  ".join([f"Run saved in {target.run}. Next:", *test, board]))
     unreadable = next(c.unreadable for c in cli.trainer.callbacks if isinstance(c, Predictions))
     if unreadable:
         raise UserError(
@@ -284,10 +286,6 @@ def _class_names(base: type) -> set[str]:
     """The names of a class and all its subclasses that can be instantiated."""
     own = set() if inspect.isabstract(base) else {base.__name__}
     return own.union(*(_class_names(child) for child in base.__subclasses__()))
-
-
-def _command(command: str, options: list[str]) -> str:
-    return f"python training.py {command} {shlex.join(options)}"
 
 
 _say = rank_zero_only(say)
