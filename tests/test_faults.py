@@ -20,7 +20,7 @@ CLI_FAULTS = {
     "wrong choice": (["fit", "--model.stem=smal"], 2, "model.stem must be one of ['imagenet', 'pool', 'half'"),
     "unknown class": (["fit", "--data.augment+=RandomCropp"], 2, "no class 'RandomCropp'. Did you mean RandomCrop"),
     "unknown optimizer": (["fit", "--model.optimizer=SDG"], 2, "no class 'SDG'. Did you mean SGD"),
-    "unknown command": (["fitt"], 2, "invalid choice: 'fitt'"),
+    "unknown command": (["fitt"], 2, "no command 'fitt'. Did you mean fit?"),
     "unknown config": (["fit", "--config=resnet18_agu.yaml"], 1, "no config 'resnet18_agu.yaml'"),
     "unknown arch": (["fit", "--model.arch=resnet19"], 1, "no ResNet 'resnet19'. Did you mean resnet18"),
     "no checkpoint given": (["test"], 1, "test needs a checkpoint"),

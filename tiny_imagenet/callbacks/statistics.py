@@ -1,6 +1,5 @@
 """The statistics of each epoch: learning rate, seconds, images/s, memory."""
 
-import resource
 import sys
 import time
 from typing import Any
@@ -8,6 +7,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+
+try:
+    import resource
+except ModuleNotFoundError:  # on Windows
+    resource = None
 
 
 class EpochStatistics(Callback):
@@ -61,7 +65,9 @@ class EpochStatistics(Callback):
 
 
 def _peak_memory(device: torch.device) -> float:
-    """Peak MiB allocated on a GPU, or resident in this process on the CPU."""
+    """Peak MiB allocated on a GPU, or resident in this process on the CPU; NaN where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return float("nan")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -57,12 +57,14 @@ class TestResults(Callback):
         found, images = torch.cat(self._answers).cpu().numpy(), len(trainer.datamodule.sets["test"])
         answers = gather_by_row(found[:, 0], found[:, 1:])
         if trainer.is_global_zero:
-            if len(answers) < images:
+            if len(answers) < images and not trainer.fast_dev_run:
                 log.warning(
                     f"Only {len(answers):,} of the {images:,} test images were tested (--trainer.limit_test_batches); "
                     "all files of this test are about those."
                 )
             say(result_line("test", trainer.callback_metrics, len(answers), len(pl_module.info.class_ids)))
+            if trainer.fast_dev_run:
+                return
             metrics = {name: shortest_float(trainer.callback_metrics[f"test/{name}"]) for name in STAGES["test"]}
             self._write(trainer, pl_module, metrics, answers[:, 0], answers[:, 1:])
 

@@ -3,12 +3,12 @@
 Sweeps use it without torch.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiny_imagenet.cli.loggers import logger_option
 from tiny_imagenet.cli.printed import training_command
 from tiny_imagenet.errors import UserError, did_you_mean, some
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_resume, checkpoint_to_test, require_checkpoint
@@ -66,10 +66,12 @@ def plan(argv: Sequence[str]) -> Plan:
     else:
         run, checkpoint = _evaluation_target(command, runs / name if name else runs, wanted)
         before = _evaluation_options(command, run, checkpoint, bool(configs))
-    head = [f"--config={CONFIGS / 'defaults.yaml'}", *_folder_options(run), *before]
+    loggers, options = logger_option(configs, options, run)
+    head = [f"--config={CONFIGS / 'defaults.yaml'}", *before, *(f"--config={path}" for path in configs)]
+    tail = [f"--trainer.default_root_dir={run}", loggers]
     # weights_only: a checkpoint may come from anyone, and must not run code.
-    tail = [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
-    return Plan(command, [command, *head, *(f"--config={path}" for path in configs), *options, *tail], run, checkpoint)
+    tail += [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
+    return Plan(command, [command, *head, *options, *tail], run, checkpoint)
 
 
 def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]], list[str]]:
@@ -176,7 +178,7 @@ def _evaluation_target(command: str, runs: Path, wanted: str | None) -> tuple[Pa
 
 
 def _evaluation_options(command: str, run: Path, checkpoint: Path, has_config: bool) -> list[str]:
-    """The run's config, and what it may not decide: where to write, and on which hardware."""
+    """The run's config, and what it may not decide: on which hardware, and what a profiler writes where."""
     try:
         config = read_config(run)
     except FileNotFoundError:
@@ -189,7 +191,7 @@ def _evaluation_options(command: str, run: Path, checkpoint: Path, has_config: b
     # Where a run was trained in half precision, the machine that evaluates chooses anew.
     precision = ["precision=null"] if "16" in str(config.get("trainer", {}).get("precision")) else []
     options = [*EVALUATION_HARDWARE, "profiler=null", *precision]
-    return [f"--config={run / CONFIG}", *(f"--trainer.{option}" for option in options), *_folder_options(run)]
+    return [f"--config={run / CONFIG}", *(f"--trainer.{option}" for option in options)]
 
 
 def _require_file(checkpoint: Path, runs: Path) -> None:
@@ -204,15 +206,6 @@ def _existing(runs: Path, wrong: str = "") -> str:
     if not there:
         return f"There is none in {runs.resolve()} yet."
     return f"In {runs.resolve()} there are: {some(there)}.{did_you_mean(wrong, there)}"
-
-
-def _folder_options(run: Path) -> list[str]:
-    """The run's folder for callbacks and for TensorBoard alike; a config that names another logger overrides it."""
-    logger = {
-        "class_path": "TensorBoardLogger",
-        "init_args": {"save_dir": str(run), "name": "", "version": "", "default_hp_metric": False},
-    }
-    return [f"--trainer.default_root_dir={run}", f"--trainer.logger={json.dumps(logger)}"]
 
 
 def _last(values: Sequence[str]) -> str | None:

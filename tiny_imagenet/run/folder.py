@@ -1,14 +1,19 @@
 """A run's folder, runs/NAME/version_N: its name, its files, and the lock against two trainings writing to it."""
 
 import errno
-import fcntl
 import re
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from tiny_imagenet.errors import UserError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None
 
 RUNS = Path("runs")  # under the working directory
 CONFIG, METRICS = "config.yaml", "metrics.csv"
@@ -81,12 +86,13 @@ def claim(run: Path) -> None:
 class RunLock:
     """Lets one training at a time write to a run's folder, by a POSIX lock, released when the process exits.
 
-    Worker processes do not inherit it.
+    Worker processes do not inherit it, as they would that of filelock, which is used on Windows.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self._file: IO | None = None
+        self._filelock: FileLock | None = None
 
     def acquire(self) -> None:
         """Take the lock until `release`; the folder must exist.
@@ -94,15 +100,28 @@ class RunLock:
         Raises:
             UserError: another process has it.
         """
+        if fcntl is None:
+            self._filelock = FileLock(self.run / ".lock", timeout=0)
+            try:
+                self._filelock.acquire()
+            except Timeout:
+                raise self._taken() from None
+            return
         self._file = open(self.run / ".lock", "w")
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):  # Other errors: a file system without locks.
                 self.release()
-                raise UserError(f"{self.run} is being trained by another process; wait for it, or stop it.") from None
+                raise self._taken() from None
+
+    def _taken(self) -> UserError:
+        return UserError(f"{self.run} is being trained by another process; wait for it, or stop it.")
 
     def release(self) -> None:
+        if self._filelock is not None:
+            self._filelock.release()
+            self._filelock = None
         if self._file is not None:
             self._file.close()
             self._file = None
