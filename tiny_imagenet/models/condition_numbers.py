@@ -10,8 +10,8 @@ def condition_numbers(weights: Mapping[str, Tensor]) -> dict[str, float]:
     """σmax / σmin of each weight; `inf` if it is rank-deficient.
 
     A weight counts as rank-deficient by the rule of numpy.linalg.matrix_rank for float32: σmin ≤ σmax · max(M, N) · ε
-    with ε = 2⁻²³. Above that, the eigenvalues σ² of the float64 Gram matrix are exact to 3e-4 or better, and take
-    a fraction of the time of singular values. A weight with NaN or infinity has the condition number NaN.
+    with ε = 2⁻²³. Above that, the eigenvalues σ² of the float64 Gram matrix are exact to 3e-4 or better, and
+    several times faster to compute than singular values. A weight with NaN or infinity has the condition number NaN.
 
     Args:
         weights: matrices [M, N]; convolutions [out, in, kh, kw], as [out, in·kh·kw]; or stacks of matrices [G, M, N],

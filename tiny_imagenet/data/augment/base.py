@@ -71,6 +71,13 @@ def require_probability(option: str, value: float) -> float:
     return value
 
 
+def require_level(option: str, value: float) -> float:
+    """The value of a level option; raises UserError if it is not between 0 and 255."""
+    if not 0 <= value <= 255:
+        raise UserError(f"{option} must be a level between 0 and 255, not {value}.")
+    return value
+
+
 def require_size(option: str, value: int | Sequence[int] | None) -> tuple[int, int] | None:
     """Height and width in pixels, from an option that is a side, a pair or None.
 

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tiny_imagenet.data.augment.base import Augmentation, pixel_rows, require_probability, require_size, to_device
+from tiny_imagenet.data.augment.base import (
+    Augmentation,
+    pixel_rows,
+    require_level,
+    require_probability,
+    require_size,
+    to_device,
+)
 from tiny_imagenet.errors import UserError
 
 
@@ -29,10 +36,8 @@ class RandomCrop(Augmentation):
     ) -> None:
         if padding < 0:
             raise UserError(f"RandomCrop.padding must be at least 0 pixels, not {padding}.")
-        if not 0 <= fill <= 255:
-            raise UserError(f"RandomCrop.fill must be a level between 0 and 255, not {fill}.")
         self.size, self.padding = require_size("RandomCrop.size", size), padding
-        self.fill, self.padding_mode = fill, padding_mode
+        self.fill, self.padding_mode = require_level("RandomCrop.fill", fill), padding_mode
 
     def __call__(self, images: Tensor) -> Tensor:
         count, _, *own_size = images.shape

@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from torchvision.transforms.v2 import functional as F
 
 from tiny_imagenet.data.augment import colour
-from tiny_imagenet.data.augment.base import Augmentation, to_device
+from tiny_imagenet.data.augment.base import Augmentation, require_level, to_device
 from tiny_imagenet.data.augment.geometry import affine
 from tiny_imagenet.errors import UserError
 
@@ -55,9 +55,8 @@ class TrivialAugmentWide(Augmentation):
     ) -> None:
         if num_magnitude_bins < 2:
             raise UserError(f"TrivialAugmentWide.num_magnitude_bins must be at least 2, not {num_magnitude_bins}.")
-        if not 0 <= fill <= 255:
-            raise UserError(f"TrivialAugmentWide.fill must be a level between 0 and 255, not {fill}.")
-        self.num_magnitude_bins, self.interpolation, self.fill = num_magnitude_bins, interpolation, fill
+        self.num_magnitude_bins, self.interpolation = num_magnitude_bins, interpolation
+        self.fill = require_level("TrivialAugmentWide.fill", fill)
 
     def __call__(self, images: Tensor) -> Tensor:
         operation, magnitude = draw_operations(len(images), self.num_magnitude_bins)

@@ -22,6 +22,7 @@ from tiny_imagenet.files import disk_errors, remove_leftovers, replace_text, rep
 log = logging.getLogger(__name__)
 
 RECORD = ".archive.json"  # in the extracted folder: the archive it came from
+EXTRACT_AGAIN = "Delete the extracted folder and start again, to extract the archive again."
 
 
 def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
@@ -30,8 +31,8 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
     A single top folder of the archive is left out. If a process is killed at any moment, the next call finishes.
 
     Args:
-        sources: of the same archive, the preferred one first: http(s) or file:// URLs, or local paths. Downloads are
-            kept in `root`; local files are used in place and never changed.
+        sources: where to get the archive, the preferred place first: http(s) or file:// URLs, or local paths. Downloads
+            are kept in `root`; local files are used in place and never changed.
         md5: checksum of the archive; None accepts any.
 
     Raises:

@@ -20,7 +20,7 @@ from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 
-RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds to wait after each attempt without progress, in a row
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds to wait after each of several attempts without progress
 TIMEOUT = 20.0  # seconds without an answer or a byte
 CHUNK = 1 << 18  # bytes
 TRANSIENT = {408, 416, 425, 429}  # besides 5xx; after a 416 the next attempt starts over

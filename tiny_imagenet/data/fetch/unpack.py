@@ -29,7 +29,7 @@ SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
 MAX_BYTES = 10 * 10**9
 MAX_RATIO = 20
 SMALL_BYTES = 100 * 10**6
-MAX_HEADER = 1 << 14  # bytes of a tar's member before its content: names and extended headers
+MAX_HEADER = 1 << 14  # bytes of a tar member before its content: names and extended headers
 # tarfile takes quadratic time for a long row of digits (CVE-2024-6232, fixed in Python 3.11.10).
 DIGITS = re.compile(rb"\d{1000}")
 CHUNK = 1 << 20  # bytes

@@ -55,7 +55,7 @@ class LooseImages:
             decode_image(self.folder / self.names[row], self.size)
         except UserError as error:
             return str(error)
-        return f"{self.folder / self.names[row]} could not be read before, but can be now."
+        return f"{self.folder / self.names[row]} could not be read before, but can be now: start again."
 
     def _decoded(self, row: int) -> np.ndarray | None:
         try:

@@ -153,8 +153,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         per_device = len(images) // world_size
         if self.batch_size > per_device:
             raise UserError(
-                f"batch_size {self.batch_size} is larger than the {per_device:,} training images per device, with "
-                f"{world_size} device(s). Use --data.batch_size {per_device} or less, or more images."
+                f"batch_size {self.batch_size} is larger than the {per_device:,} training images per device "
+                f"({world_size} device(s)). Use --data.batch_size {per_device} or less, or more images."
             )
         if self.batch_size == 1 and len(images) % world_size:  # Larger batches may differ by an image.
             raise UserError(

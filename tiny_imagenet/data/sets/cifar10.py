@@ -4,10 +4,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tiny_imagenet.data.fetch.archive import extracted, locked
+from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN, extracted, locked
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.sets.base import ImageDataModule
-from tiny_imagenet.data.sets.cifar_binary import EXTRACT_AGAIN, SIZE, read_class_names, scan_records, unpack_records
+from tiny_imagenet.data.sets.cifar_binary import SIZE, read_class_names, scan_records, unpack_records
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN
 from tiny_imagenet.data.images.pack_workers import image_sums, write_rows
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
@@ -12,7 +13,6 @@ from tiny_imagenet.errors import UserError, some
 
 SIZE = 32  # pixels
 RECORD = 1 + 3 * SIZE * SIZE  # bytes
-EXTRACT_AGAIN = "Delete the folder and start again, to extract the archive again."
 
 
 def read_class_names(path: Path) -> Classes:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN
 from tiny_imagenet.data.images.scan import ImageFiles, is_image
 from tiny_imagenet.errors import UserError, some
 from tiny_imagenet.files import disk_errors
@@ -146,7 +147,6 @@ def check_counts(files: ImageFiles, split: str, official: bool = False) -> None:
     Raises:
         UserError: a class has fewer images than it should; missing ones are named.
     """
-    again = "Delete the extracted folder and start again, to extract the archive again."
     listed = _listed_files(files, split)
     found = np.bincount(files.labels[files.labels >= 0], minlength=len(files.class_ids)).tolist()
     least = OFFICIAL[split] if official else 0
@@ -159,11 +159,11 @@ def check_counts(files: ImageFiles, split: str, official: bool = False) -> None:
             named = f" ({some(sorted(missing))} missing)" if missing else ""
             short.append(f"{class_id} has {number} of {expected}{named}")
     if short:
-        raise UserError(f"{files.folder}: images are missing: {some(short, 3)}. {again}")
+        raise UserError(f"{files.folder}: images are missing: {some(short, 3)}. {EXTRACT_AGAIN}")
     if official and split != "test" and len(found) != OFFICIAL["classes"]:
-        raise UserError(f"{files.folder} has {len(found)} of {OFFICIAL['classes']} classes. {again}")
+        raise UserError(f"{files.folder} has {len(found)} of {OFFICIAL['classes']} classes. {EXTRACT_AGAIN}")
     if official and split == "test" and len(files) < least:
-        raise UserError(f"{files.folder} has {len(files):,} of {least:,} images. {again}")
+        raise UserError(f"{files.folder} has {len(files):,} of {least:,} images. {EXTRACT_AGAIN}")
 
 
 def _listed_files(files: ImageFiles, split: str) -> dict[str, list[bytes]]:
