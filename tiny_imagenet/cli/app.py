@@ -6,7 +6,6 @@
 import inspect
 import logging
 import os
-import shlex
 import shutil
 import signal
 import sys
@@ -18,7 +17,7 @@ import lightning.pytorch as pl
 import torch
 import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -27,10 +26,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from tiny_imagenet import hardware
 from tiny_imagenet.callbacks import (
     EndTogether,
-    EpochLines,
     EpochStatistics,
     Predictions,
-    StepBar,
+    Progress,
     TestResults,
     TrainingImages,
 )
@@ -39,12 +37,14 @@ from tiny_imagenet.cli import allowed
 from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS, Plan, plan, resuming
 from tiny_imagenet.cli.logs import show_log
 from tiny_imagenet.cli.option_errors import option_error_message
+from tiny_imagenet.cli.printed import tool_command, training_command
 from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import REDUCTION
+from tiny_imagenet.progress import say
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
 from tiny_imagenet.run.checkpointing import Interrupted, RunCheckpoint
 from tiny_imagenet.run.config_changes import flat, require_resumable
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         target = plan(argv)
         _run(target)
     except Interrupted as interruption:
-        _say(f"Stopped by {interruption}. To resume: {_command('fit', resuming(argv, target))}")
+        _say(f"Stopped by {interruption}. To resume: {training_command('fit', *resuming(argv, target))}")
         sys.exit(interruption.status)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -112,8 +112,10 @@ def _run(target: Plan) -> None:
         lock.release()
     if target.command == "fit":
         checkpoint = checkpoint_to_test(target.run)
-        test = f"\n  {_command('test', ['--ckpt_path', str(checkpoint)])}" if checkpoint else ""
-        _say(f"Run saved in {target.run}. Next:{test}\n  tensorboard --logdir {target.run.parent.parent}")
+        test = [training_command("test", "--ckpt_path", str(checkpoint))] if checkpoint else []
+        runs = target.run.parent.parent
+        board = tool_command("tensorboard", ["--logdir", str(runs)])
+        _say("\n  ".join([f"Run saved in {target.run}. Next:", *test, board]))
     unreadable = next(c.unreadable for c in cli.trainer.callbacks if isinstance(c, Predictions))
     if unreadable:
         raise UserError(
@@ -133,7 +135,7 @@ class Cli(PlainCLI):
             TrainingImages(),
             TestResults(),
             Predictions(),
-            StepBar(refresh_rate=10, leave=True) if sys.stderr.isatty() else EpochLines(),
+            Progress(),
             EndTogether(),
         ]
         try:
@@ -164,6 +166,8 @@ class Cli(PlainCLI):
         if config.ckpt_path and not target.checkpoint:
             raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
         config.weights_only = True  # whatever a config says
+        if self.subcommand in ("validate", "test"):
+            config.verbose = False  # Lightning's table; `Progress` and `TestResults` print a line
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
         require_supported_options(config.trainer)
@@ -210,12 +214,18 @@ class Cli(PlainCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's own, whose errors are about options for this machine's devices."""
+        options = self._get(self.config_init, "trainer")
+        wanted, callbacks = options["enable_progress_bar"], options["callbacks"] or []
+        users_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         try:
-            trainer = super().instantiate_trainer(**kwargs)
+            # Lightning's own bar only where a config names it.
+            trainer = super().instantiate_trainer(**kwargs, enable_progress_bar=users_bar and wanted is not False)
         except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
             raise UserError(
                 f"trainer: {error} (For accelerator, devices and strategy, `auto` uses what this machine has.)"
             ) from error
+        progress = next(callback for callback in trainer.callbacks if isinstance(callback, Progress))
+        progress.bar = sys.stderr.isatty() and wanted is not False and not users_bar
         processes = max(os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
         if trainer.world_size == 1 and processes != "1":  # Each would write to the same run.
             raise UserError(
@@ -278,10 +288,4 @@ def _class_names(base: type) -> set[str]:
     return own.union(*(_class_names(child) for child in base.__subclasses__()))
 
 
-def _command(command: str, options: list[str]) -> str:
-    return f"python training.py {command} {shlex.join(options)}"
-
-
-@rank_zero_only
-def _say(text: str) -> None:
-    print(text, flush=True)
+_say = rank_zero_only(say)

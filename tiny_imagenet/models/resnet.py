@@ -162,10 +162,14 @@ class ResNet(resnet.ResNet):
         return self
 
 
+def known_archs() -> list[str]:
+    """The names of torchvision's ResNets."""
+    return [name for name in list_models() if get_model_builder(name).__module__ == resnet.__name__]
+
+
 def require_known(arch: str) -> None:
-    """Raise UserError if `arch` is not one of torchvision's ResNets; the message lists these."""
-    known = [name for name in list_models() if get_model_builder(name).__module__ == resnet.__name__]
-    if arch not in known:
+    """Raise UserError if `arch` is not one of torchvision's ResNets."""
+    if arch not in (known := known_archs()):
         raise UserError(f"There is no ResNet {arch!r}.{did_you_mean(arch, known, listed=len(known))}")
 
 
