@@ -144,8 +144,8 @@ def test_a_run_is_resumed_by_last_while_it_is_the_newest_of_its_name():
 @pytest.mark.parametrize("name", ["last", "best"])
 def test_evaluation_takes_the_newest_run_by_time_whatever_its_name_and_version(name):
     write_run("runs/a/version_7", "last", "best", age=20)
-    newest = write_run("runs/z/trial_3/version_0", "last", "best", age=10)
-    write_run("runs/b/version_0", "last", "best", age=30)
+    newest = write_run("runs/m/trial_3/version_0", "last", "best", age=10)
+    write_run("runs/z/version_9", "last", "best", age=30)
     target = plan(["test", f"--ckpt_path={name}"])
     assert (target.run, target.checkpoint) == (newest, newest / "checkpoints" / f"{name}.ckpt")
 
