@@ -42,7 +42,7 @@ def fill(path: Path, kind: str, text: str) -> None:
 
 
 @contextmanager
-def recorded(monkeypatch):
+def recorded(monkeypatch, has_syncfs: bool = True):
     """The calls that write or rename, in their order, as (what, name of the file)."""
     calls, names = [], {}
 
@@ -72,7 +72,7 @@ def recorded(monkeypatch):
         patch.setattr(os, "fsync", note("fsync", lambda descriptor: None))
         patch.setattr(os, "rename", note("rename", os.rename))
         patch.setattr(os, "replace", note("replace", os.replace))
-        patch.setattr(files.ctypes, "CDLL", lambda *_, **__: Libc)
+        patch.setattr(files.ctypes, "CDLL", lambda *_, **__: Libc if has_syncfs else None)
         yield calls
 
 
@@ -180,10 +180,8 @@ def test_a_folder_reaches_the_disk_before_it_is_renamed_and_its_name_after(tmp_p
 
 
 def test_without_syncfs_each_file_of_a_folder_reaches_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
-    with recorded(monkeypatch) as calls:
-        monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
-        with replacing(tmp_path / "x") as beside:
-            fill(beside, "folder", "new")
+    with recorded(monkeypatch, has_syncfs=False) as calls, replacing(tmp_path / "x") as beside:
+        fill(beside, "folder", "new")
     assert sorted(calls[:2]) == [("fsync", "deep.txt"), ("fsync", "new.txt")]
     assert calls[2:] == [("replace", ".x.partial-PID"), ("fsync", tmp_path.name)]
 
