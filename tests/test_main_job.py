@@ -12,7 +12,7 @@ from tests.helpers.tables import table
 def test_fit_test_predict(run, small, tmp_path):
     status, output = run("fit", "--config=resnet18_aug.yaml", *small)
     assert status == 0, output
-    assert "python training.py test --ckpt_path runs/resnet18_aug/version_0/checkpoints/best.ckpt" in output
+    assert "training.py test --ckpt_path runs/resnet18_aug/version_0/checkpoints/best.ckpt\n" in output
     trained = tmp_path / "runs" / "resnet18_aug" / "version_0"
     assert {path.name for path in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     rows = table(trained / "metrics.csv")

@@ -209,15 +209,17 @@ def test_config_with_a_checkpoint_that_runs_code(attack, small):
         assert "ckpt_path: strange.ckpt is set in a config; give it on the command line" in told
 
 
-def test_checkpoint_of_a_slurm_job_that_runs_code(attack, small, workdir, monkeypatch):
+def test_checkpoint_of_a_slurm_job_that_runs_code(run, small, workdir, monkeypatch):
     """Lightning looks for one by itself, in the folder that a config may set."""
     for name, value in {"NTASKS": "1", "JOB_ID": "1", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setattr("lightning.fabric.plugins.environments.slurm.SLURMEnvironment.detect", lambda: True)
     (workdir / "strange.ckpt").rename(workdir / "hpc_ckpt_1.ckpt")
     config = {"weights_only": False, "trainer": {"default_root_dir": str(workdir)}}
-    if (told := attack(config, *small, "--trainer.devices=1", status=1)) is not None:
-        assert "The checkpoint holds more than weights and plain values" in told
+    (workdir / "strange.yaml").write_text(yaml.safe_dump(config))
+    status, output = run("fit", "--config=strange.yaml", *small, "--trainer.devices=1")
+    assert status == 1 and "trainer.default_root_dir is set in a config; give it on the command line" in output
+    assert not (workdir / MARKER).exists()
 
 
 def test_yaml_that_runs_code(run, workdir):

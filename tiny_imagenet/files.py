@@ -37,7 +37,12 @@ def replacing(path: Path) -> Iterator[Path]:
                 os.rename(path, old)
         else:
             to_disk(beside)
-        os.replace(beside, path)
+        try:
+            os.replace(beside, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
         if is_folder:
             to_disk(path.parent)
     except OSError as error:
@@ -75,12 +80,18 @@ def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left beside `path` in `replacing`; call it while nobody else can write there."""
+    """Remove what killed processes left beside `path` in `replacing`; call it while nobody else can write there.
+
+    A process that was killed between its two renames leaves no `path`: the old content becomes it again.
+    """
     leftover = re.compile(rf"\.{re.escape(path.name)}\.(partial|old)-\d+.*")
     with os.scandir(path.parent) as entries:
-        paths = [Path(entry.path) for entry in entries if leftover.fullmatch(entry.name)]
-    for each in paths:
-        _remove(each)
+        found = [(Path(entry.path), match[1]) for entry in entries if (match := leftover.fullmatch(entry.name))]
+    for each, kind in found:
+        if kind == "old" and not path.exists():
+            os.rename(each, path)
+        else:
+            _remove(each)
 
 
 def to_disk(path: Path) -> None:
@@ -142,7 +153,9 @@ def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
 
 def size_text(size: int) -> str:
     """A number of bytes as people read it: 262.3 MB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:,} bytes" if unit == "bytes" else f"{size:,.1f} {unit}"
+    if size < 1000:
+        return f"{size} bytes"
+    for unit in ("kB", "MB", "GB"):
         size /= 1000
+        if round(size, 1) < 1000 or unit == "GB":
+            return f"{size:,.1f} {unit}"

@@ -30,11 +30,12 @@ def test_options_override_configs_wherever_they_are_typed():
     assert str(target.run) == "runs/resnet18_aug/version_0"
     assert target.checkpoint is None
     assert target.argv[:2] == ["fit", f"--config={CONFIGS / 'defaults.yaml'}"]
-    assert target.argv[-3:] == [
+    assert target.argv[2:5] == [
         f"--config={CONFIGS / 'resnet18_aug.yaml'}",
         f"--config={CONFIGS / 'published_aug.yaml'}",
         "--model.width=0.5",
     ]
+    assert target.argv[5] == f"--trainer.default_root_dir={target.run}"
 
 
 def test_versions_count_up_in_numbers_not_letters(tmp_path):
@@ -74,7 +75,8 @@ def test_evaluation_takes_config_and_folder_from_the_checkpoint_s_run(tmp_path, 
     target = plan([command, "--ckpt_path", str(best), "--data.batch_size=7"])
     assert target.run == run
     assert f"--config={run / 'config.yaml'}" in target.argv
-    assert target.argv[-3:-1] == ["--data.batch_size=7", f"--ckpt_path={best}"]
+    assert target.argv.index("--data.batch_size=7") > target.argv.index(f"--config={run / 'config.yaml'}")
+    assert target.argv[-2] == f"--ckpt_path={best}"
     assert "--trainer.devices=1" in target.argv, "whatever machine it was trained on"
 
 

@@ -85,7 +85,6 @@ def test_a_value_of_another_type_says_which_is_expected(argument, expected):
     assert message(argument) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="`or null` is said of every union of types, whether or not null is among them")
 def test_null_is_offered_only_where_it_is_accepted():
     assert message("--seed=first") == "seed must be bool or int, not 'first'."
 

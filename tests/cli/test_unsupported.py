@@ -118,7 +118,6 @@ def test_a_callback_of_the_user_s_may_log_any_metric():
     require_supported_callbacks([OfTheUser(), stopping_on("val/topp1")], {})
 
 
-@pytest.mark.xfail(strict=True, reason="each callback replaces the watched metric of an earlier one of its class")
 def test_two_callbacks_of_one_class_are_both_checked():
     with pytest.raises(UserError, match=NEAREST):
         require_supported_callbacks([stopping_on("val/topp1"), stopping_on("val/loss")], {})

@@ -23,7 +23,7 @@ from tiny_imagenet.run.lightning_internals import (
     begin_next_epoch,
     complete_last_epoch,
     set_average_model,
-    step_epoch_schedules,
+    step_watching_schedules,
     stop_broadcasting_sigterm,
     take_sigterm,
 )
@@ -181,7 +181,7 @@ def test_the_next_epoch_begins_with_its_first_batch(trainer, other_trainer, tmp_
     assert batches_trained(other_trainer) == 10
 
 
-# step_epoch_schedules
+# step_watching_schedules
 
 
 def test_a_schedule_that_watches_a_metric_advances_at_the_end_of_an_epoch_and_one_by_steps_does_not(trainer):
@@ -197,9 +197,9 @@ def test_a_schedule_that_watches_a_metric_advances_at_the_end_of_an_epoch_and_on
         LRSchedulerConfig(by_steps, interval="step"),
     ]
     trainer.callback_metrics["val/loss"] = torch.tensor(1.0)
-    step_epoch_schedules(trainer)
+    step_watching_schedules(trainer)
     assert (watching.best, optimizer.param_groups[0]["lr"]) == (1.0, 1.0)
-    step_epoch_schedules(trainer)
+    step_watching_schedules(trainer)
     assert optimizer.param_groups[0]["lr"] == 0.5, "no better than before"
     assert (watching.last_epoch, by_steps.last_epoch) == (2, 0)
 

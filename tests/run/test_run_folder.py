@@ -105,7 +105,6 @@ def test_a_file_in_place_of_a_folder_above_is_told(tmp_path):
         claim(tmp_path / "runs" / "a" / "version_0")
 
 
-@pytest.mark.xfail(strict=True, reason="it is told as a folder that another run took, and to start again never helps")
 def test_a_file_in_place_of_the_folder_is_told(tmp_path):
     (tmp_path / "version_0").touch()
     with pytest.raises(UserError, match="can't be made"):

@@ -32,6 +32,7 @@ class Progress(Callback):
     """
 
     SECONDS = 1.0  # from one reading of the loss to the next: it waits for the device
+    REFRESH = 0.2  # seconds from one drawing of the bar to the next
 
     def __init__(self, bar: bool = False) -> None:
         self.bar = bar
@@ -149,7 +150,7 @@ class Progress(Callback):
     def _open(self, what: str, total: int, done: int) -> None:
         self._tqdm = _Bar(
             total=total, initial=done, desc=what, bar_format=BAR, leave=False, disable=not self.bar, dynamic_ncols=True,
-            file=sys.stderr, mininterval=0.2,
+            file=sys.stderr, mininterval=self.REFRESH,
         )  # fmt: skip
 
     def _close(self) -> None:

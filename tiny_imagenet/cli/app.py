@@ -252,6 +252,7 @@ class Cli(PlainCLI):
         """Lightning's own, whose errors are about options for this machine's devices."""
         options = self._get(self.config_init, "trainer")
         wanted, callbacks = options["enable_progress_bar"], options["callbacks"] or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         users_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         try:
             # Lightning's own bar only where a config names it.

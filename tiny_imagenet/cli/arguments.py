@@ -93,7 +93,7 @@ def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]
             continue
         if not given:
             value = next(rest, "")
-        if not value or (not given and value.startswith("--")):
+        if not value or (not given and (value.startswith("--") or value in ALIASES)):
             raise UserError(f"{option} needs a value: {option} VALUE.")
         values[option].append(value)
     return values, others

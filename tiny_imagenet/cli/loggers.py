@@ -76,8 +76,13 @@ def _wanted(configs: Sequence[Path]) -> Any:
         except (OSError, yaml.YAMLError, UnicodeDecodeError):
             continue  # jsonargparse says what is wrong with it
         trainer = content.get("trainer") if isinstance(content, dict) else None
-        if isinstance(trainer, dict) and "logger" in trainer:
-            wanted = trainer["logger"]
+        if not isinstance(trainer, dict):
+            continue
+        if trainer.get("default_root_dir") is not None:
+            raise UserError(
+                f"{path}: trainer.default_root_dir is set in a config; give it on the command line instead."
+            )
+        wanted = trainer.get("logger", wanted)
     return wanted
 
 

@@ -1,9 +1,12 @@
 """What is logged to stderr: the project's own log, without irrelevant notes and warnings of libraries."""
 
 import logging
+import sys
 import warnings
+from contextlib import suppress
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from tqdm import tqdm
 
 # Warnings of Lightning's and torch's that do not apply here: the beginning of each, as a regular expression.
 IRRELEVANT = (
@@ -33,8 +36,16 @@ def show_log() -> None:
     # The first process may be waiting forever for a lost one; Lightning's thread then kills all that are left.
     logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").addFilter(_with_advice)
     package = logging.getLogger("tiny_imagenet")
-    package.handlers = [logging.StreamHandler()]
+    package.handlers = [_Stderr()]
     package.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
+
+
+class _Stderr(logging.Handler):
+    """Writes above a progress bar; a terminal or pipe that is gone is no error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError, ValueError):
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 def _with_advice(note: logging.LogRecord) -> bool:

@@ -103,11 +103,12 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
     choices = re.findall(r"Expected an? typing\.Literal\[(.*?)\]", error)
     if choices and (match := VALUE.search(error)):
         return f"{where} must be one of {', '.join(choices)}, not {match[1].strip()!r}."
-    types = [name for name in re.findall(r"Expected an? <class '(\w+)'>", error) if name != "NoneType"]
+    types = re.findall(r"Expected an? <class '(\w+)'>", error)
+    null, types = "NoneType" in types, [name for name in types if name != "NoneType"]
     if types == ["list"] and (match := VALUE.search(error)):
         return f"{where} is a list. To add one: --{where}+={match[1].strip()}"
     if types and (match := VALUE.search(error)):
-        return f"{where} must be {' or '.join(types)} or null, not {match[1].strip()!r}."
+        return f"{where} must be {' or '.join(types)}{' or null' * null}, not {match[1].strip()!r}."
     return error
 
 
@@ -121,7 +122,7 @@ def constructor_error_message(error: BaseException) -> str | None:
 
 
 def optimizer_error_message(error: BaseException) -> str | None:
-    """What torch's optimizers and schedules say of their options, some only in the first step; None for other errors."""
+    """What torch's optimizers and schedules say of their options, some in the first step; None for other errors."""
     root = _root(error)
     for file, option in (("torch/optim/lr_scheduler.py", "model.scheduler"), ("torch/optim/", "model.optimizer")):
         if file in _raised_in(root).replace("\\", "/"):

@@ -32,9 +32,9 @@ CLASSES = {
 # The options that people use, by topic: option, value, meaning. tests/cli/test_pages.py checks that each exists.
 FIT = {
     "Run": [
-        ("--config", "NAME", "a file, or one of configs/; several merge in order"),
-        ("--name", "NAME", "its folder runs/NAME; default: the first config's"),
-        ("--ckpt_path", "last", "resume the newest run; or a checkpoint or folder"),
+        ("--config", "NAME", "a file, or one of configs/; several are merged"),
+        ("--name", "NAME", "its folder runs/NAME; default: of the config"),
+        ("--ckpt_path", "last", "resume the newest run; or a checkpoint, a folder"),
         ("--trainer.max_epochs", "N", "passes over the training images"),
         ("--trainer.devices", "N", "GPUs, with --trainer.strategy ddp"),
         ("--trainer.precision", "P", "bf16-mixed, 16-mixed or 32-true"),
@@ -56,7 +56,7 @@ FIT = {
     "Model": [
         ("--model.arch", "NAME", "any ResNet of torchvision"),
         ("--model.weights", "W", "DEFAULT (ImageNet's), a file or a checkpoint"),
-        ("--model.stem", "S", "first layers: small, half, pool or imagenet"),
+        ("--model.stem", "S", "first layers: small, half, pool, imagenet"),
         ("--model.width", "X", "factor on the channels"),
         ("--model.freeze", "[]", "such as [conv1,bn1,layer1]"),
         ("--model.optimizer", "CLASS", "such as SGD, AdamW, MuonSGD, Lookahead"),

@@ -42,15 +42,15 @@ def require_supported_callbacks(used: Sequence[Callback], schedule: Mapping[str,
         UserError: a callback cannot be resumed, or nothing logs a metric that is watched. (A callback that is neither
             Lightning's nor this project's may log it, and then the metric is not checked.)
     """
-    monitors = {"model.scheduler": schedule.get("monitor")}
+    monitors = [("model.scheduler", schedule.get("monitor"))]
     for callback in used:
-        monitors[type(callback).__name__] = getattr(callback, "monitor", None)
+        monitors.append((type(callback).__name__, getattr(callback, "monitor", None)))
         for kind, instead in NOT_RESUMABLE.items():
             if isinstance(callback, kind):
                 raise UserError(f"trainer.callbacks: a run with {kind.__name__} cannot be resumed exactly. {instead}")
     if not all(type(callback).__module__.startswith(("lightning.", "tiny_imagenet.")) for callback in used):
         return
-    for where, metric in monitors.items():
+    for where, metric in monitors:
         if metric is not None and metric not in OF_EPOCH and not is_learning_rate(metric):
             near = did_you_mean(metric, OF_EPOCH, listed=len(OF_EPOCH))
             raise UserError(f"{where}: nothing logs the metric {metric!r}.{near}")

@@ -155,7 +155,7 @@ class RunCheckpoint(Checkpoint):
         history = History([*self.history.rows, row])
         if not _within_epoch(trainer):
             # Lightning does so again after this hook, which ImageClassifier.lr_scheduler_step ignores.
-            lightning_internals.step_epoch_schedules(trainer)
+            lightning_internals.step_watching_schedules(trainer)
             self.history = history
             self._stopped_early = _has_stopped_early(trainer)
             self._save(trainer, pl_module, best=self._is_best(metrics))

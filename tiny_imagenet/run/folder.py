@@ -78,6 +78,8 @@ def claim(run: Path) -> None:
     try:
         run.mkdir(parents=True)
     except FileExistsError:
+        if not run.is_dir():
+            raise UserError(f"The run's folder {run.resolve()} can't be made: a file has its name.") from None
         raise UserError(f"{run} was just taken by another run of the same name; start this one again.") from None
     except OSError as error:
         raise UserError(f"The run's folder {run.resolve()} can't be made: {error.strerror}.") from error

@@ -38,10 +38,10 @@ def complete_last_epoch(checkpoint: dict[str, Any]) -> None:
             counts["completed"] = counts["processed"]
 
 
-def step_epoch_schedules(trainer: pl.Trainer) -> None:
-    """Advance the schedules at the end of an epoch, those that watch a metric included.
+def step_watching_schedules(trainer: pl.Trainer) -> None:
+    """Advance the schedules that watch a metric, at the end of an epoch.
 
-    Lightning does so after the hooks that save the epoch, so a checkpoint would lack it.
+    Lightning does so after the hooks that save the epoch, so a checkpoint would lack it. Other schedules have advanced.
     """
     trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
 
