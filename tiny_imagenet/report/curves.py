@@ -154,6 +154,8 @@ def _draw(axis: Axes, run: Run, name: str, colour: str, peaks: Peaks, width: flo
 
 
 def _draw_grey(axis: Axes, runs: Sequence[Run], name: str) -> None:
+    if not runs:
+        return
     every = [_thinned(in_percent(run.values(name), name)) for run in runs]
     lines = [np.column_stack([values.index, values]) for values in every if len(values)]
     axis.add_collection(LineCollection(lines, colors=OTHERS, linewidths=0.6), autolim=True)
