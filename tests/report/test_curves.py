@@ -90,8 +90,8 @@ def test_losses_of_one_size_are_all_shown(tmp_path):
 
 
 def test_runs_that_coincide_are_told_and_drawn_wider_below(tmp_path):
-    for name, top1 in (("a", 0.5), ("b", 0.5), ("c", 0.4)):
-        write_run(tmp_path / name / "version_0", top1=top1)
+    for name, top1, done in (("a", 0.5, 5), ("b", 0.5, 3), ("c", 0.4, 5)):  # b stopped early, and is a until then
+        write_run(tmp_path / name / "version_0", top1=top1, done=done)
     figure = report.curves(report.find_runs(tmp_path).runs, "top1")
     assert "2 validation curves coincide: a, b" in legend(figure)
     assert "2 training curves coincide: a, b" in legend(figure)

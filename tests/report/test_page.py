@@ -84,21 +84,21 @@ def test_figures_of_runs_without_validation(tmp_path):
 
 
 @pytest.mark.slow
-def test_fifty_runs_take_less_than_fifteen_seconds(tmp_path):
+def test_five_hundred_runs_take_less_than_half_a_minute(tmp_path):
     write_studies(tmp_path / "runs")
-    for trial in range(24):
+    for trial in range(474):
         run = write_run(
             tmp_path / f"runs/tuned/trial_{trial:03}/version_0",
-            model=with_optimizer(SGD, lr=0.1 + 0.01 * trial, weight_decay=1e-4 + 1e-5 * trial),
+            model=with_optimizer(SGD, lr=0.1 + 0.001 * trial, weight_decay=1e-4 + 1e-6 * trial),
             epochs=50,
-            done=50 - trial,
+            done=50 - trial % 25,
             tested=True,
         )
         write_condition_numbers(run, epochs=50, layers=21)
     started = time.process_time()  # the machine may have other things to do
     main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
-    assert time.process_time() - started < 15
-    assert len(pd.read_csv(tmp_path / "out/tables/runs.csv")) == 50
+    assert time.process_time() - started < 30
+    assert len(pd.read_csv(tmp_path / "out/tables/runs.csv")) == 500
 
 
 def test_names_are_escaped(tmp_path):

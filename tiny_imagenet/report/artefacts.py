@@ -80,13 +80,16 @@ def read_test(path: Path) -> dict[str, float]:
     return numbers
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], characters: int | None = None) -> pd.DataFrame:
     """A CSV file. A line that is not whole is left out; what should be a number and is none becomes NaN.
+
+    Args:
+        characters: how many to read from the start, all if None.
 
     Raises:
         ValueError: it is too large, lacks one of the columns, has no whole row yet, or an impossible count or fraction.
     """
-    text = read_file(path, LARGEST_TABLE).decode("utf-8", "replace").replace("\0", "")
+    text = read_file(path, LARGEST_TABLE).decode("utf-8", "replace").replace("\0", "")[:characters]
     # What follows the last line break may be half of a row, or a number without its last digits.
     reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
     try:

@@ -175,13 +175,14 @@ def _scale(axis: Axes, metric: str, peaks: Peaks) -> None:
 
 
 def _coinciding(runs: Sequence[Run], name: str) -> list[list[Run]]:
-    """Groups of runs whose curves of a metric are the same."""
-    groups: dict[bytes, list[Run]] = {}
-    for run in runs:
+    """Groups of runs whose curves of a metric are the same as far as they go."""
+    groups: list[list[Run]] = []
+    for run in sorted(runs, key=lambda run: -len(run.values(name))):
         values = run.values(name)
         if len(values):
-            groups.setdefault(values.index.to_numpy().tobytes() + values.to_numpy().tobytes(), []).append(run)
-    return [group for group in groups.values() if len(group) > 1]
+            same = [group for group in groups if values.equals(group[0].values(name).iloc[: len(values)])]
+            same[0].append(run) if same else groups.append([run])
+    return [group for group in groups if len(group) > 1]
 
 
 def _coinciding_note(runs: Sequence[Run], name: str) -> str:

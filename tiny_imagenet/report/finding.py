@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.report.artefacts import CONDITION_COLUMNS, read_conditions, read_metrics, read_table, read_test
-from tiny_imagenet.report.runs import Run
+from tiny_imagenet.report.runs import CONFUSION, Run
 from tiny_imagenet.report.settings import described, differing, frozen
 from tiny_imagenet.report.text import cut, printable
 from tiny_imagenet.run.folder import CONFIG, METRICS, read_config, run_of, version_of
@@ -22,6 +22,7 @@ from tiny_imagenet.run.protocol import read_protocol
 from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
 
 LABEL_LENGTH = 48
+FIRST_LINES = 2000  # characters
 # What reading a file can raise, whatever the file holds.
 UNREADABLE = (OSError, ValueError, TypeError, OverflowError, RecursionError, UserError)
 
@@ -92,12 +93,13 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
         metrics=read_metrics(folder / METRICS),
         test=optional("test_metrics.json", read_test, {}),
         per_class=table("per_class.csv", PER_CLASS_COLUMNS),
-        confusion=table("confusion.csv", CONFUSION_COLUMNS),
         conditions=optional(
             "condition_numbers.csv", read_conditions, pd.DataFrame(columns=CONDITION_COLUMNS, dtype=float)
         ),
         protocol=read_protocol(folder, config),
     )
+    # Of the largest table only the first lines are read now, since few runs' are shown.
+    optional(CONFUSION, lambda path: read_table(path, CONFUSION_COLUMNS, characters=FIRST_LINES), None)
     # Whatever its settings hold must fail here, where only this run is skipped, and not in a table of all runs.
     frozen(run.settings)
     described(list(run.settings.values()))

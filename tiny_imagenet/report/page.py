@@ -21,6 +21,7 @@ from tiny_imagenet.report.text import printable
 TEMPLATE = "page.html.jinja"
 NO_BREAK_HYPHEN = "\u2011"
 LONG = 70  # characters, of a cell that is wrapped
+NAMES = ("run", "folder", "where")  # columns whose cells may break anywhere, to leave room for the others
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,10 @@ def _table(table: Table) -> dict[str, Any]:
     content = table.content[names]
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in content.dtypes]
     columns = [
-        {"name": printable(name).replace("-", NO_BREAK_HYPHEN), "classes": _classes(n=number, rest=name not in main)}
+        {
+            "name": printable(name).replace("-", NO_BREAK_HYPHEN),
+            "classes": _classes(n=number, name=name in NAMES, rest=name not in main),
+        }
         for name, number in zip(names, numeric, strict=True)
     ]
     rows = [

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tiny_imagenet.report.artefacts import read_table
 from tiny_imagenet.report.settings import settings, with_protocol
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
 from tiny_imagenet.run.folder import version_of
 from tiny_imagenet.run.protocol import Protocol
+from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS
+
+CONFUSION = "confusion.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +26,7 @@ class Run:
 
     `name` and `version` are those of its folder, `label` is what figures call it and `colour` what they draw it in.
     `metrics` has a row for each finished epoch, `test` what test_metrics.json says (empty before the test).
-    `per_class`, `confusion` and `conditions` (condition numbers) are the tables that the run left, or empty ones.
+    `per_class`, `conditions` (condition numbers) and `confusion` are the tables that the run left, or empty ones.
     """
 
     folder: Path
@@ -32,7 +36,6 @@ class Run:
     metrics: pd.DataFrame
     test: Mapping[str, float]
     per_class: pd.DataFrame
-    confusion: pd.DataFrame
     conditions: pd.DataFrame
     protocol: Protocol
     label: str = ""
@@ -42,6 +45,14 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """The config's settings and the protocol's numbers by dotted name; see `report.settings`."""
         return with_protocol(settings(self.config), self.protocol)
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """The nonzero cells of the confusion matrix; empty if its file is missing or damaged."""
+        try:
+            return read_table(self.folder / CONFUSION, CONFUSION_COLUMNS)
+        except (OSError, ValueError):
+            return pd.DataFrame(columns=CONFUSION_COLUMNS)
 
     @property
     def validates_on_test(self) -> bool:

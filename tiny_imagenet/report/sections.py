@@ -155,7 +155,7 @@ def _title(study: Study) -> str:
 
 def _table(study: Study, name: str, caption: str) -> Item:
     table = study_table(study).dropna(axis="columns", how="all")
-    return Table(name, caption, table, [study.factor.name, *MAIN])
+    return Table(name, caption, table, [study.factor.name, *MAIN[1:], "run"])
 
 
 def _conditions(runs: Sequence[Run]) -> Iterator[Item]:
