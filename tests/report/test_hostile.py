@@ -63,7 +63,7 @@ BAD_RUNS = [
     ("config.yaml", "a: " + "9" * 5000, "config.yaml is damaged: Exceeds the limit"),
     ("config.yaml", "a: !!int ''", "config.yaml is damaged: "),
     ("config.yaml", "#" * 1_100_000, "config.yaml is damaged: config.yaml has 1.1 MB, more than 1.0 MB."),
-    ("config.yaml", changed(trainer__max_epochs="many"), "config.yaml has trainer.max_epochs 'many', which is no"),
+    ("config.yaml", changed(trainer__max_epochs="many"), "config.yaml has trainer.max_epochs 'many', which is not"),
     ("config.yaml", changed(trainer__max_epochs=10**400), "config.yaml has trainer.max_epochs 1000"),
     ("config.yaml", changed(data__batch_size=float("inf")), "config.yaml has data.batch_size inf"),
     ("config.yaml", changed(data__batch_size=0), "config.yaml has data.batch_size 0"),

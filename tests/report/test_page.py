@@ -1,4 +1,4 @@
-"""The report as a page: its sections, that it holds all that it shows, and mistakes of its user."""
+"""The report as a page: its sections, that it is self-contained, and user errors."""
 
 import base64
 import html
@@ -146,7 +146,7 @@ def test_the_best_run_of_each_data_set_is_marked(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["runs", "--out", "occupied/out"]])
-def test_mistakes_are_told_in_one_message(tmp_path, monkeypatch, arguments):
+def test_user_errors_are_one_message(tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "runs/name/version_0")
     (tmp_path / "occupied").write_text("a file")

@@ -1,4 +1,4 @@
-"""The files that a run leaves, read while it may still be writing them, and whatever they hold."""
+"""The files that a run leaves, read even while it is writing them, and checked."""
 
 import csv
 import io
@@ -81,7 +81,7 @@ def read_test(path: Path) -> dict[str, float]:
 
 
 def read_table(path: Path, columns: Sequence[str], characters: int | None = None) -> pd.DataFrame:
-    """A CSV file. A line that is not whole is left out; what should be a number and is none becomes NaN.
+    """A CSV file. Incomplete lines are left out; what should be a number but is not becomes NaN.
 
     Args:
         characters: how many to read from the start, all if None.

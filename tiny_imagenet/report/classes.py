@@ -88,7 +88,7 @@ def confused_figure(run: Run, n: int = 15) -> Figure:
 
 
 def examples(run: Run, width: int = 1000) -> Image.Image | None:
-    """The picture that testing left of the best and the worst classes' images, None if there is none.
+    """The run's examples.png, images of the best and the worst classes; None if it is missing or damaged.
 
     Args:
         width: in pixels, at most.
@@ -105,7 +105,7 @@ def examples(run: Run, width: int = 1000) -> Image.Image | None:
 
 
 def _names(run: Run) -> dict[str, str]:
-    """Class id → the name that is shown, of all classes that the run's tables have."""
+    """Class id → the shown name, for all classes in the run's tables."""
     columns = [
         (run.per_class, "class_id", "name"),
         (run.confusion, "predicted_id", "predicted"),

@@ -46,7 +46,7 @@ def curves(runs: Sequence[Run], metric: str = "top1") -> Figure:
     """All runs' curves of `top1`, `top5`, `loss` or `lr` in one figure, each run in its colour.
 
     Up to ten runs share one pair of axes; more have one for validation and one for training. The legend is sorted, the
-    best run first; beyond twenty runs the others are grey. Where curves coincide, each has a wider one below it.
+    best run first; beyond twenty runs the others are grey. Where curves coincide, the lower ones are wider.
     A few losses far above all others leave the picture, and the legend says so.
     """
     ordered = best_first(runs, metric)
@@ -131,7 +131,7 @@ def in_percent(values: pd.Series, metric: str) -> pd.Series:
 
 
 def _draw_coloured(axis: Axes, runs: Sequence[Run], name: str, peaks: Peaks) -> None:
-    """The best run on top. Of curves that coincide each that is below is wider, so that its colour is seen."""
+    """The best run on top. Where curves coincide, the lower ones are wider, so that each colour is visible."""
     coinciding = _coinciding(runs, name)
     above: dict[int, int] = {}
     widths = {}

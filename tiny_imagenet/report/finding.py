@@ -23,7 +23,7 @@ from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
 
 LABEL_LENGTH = 48
 FIRST_LINES = 2000  # characters
-# What reading a file can raise, whatever the file holds.
+# What reading a damaged or hostile file can raise.
 UNREADABLE = (OSError, ValueError, TypeError, OverflowError, RecursionError, UserError)
 
 
@@ -35,10 +35,10 @@ class Found(NamedTuple):
 
 
 def find_runs(place: str | Path) -> Found:
-    """Read all runs in a folder, at any depth; a run's own folder, or a checkpoint in it, is fine too.
+    """Read all runs in a folder, at any depth; `place` may also be one run's folder, or a checkpoint in it.
 
     Raises:
-        UserError: there is no such folder, or it holds no run that has finished an epoch.
+        UserError: there is no such folder, or no run in it has finished an epoch.
     """
     root = Path(place).resolve()
     if root.is_file():
@@ -98,9 +98,9 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
         ),
         protocol=read_protocol(folder, config),
     )
-    # Of the largest table only the first lines are read now, since few runs' are shown.
+    # Only the first lines of the largest table are checked now: it is read for the few runs that show it.
     optional(CONFUSION, lambda path: read_table(path, CONFUSION_COLUMNS, characters=FIRST_LINES), None)
-    # Whatever its settings hold must fail here, where only this run is skipped, and not in a table of all runs.
+    # Bad settings must fail here, where only this run is skipped, and not later in a table of all runs.
     frozen(run.settings)
     described(list(run.settings.values()))
     return run
@@ -119,7 +119,7 @@ def _natural(name: str) -> list[str]:
 
 
 def _labelled(runs: list[Run]) -> list[Run]:
-    """The runs with labels that tell them apart, a sweep's trials by what the sweep varies, and colours."""
+    """The runs with distinct labels and colours; a sweep's trials are labelled with what the sweep varies."""
     varied: dict[Path, str] = {}
     sweeps: dict[Path, list[Run]] = {}
     for run in runs:

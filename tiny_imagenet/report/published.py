@@ -41,7 +41,7 @@ def architecture_studies(runs: Sequence[Run]) -> list[Study]:
 
 
 def ten_models_grid(study: Study) -> dict[str, list[Run | None]]:
-    """Architecture → its baseline and its augmented run, None where there is none.
+    """Architecture → its baseline and its augmented run, None if there is none.
 
     The published five come first. Of several runs the one that was tested, then the newest, is taken.
     """

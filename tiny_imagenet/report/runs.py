@@ -1,4 +1,4 @@
-"""A run as its files tell it: its settings, curves and results."""
+"""A run as read from its files: settings, curves and results."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ CONFUSION = "confusion.csv"
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run, as far as it has come.
+    """A run, finished or not.
 
     `name` and `version` are those of its folder, `label` is what figures call it and `colour` what they draw it in.
     `metrics` has a row for each finished epoch, `test` what test_metrics.json says (empty before the test).
@@ -69,17 +69,17 @@ class Run:
 
     @property
     def sweep(self) -> Path | None:
-        """The folder of the sweep that the run is a trial of, if it is."""
+        """The sweep's folder if the run is a trial of one."""
         trial = self.folder.parent if version_of(self.folder) is not None else self.folder
         return trial.parent if re.fullmatch(r"trial_\d+", trial.name) else None
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint to test; None where there is none."""
+        """The checkpoint to test; None if there is none."""
         return checkpoint_to_test(self.folder)
 
     def values(self, metric: str) -> pd.Series:
-        """A column of metrics.csv by the number of finished epochs, without those that have no value of it."""
+        """A column of metrics.csv by the number of finished epochs, without the epochs that lack it."""
         if metric not in self._values:
             found = self.metrics[metric].to_numpy() if metric in self.metrics else np.full(len(self.metrics), np.nan)
             known = ~np.isnan(found)
@@ -87,9 +87,9 @@ class Run:
         return self._values[metric]
 
     def best_epoch(self, metric: str = "val/top1") -> int | None:
-        """The number of epochs after which the metric was best, a loss lowest; None where it never was taken.
+        """The number of epochs after which the metric was best, a loss lowest; None if it was never measured.
 
-        It is the last where the validation images are the test images, by which none is to be chosen.
+        It is the last epoch if the validation images are the test images, which must not choose one.
         """
         values = self.values(metric)
         if not len(values):
@@ -105,7 +105,7 @@ class Run:
 
     @cached_property
     def results(self) -> dict[str, float]:
-        """What the run reached and what it took; see `report.results_table`."""
+        """Accuracies, losses and cost; see `report.results_table`."""
         top1, seconds = self.values("val/top1"), self.values("seconds")
         return {
             "val top-1 (%)": 100 * self.best("val/top1"),

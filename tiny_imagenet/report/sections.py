@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from tiny_imagenet.report.choosing import best_few, best_of_each_data, by_data
+from tiny_imagenet.report.choosing import best_few, best_first, best_of_each_data, by_data
 from tiny_imagenet.report.classes import (
     best_and_worst_classes,
     classes_figure,
@@ -47,7 +47,7 @@ CHOICES = {"Optimizers": OPTIMIZER, "Schedulers": SCHEDULER, "Width and blocks":
 
 
 def sections(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Section]:
-    """The report's sections, in order, without those that these runs have nothing for."""
+    """The report's sections, in order, without empty ones."""
     yield Section("Runs", list(_all_runs(runs, skipped)))
     yield Section("Curves", list(_curves(runs)))
     if studies := architecture_studies(runs):
@@ -76,8 +76,8 @@ def _all_runs(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Item]
     )
     table = runs_table(runs)
     main = [*MAIN, *data_columns(table)] if (data_sets := len(by_data(runs))) > 1 else MAIN
-    best = {run.label for run in best_of_each_data(runs)} if len(runs) > 1 else set()
-    yield Table("runs", caption, table, main, {place for place, run in enumerate(table["run"]) if run in best})
+    best = set(best_of_each_data(runs)) if len(runs) > 1 else set()
+    yield Table("runs", caption, table, main, {place for place, run in enumerate(best_first(runs)) if run in best})
     if data_sets > 1:
         advice = "Accuracies compare only within one; the best run of each is marked."
         yield Text(f"These runs use {data_sets} data sets or splits. {advice}")
@@ -163,7 +163,7 @@ def _conditions(runs: Sequence[Run]) -> Iterator[Item]:
     yield Picture("condition_medians", caption, condition_medians(runs))
     caption = f"Every layer of {_of_all(PANELS, runs)}, from the first (dark) to the last (light)."
     yield Picture("condition_numbers", caption, condition_numbers(runs))
-    yield Table("condition_numbers", "At the first and the last epoch that was measured.", conditions_table(runs))
+    yield Table("condition_numbers", "At the first and the last measured epoch.", conditions_table(runs))
 
 
 def _classes(run: Run, place: int, tested: int) -> Iterator[Item]:

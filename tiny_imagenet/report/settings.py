@@ -1,4 +1,4 @@
-"""What a run's config.yaml says, as one flat list of settings, and how two runs' settings differ."""
+"""A run's config.yaml as one flat list of settings, and how the settings of runs differ."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import Any
 from tiny_imagenet.report.text import printable
 from tiny_imagenet.run.protocol import Protocol
 
-# Where things lie, how they are shown and what is kept: no result depends on these.
+# Locations, display and what is kept: these affect no result.
 WITHOUT_EFFECT = {
     *("data.archive", "data.images", "data.md5", "data.num_workers", "data.root"),
     *("model.max_parameters", "trainer.enable_progress_bar", "trainer.fast_dev_run", "trainer.log_every_n_steps"),
@@ -18,13 +18,13 @@ WITHOUT_EFFECT = {
 
 SHORT = {"trainer.accumulate_grad_batches": "accumulate"}
 
-# What tells one data set and its split from another; accuracies compare only within one.
+# What identifies a data set and its split; accuracies compare only within one.
 DATA = (
     *("data", "data.source", "data.classes"),
     *("data.train_images", "data.val_images", "data.validates_on_test"),
 )
 
-# What figures and tables count with, and the least value that it may have.
+# Numeric settings that figures and tables use → the smallest valid value.
 NUMBERS = {
     "data.batch_size": 1,
     "data.image_size": 1,
@@ -42,7 +42,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     `model.lr` is the optimizer's learning rate and `model.optimizer` all the rest of it. What is null is left out.
 
     Raises:
-        ValueError: the architecture is no text, or a number that the report counts with is none.
+        ValueError: the architecture is not text, or a number that the report uses is not valid.
     """
     found: dict[str, Any] = {"seed": config.get("seed_everything")}
     for section in ("model", "data", "trainer"):
@@ -54,7 +54,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
             found |= {f"{section}.{name}": value for name, value in content.items()}
     optimizer = found.get("model.optimizer")
     if is_component(optimizer):
-        del found["model.optimizer"]  # to follow the learning rate, which is looked for first
+        del found["model.optimizer"]  # so that it follows the learning rate
         found["model.lr"] = learning_rate(optimizer)
         found["model.optimizer"] = _without_learning_rate(optimizer)
     found["data.source"] = _source(found)
@@ -64,13 +64,13 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_protocol(found: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
-    """The settings and how many images there were to train and validate on, as far as it is known."""
+    """The settings and how many images there were to train and validate on, as far as known."""
     counted = {f"data.{name}": value for name, value in protocol._asdict().items() if value is not None}
     return {**found, **counted}
 
 
 def differing(every: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The settings that are not the same in all runs, for each run, as short text under short names (`arch`, `lr`)."""
+    """For each run, the settings that differ between runs, as short text under short names (`arch`, `lr`)."""
     names = [name for each in every for name in each]
     columns = {}
     for name in dict.fromkeys(names):
@@ -86,7 +86,7 @@ def short_name(name: str) -> str:
 
 
 def described(values: Sequence[Any]) -> list[str]:
-    """Several runs' values of one setting, each in as few words as tell it from the others.
+    """Several runs' values of one setting, each in the fewest words that distinguish it.
 
     A component (class_path and init_args) is its class, with those arguments that differ between values of that class.
     """
@@ -128,7 +128,7 @@ def frozen(value: Any) -> str:
 
 
 def _source(found: Mapping[str, Any]) -> str | None:
-    """What a run read: the archive's file name, wherever it lay, or the folder if there is no archive."""
+    """What a run read: the archive's file name without its folder, or the data folder if there is no archive."""
     archive, root = found.get("data.archive"), found.get("data.root")
     if archive is None:
         return None if root is None else str(root)
@@ -140,9 +140,9 @@ def _check(found: Mapping[str, Any]) -> None:
     for name, least in NUMBERS.items():
         value = found.get(name, least)
         if type(value) not in (int, float) or not least <= value <= LARGEST:
-            raise ValueError(f"config.yaml has {name} {printable(repr(value), 40)}, which is no number that it can be")
+            raise ValueError(f"config.yaml has {name} {printable(repr(value), 40)}, which is not a valid number")
     if not isinstance(found.get("model.arch", ""), str):
-        raise ValueError(f"config.yaml has model.arch {printable(repr(found['model.arch']), 40)}, which is no name")
+        raise ValueError(f"config.yaml has model.arch {printable(repr(found['model.arch']), 40)}, which is not a name")
 
 
 def _arguments(component: Mapping[str, Any]) -> Mapping[str, Any]:

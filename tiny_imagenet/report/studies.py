@@ -1,4 +1,4 @@
-"""Runs that differ in one thing only: what a batch size, a learning rate or an optimizer does."""
+"""Runs that differ in one factor only, such as the batch size, the learning rate or the optimizer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from tiny_imagenet.report.tables import results_table
 from tiny_imagenet.report.text import LONGEST, cut, printable
 
 BARS = 20  # of one study, the best ones
-TICKS = 12  # an axis has room for the values of so many batch sizes
+TICKS = 12  # values that fit below an axis
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def find_studies(runs: Sequence[Run], factor: Factor) -> list[Study]:
 
 
 def study_table(study: Study) -> pd.DataFrame:
-    """One row a run: the factor's value, what was reached, and what it took.
+    """One row a run: the factor's value, results and cost.
 
     Sorted by the factor if it is a number, else the best run first.
     """

@@ -1,4 +1,4 @@
-"""Tables of runs: what was set, what was reached, and what it took."""
+"""Tables of runs: settings, results and cost."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from tiny_imagenet.report.runs import Run
 from tiny_imagenet.report.settings import DATA, differing, short_name
 from tiny_imagenet.report.text import printable
 
-# What is read first of the tables of runs.
+# The columns of runs that are shown first.
 MAIN = (
     *("run", "val top-1 (%)", "val top-5 (%)", "test top-1 (%)", "test top-5 (%)"),
     *("epochs", "minutes", "images/s"),
@@ -19,9 +19,9 @@ FORMULA = tuple("=+-@\t\r")  # a spreadsheet runs a cell that begins with one of
 
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run, the best first: all results, and its settings that aren't the same in all of them.
+    """One row a run, the best first: all results, and the settings that differ between runs.
 
-    Accuracies are in percent, memory is in MiB; what a run doesn't have (yet) is NaN.
+    Accuracies are in percent, memory is in MiB; missing results are NaN.
     """
     runs = best_first(runs)
     identity = pd.DataFrame(
@@ -39,7 +39,7 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def data_columns(table: pd.DataFrame) -> list[str]:
-    """The columns of `runs_table` by which its data sets differ, if they do."""
+    """The columns of `runs_table` in which data sets differ."""
     return [name for name in map(short_name, DATA) if name in table]
 
 
@@ -54,7 +54,7 @@ def results_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def in_markdown(table: pd.DataFrame) -> str:
-    """A table as Markdown, numbers rounded to what is worth reading and aligned to the right."""
+    """A table as Markdown, numbers rounded and aligned to the right."""
     shown = shown_text(table)
     rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table.columns]
     lines = [[printable(name) for name in table.columns], rule, *shown.to_numpy().tolist()]
@@ -62,15 +62,15 @@ def in_markdown(table: pd.DataFrame) -> str:
 
 
 def in_csv(table: pd.DataFrame) -> str:
-    """A table as CSV, all digits of its numbers; text that a spreadsheet would run gets an apostrophe in front."""
+    """A table as CSV, with ten digits of each number; text that a spreadsheet would run gets an apostrophe in front."""
     safe = table.rename(columns=_harmless)
     for name in safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]:
         safe[name] = safe[name].map(_harmless)
-    return safe.to_csv(index=False, lineterminator="\n")
+    return safe.to_csv(index=False, lineterminator="\n", float_format="%.10g")
 
 
 def shown_text(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as it is read: every cell as text, NaN as nothing."""
+    """A table as shown: every cell as text, NaN as an empty one."""
     return pd.DataFrame({name: [_shown(name, value) for value in table[name]] for name in table.columns}, dtype=str)
 
 
