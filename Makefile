@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 # Without bytecode each process would compile all that it imports again: 12 s instead of 5.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -13,28 +14,29 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
-install: $(STAMP)  ## Make .venv and install requirements.txt into it.
+install: $(STAMP)  ## Make .venv and install the project into it.
 
 quickstart: $(STAMP)  ## Train on generated images for about a minute.
 	$(RUN) training.py fit --config quickstart.yaml
+	@echo "To run commands as they are printed in README, activate the environment once: source $(VENV)/bin/activate"
 
-test: $(STAMP)  ## Run every test but the slow ones.
+test: $(DEV_STAMP)  ## Run every test but the slow ones.
 	$(RUN) -m pytest
 
-test-slow: $(STAMP)  ## Run the slow tests.
+test-slow: $(DEV_STAMP)  ## Run the slow tests.
 	$(RUN) -m pytest -m "slow and not network"
 
-lint: $(STAMP)  ## Check style and formatting.
+lint: $(DEV_STAMP)  ## Check style and formatting.
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 
-format: $(STAMP)  ## Mend style and formatting where ruff can.
+format: $(DEV_STAMP)  ## Mend style and formatting where ruff can.
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 
 # What says most about an hour comes first; EPOCHS=10 where it must do for the ten. Trainings go on where they stopped, and
-# one that fails does not keep the others from running. Where all packages are there: make gpu RUN=python3 -o .venv/.installed
-gpu: $(STAMP)  ## Where there is a GPU: its tests, the benchmark, a short record, the ten ResNets, long records; reports of it all.
+# one that fails does not keep the others from running. Where all packages are there: make gpu RUN=python3 -o .venv/.installed -o .venv/.installed-dev
+gpu: $(DEV_STAMP)  ## Where there is a GPU: its tests, the benchmark, a short record, the ten ResNets, long records; reports of it all.
 	@$(RUN) -c "import sys, torch; torch.cuda.is_available() or sys.exit('torch finds no GPU that it can use; what does nvidia-smi say?')"
 	-$(RUN) -m pytest -m gpu
 	-[ -e benchmark/benchmark.md ] || $(RUN) -m tiny_imagenet.benchmark --out benchmark
@@ -45,13 +47,21 @@ gpu: $(STAMP)  ## Where there is a GPU: its tests, the benchmark, a short record
 		$(RUN) training.py fit --config records/$$recipe.yaml --ckpt_path last || [ $$? -lt 128 ] || exit; done
 	$(RUN) -m tiny_imagenet.report runs --out report
 
-# The stamp is written last, so an installation that broke off is taken up again.
-$(STAMP): requirements.txt
-	@if command -v uv > /dev/null; then \
-		[ -x $(RUN) ] || uv venv --quiet --python $(PYTHON) $(VENV); \
-		uv pip install --quiet --python $(RUN) -r requirements.txt; \
-	else \
-		[ -x $(RUN) ] || $(PYTHON) -m venv $(VENV); \
-		$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt; \
-	fi
+# The stamps are written last, so that an interrupted installation is taken up again.
+$(STAMP): requirements.txt pyproject.toml
+	@$(call pip_install,-e .)
 	@touch $@
+
+$(DEV_STAMP): requirements-dev.txt $(STAMP)
+	@$(call pip_install,-e ".[dev]")
+	@touch $@
+
+define pip_install
+if command -v uv > /dev/null; then \
+	[ -x $(RUN) ] || uv venv --quiet --python $(PYTHON) $(VENV); \
+	uv pip install --quiet --python $(RUN) $(1); \
+else \
+	[ -x $(RUN) ] || $(PYTHON) -m venv $(VENV); \
+	$(RUN) -m pip install --quiet --disable-pip-version-check $(1); \
+fi
+endef

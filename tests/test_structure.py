@@ -32,6 +32,8 @@ def imports():
     """All (importing part, imported part, file) within the package."""
     for path in PACKAGE.rglob("*.py"):
         importer = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if importer == "__main__":
+            continue  # python -m tiny_imagenet, above everything
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tiny_imagenet."):
                 yield importer, part_of(node.module), path

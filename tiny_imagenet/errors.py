@@ -4,6 +4,7 @@ import difflib
 import errno
 import os
 import pickle
+import re
 from collections.abc import Iterable
 
 OUT_OF_MEMORY = (
@@ -67,6 +68,8 @@ def _message(error: BaseException) -> str | None:
                 "The checkpoint's weights do not fit the network: set the arch, stem, width and blocks that it was "
                 f"trained with, or start a new run with --model.weights. ({text.splitlines()[1].strip()})"
             )
+        case ModuleNotFoundError() if found := re.search(r"pip install [^`'\".]*(?:'[^']+')?", text):
+            return f"A class that was asked for needs a package that is not installed: {found[0].strip()}"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS):
             return (
                 f"{_file(error)} can't be written: {error.strerror}. Free some space, or use a folder on another disk. "

@@ -1,4 +1,4 @@
-"""The choices that the hardware makes for a whole run, in one place, each by what measured best on it."""
+"""What depends on the hardware for a whole run: precision, cuDNN and malloc, each set to what measured best."""
 
 import ctypes
 import os
@@ -7,33 +7,33 @@ import torch
 
 from tiny_imagenet.errors import UserError
 
-# Of glibc's malloc.h: bytes from which an allocation is a mapping of its own; bytes free at the heap's end from which
-# they are given back; bytes by which the heap grows in advance.
+# Options of mallopt, from glibc's malloc.h: how many bytes may stay free at the end of the heap, how many more than
+# needed it grows by, and from which size an allocation gets its own mapping.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -> str | int:
-    """Prepare torch for the device that a run will use, and return the precision to train with.
+    """Prepare torch for the device of a run, and return the precision to train in.
 
-    On one core of an AMD EPYC with AVX-512 BF16 (torch 2.15, 2026-11-21) a training step was 1.3 (ResNet-18 of a
-    quarter of the width, batch 16) to 2.1 times (ResNet-50, batch 64) as fast in bf16-mixed as in 32-true. What else
-    was tried, on two cores, is in results/benchmark: images not channels last are slower, and so is torch.compile,
-    which `model.compile` asks for; fused optimizers made no difference (0.96 to 1.05 times as fast in three runs). The
-    packed set stays in the CPU's memory: reading it is the fastest of all steps there. No GPU was measured yet.
+    On one core of an AMD EPYC with AVX-512 BF16 (torch 2.15, 2026-11-21) a training step in bf16-mixed was 1.3
+    (ResNet-18 at a quarter of its width, batch 16) to 2.1 times (ResNet-50, batch 64) as fast as in 32-true. The other
+    choices were measured on two cores, see results/benchmark: images that are not channels-last are slower, and so is
+    torch.compile (`model.compile`); fused optimizers made no difference (0.96 to 1.05 times as fast in three runs). The
+    packed set stays in the CPU's memory: reading it is the fastest step there. No GPU was measured yet.
 
     Args:
-        accelerator: as the Trainer takes it: auto, cpu, gpu, cuda, ...
-        precision: what the user asked for; None leaves it to the hardware: bf16-mixed on a GPU or a CPU that computes
-            in it, 16-mixed on an older GPU, 32-true elsewhere.
-        single_pixels: whether the network convolves maps of a single pixel with stride 2. On CPUs, torch (2.11 to
-            2.15) leaves the weight gradients of such convolutions uninitialised in bf16.
+        accelerator: the Trainer's option: auto, cpu, gpu, cuda, ...
+        precision: what the user asked for; None chooses by the hardware: bf16-mixed on a GPU or CPU with bf16
+            instructions, 16-mixed on an older GPU, 32-true elsewhere.
+        single_pixels: whether the network applies a convolution of stride 2 to feature maps of one pixel. On CPUs,
+            torch (2.11 to 2.15) leaves the weight gradients of such a convolution uninitialised in bf16.
 
     Raises:
         UserError: the user asked for bf16 where its gradients would be wrong.
     """
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if on_gpu:
-        torch.backends.cudnn.benchmark = True  # image sizes are few and return at every step
+        torch.backends.cudnn.benchmark = True  # there are few image sizes, and each is used for many steps
         torch.set_float32_matmul_precision("high")
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     if on_cpu:
@@ -41,8 +41,8 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -
     if on_cpu and single_pixels:
         if str(precision).startswith("bf16"):
             raise UserError(
-                f"precision {precision}: on a CPU, bf16 gives wrong gradients where images have shrunk to one pixel "
-                "before the last stage. Choose --trainer.precision 32-true, larger images, or --model.stem small."
+                f"precision {precision}: on a CPU, bf16 gives wrong gradients if images shrink to one pixel before "
+                "the last stage. Use --trainer.precision 32-true, larger images, or --model.stem small."
             )
         return precision or "32-true"
     if precision is not None:
@@ -53,7 +53,7 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -
 
 
 def computes_in_bf16(device_type: str) -> bool:
-    """Whether devices of this type (cpu, cuda, …) have instructions for bf16, and do not just imitate it."""
+    """Whether devices of this type (cpu, cuda, …) have instructions for bf16, rather than emulating it."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device_type == "cpu" else {}
@@ -61,16 +61,16 @@ def computes_in_bf16(device_type: str) -> bool:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:
-    """Let malloc keep large tensors' memory for the next ones, and not give it back to the system at once.
+    """Let malloc reuse the memory of large tensors, instead of returning it to the system at once.
 
-    The system would clear each page anew. On two cores of an AMD EPYC crop and flip ran 1.5 to 5 times as fast so, and
-    a training step of ResNet-18 at 64×64 1.1 to 1.4 times (torch 2.15, glibc, 2026-11-21). Without glibc, nothing
-    changes.
+    The system would clear each page again. On two cores of an AMD EPYC this made crop and flip 1.5 to 5 times as fast,
+    and a training step of ResNet-18 at 64×64 1.1 to 1.4 times (torch 2.15, glibc, 2026-11-21). Does nothing without
+    glibc.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -174,7 +174,7 @@ def test_a_step_that_the_gradient_scaler_skips_does_not_count():
 
 @pytest.mark.parametrize("options", [{"k": 0}, {"alpha": 0.0}, {"alpha": 1.5}])
 def test_lookahead_refuses(options):
-    with pytest.raises(UserError, match="Lookahead takes"):
+    with pytest.raises(UserError, match="Lookahead needs k of at least 1"):
         Lookahead([parameter(0.0)], partial(SGD, lr=0.1), **options)
 
 

@@ -178,7 +178,7 @@ def test_kernels_alone_learn():
 
 @pytest.mark.parametrize("wrong", [{"sgd_lr_ratio": -1.0}, {"iterations": 0}], ids=str)
 def test_impossible_options_are_refused(wrong):
-    with pytest.raises(UserError, match="sgd_lr_ratio from 0 and iterations from 1"):
+    with pytest.raises(UserError, match="sgd_lr_ratio of at least 0 and iterations of at least 1"):
         MuonSGD([nn.Parameter(torch.ones(WIDE))], **wrong)
 
 

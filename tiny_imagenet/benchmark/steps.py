@@ -25,7 +25,7 @@ from torchvision.models import get_model
 
 from tiny_imagenet.benchmark.pipelines import ancestors, image_files
 from tiny_imagenet.benchmark.timing import Contestant, synchronize
-from tiny_imagenet.cli.arguments import TRAINING
+from tiny_imagenet.cli.printed import TRAINING
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups

@@ -4,13 +4,16 @@ from tiny_imagenet.callbacks.condition_numbers import ConditionNumbers
 from tiny_imagenet.callbacks.ema import EMA
 from tiny_imagenet.callbacks.end_together import EndTogether
 from tiny_imagenet.callbacks.predictions import Predictions
-from tiny_imagenet.callbacks.progress import EpochLines, EpochStatistics, StepBar
+from tiny_imagenet.callbacks.progress import Progress
+from tiny_imagenet.callbacks.statistics import EpochStatistics
 from tiny_imagenet.callbacks.testing import TestResults
 from tiny_imagenet.callbacks.training_images import TrainingImages
 
-Ranks = EndTogether  # its former name
+# Former names.
+Ranks = EndTogether
+EpochLines = StepBar = Progress
 
 __all__ = [
-    "EMA", "ConditionNumbers", "EndTogether", "EpochLines", "EpochStatistics", "Predictions", "Ranks", "StepBar",
-    "TestResults", "TrainingImages",
+    "EMA", "ConditionNumbers", "EndTogether", "EpochLines", "EpochStatistics", "Predictions", "Progress", "Ranks",
+    "StepBar", "TestResults", "TrainingImages",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The file that `predict` leaves: predictions.csv, the five best answers for each image."""
 
+import itertools
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,12 +12,16 @@ from tiny_imagenet.callbacks.gather import gather_by_row
 from tiny_imagenet.data import DatasetInfo
 from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.files import replace_csv
+from tiny_imagenet.progress import say
+
+FEW, BEST = 10, 3  # images whose best answers are printed, and how many of each
 
 
 class Predictions(Callback):
     """Writes `predictions.csv` into the folder of the checkpoint's run: file, five best ids, names, probabilities.
 
-    `unreadable` then holds a message for each image that could not be read.
+    An earlier file is kept under another name. The best answers of a few images are printed as well. `unreadable` then
+    holds a message for each image that could not be read.
     """
 
     def __init__(self) -> None:
@@ -45,14 +50,32 @@ class Predictions(Callback):
         best = gather_by_row(rows, np.concatenate(self._best))
         asked, rows = gather_by_row(asked, asked), gather_by_row(rows, rows)
         self.unreadable = [images.why_unreadable(row) for row in np.setdiff1d(asked, rows)]
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         numbers = range(1, best.shape[1] + 1)
         columns = ["file", *(f"{column}{number}" for number in numbers for column in ("id", "name", "p"))]
         path = Path(trainer.default_root_dir) / "predictions.csv"
+        kept = _keep(path)
         lines = (_line(images.names[row], answers, info) for row, answers in zip(rows, best, strict=True))
         replace_csv(path, columns, lines)
-        print(f"{len(rows):,} prediction{'s' * (len(rows) != 1)}: {path}")
+        for row, answers in zip(rows[:FEW], best[:FEW], strict=True) if len(rows) <= FEW else ():
+            say(f"{images.names[row]}: {_answers_text(answers, info)}")
+        say(f"{len(rows):,} prediction{'s' * (len(rows) != 1)}: {path}" + (f" (earlier ones: {kept})" if kept else ""))
+
+
+def _keep(path: Path) -> Path | None:
+    """Rename an earlier file to the next free number, predictions_1.csv; None where there is none."""
+    if not path.exists():
+        return None
+    numbers = itertools.count(1)
+    kept = next(each for n in numbers if not (each := path.with_name(f"{path.stem}_{n}{path.suffix}")).exists())
+    return path.rename(kept)
+
+
+def _answers_text(answers: np.ndarray, info: DatasetInfo) -> str:
+    """goldfish 92.1 %, tench 3.0 %, axolotl 1.2 %"""
+    best = ((info.class_names[int(label)].split(",")[0], probability) for label, probability in answers[:BEST])
+    return ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in best)
 
 
 def _line(file: str, answers: np.ndarray, info: DatasetInfo) -> dict[str, str]:

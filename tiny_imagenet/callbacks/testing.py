@@ -12,8 +12,10 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from tiny_imagenet.callbacks.gather import gather_by_row
+from tiny_imagenet.callbacks.progress import result_line
 from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.files import replace_bytes, replace_csv, replace_text
+from tiny_imagenet.progress import say
 from tiny_imagenet.run.history import shortest_float
 from tiny_imagenet.run.metric_names import STAGES
 from tiny_imagenet.run.result_tables import (
@@ -55,11 +57,14 @@ class TestResults(Callback):
         found, images = torch.cat(self._answers).cpu().numpy(), len(trainer.datamodule.sets["test"])
         answers = gather_by_row(found[:, 0], found[:, 1:])
         if trainer.is_global_zero:
-            if len(answers) < images:
+            if len(answers) < images and not trainer.fast_dev_run:
                 log.warning(
                     f"Only {len(answers):,} of the {images:,} test images were tested (--trainer.limit_test_batches); "
                     "all files of this test are about those."
                 )
+            say(result_line("test", trainer.callback_metrics, len(answers), len(pl_module.info.class_ids)))
+            if trainer.fast_dev_run:
+                return
             metrics = {name: shortest_float(trainer.callback_metrics[f"test/{name}"]) for name in STAGES["test"]}
             self._write(trainer, pl_module, metrics, answers[:, 0], answers[:, 1:])
 
@@ -84,6 +89,7 @@ class TestResults(Callback):
         picture = io.BytesIO()
         figure.savefig(picture, dpi=75)
         replace_bytes(folder / "examples.png", picture.getvalue())
+        say(f"  {folder}: test_metrics.json, per_class.csv, confusion.csv, examples.png")
         if isinstance(trainer.logger, pl.loggers.TensorBoardLogger):
             trainer.logger.experiment.add_figure("test/confusion", confusion_figure(counts, names), trainer.global_step)
             trainer.logger.experiment.add_figure("test/examples", figure, trainer.global_step)

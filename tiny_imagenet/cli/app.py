@@ -6,11 +6,12 @@
 import inspect
 import logging
 import os
-import shlex
 import shutil
 import signal
 import sys
 import threading
+from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import lightning.pytorch as pl
 import torch
 import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -27,24 +28,30 @@ from torch.optim.lr_scheduler import LRScheduler
 from tiny_imagenet import hardware
 from tiny_imagenet.callbacks import (
     EndTogether,
-    EpochLines,
     EpochStatistics,
     Predictions,
-    StepBar,
+    Progress,
     TestResults,
     TrainingImages,
 )
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.cli import allowed
 from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS, Plan, plan, resuming
+from tiny_imagenet.cli.loggers import write_ids
 from tiny_imagenet.cli.logs import show_log
-from tiny_imagenet.cli.option_errors import option_error_message
+from tiny_imagenet.cli.option_errors import (
+    constructor_error_message,
+    optimizer_error_message,
+    option_error_message,
+)
+from tiny_imagenet.cli.printed import tool_command, training_command
 from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import REDUCTION
+from tiny_imagenet.progress import say
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
 from tiny_imagenet.run.checkpointing import Interrupted, RunCheckpoint
 from tiny_imagenet.run.config_changes import flat, require_resumable
@@ -76,7 +83,9 @@ def main(argv: list[str] | None = None) -> None:
         target = plan(argv)
         _run(target)
     except Interrupted as interruption:
-        _say(f"Stopped by {interruption}. To resume: {_command('fit', resuming(argv, target))}")
+        # Further signals are ignored until this is said.
+        _say(f"Stopped by {interruption}. To resume: {training_command('fit', *resuming(argv, target))}")
+        interruption.restore_handlers()
         sys.exit(interruption.status)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -96,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _message(error: Exception) -> str | None:
     """The message for the user of an error; None for a bug."""
-    message = user_message(error)
+    message = user_message(error) or optimizer_error_message(error)
     if message is None and isinstance(error, ArgumentError):
         options = flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text()))
         names = [option.replace("data.init_args.", "data.") for option in options]
@@ -110,10 +119,15 @@ def _run(target: Plan) -> None:
         cli = Cli(target, lock)
     finally:
         lock.release()
-    if target.command == "fit":
+    if target.command == "fit" and cli.trainer.fast_dev_run:
+        cli.remove_run()
+        _say("fast_dev_run: training and validation work; nothing was kept.")
+    elif target.command == "fit":
         checkpoint = checkpoint_to_test(target.run)
-        test = f"\n  {_command('test', ['--ckpt_path', str(checkpoint)])}" if checkpoint else ""
-        _say(f"Run saved in {target.run}. Next:{test}\n  tensorboard --logdir {target.run.parent.parent}")
+        test = [training_command("test", "--ckpt_path", str(checkpoint))] if checkpoint else []
+        runs = target.run.parent.parent
+        board = tool_command("tensorboard", ["--logdir", str(runs)])
+        _say("\n  ".join([f"Run saved in {target.run}. Next:", *test, board]))
     unreadable = next(c.unreadable for c in cli.trainer.callbacks if isinstance(c, Predictions))
     if unreadable:
         raise UserError(
@@ -133,7 +147,7 @@ class Cli(PlainCLI):
             TrainingImages(),
             TestResults(),
             Predictions(),
-            StepBar(refresh_rate=10, leave=True) if sys.stderr.isatty() else EpochLines(),
+            Progress(),
             EndTogether(),
         ]
         try:
@@ -152,8 +166,8 @@ class Cli(PlainCLI):
             )
         except BaseException:
             # A run that never began to train leaves nothing: `--ckpt_path last` resumes the newest folder.
-            if self.claimed and not any((target.run / name).exists() for name in (CONFIG, CHECKPOINTS)):
-                shutil.rmtree(target.run, ignore_errors=True)
+            if not any((target.run / name).exists() for name in (CONFIG, CHECKPOINTS)):
+                self.remove_run()
             raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -161,9 +175,14 @@ class Cli(PlainCLI):
 
     def before_instantiate_classes(self) -> None:
         config, target = self.config[self.subcommand], self.target
+        _enums_to_text(config)
         if config.ckpt_path and not target.checkpoint:
             raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
+        if target.command == "fit" and config.trainer.fast_dev_run and self._resumes:
+            raise UserError("fast_dev_run tries a run of its own and keeps nothing: leave out --ckpt_path.")
         config.weights_only = True  # whatever a config says
+        if self.subcommand in ("validate", "test"):
+            config.verbose = False  # Lightning's table; `Progress` and `TestResults` print a line
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
         require_supported_options(config.trainer)
@@ -179,6 +198,15 @@ class Cli(PlainCLI):
             require_resumable(before, _sections(self.command_parser("fit"), config), run)
         if target.command == "fit":
             self._take_run_folder()
+
+    def instantiate_classes(self) -> None:
+        """Lightning's own; what a class raises that a config names becomes one message."""
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            if user_message(error) is None and (message := constructor_error_message(error)):
+                raise UserError(message) from error
+            raise
 
     def _config_to_resume(self) -> dict[str, Any]:
         """The config of the run that a `fit` resumes, or starts from; empty if there is none.
@@ -202,20 +230,38 @@ class Cli(PlainCLI):
     def _take_run_folder(self) -> None:
         if rank_zero_only.rank != 0:
             return
-        checkpoint, run = self.target.checkpoint, self.target.run
-        if checkpoint is None or run_of(checkpoint) != run:
-            claim(run)
+        if not self._resumes:
+            claim(self.target.run)
             self.claimed = True
         self.lock.acquire()
 
+    @property
+    def _resumes(self) -> bool:
+        """Whether the command continues in the folder of its checkpoint's run."""
+        return self.target.checkpoint is not None and run_of(self.target.checkpoint) == self.target.run
+
+    def remove_run(self) -> None:
+        """Remove the folder of a run of this command's, and folders above it that it alone was in."""
+        if self.claimed:
+            shutil.rmtree(self.target.run, ignore_errors=True)
+            with suppress(OSError):  # The first that holds something else ends it.
+                for folder in self.target.run.parents:
+                    folder.rmdir()
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Lightning's own, whose errors are about options for this machine's devices."""
+        options = self._get(self.config_init, "trainer")
+        wanted, callbacks = options["enable_progress_bar"], options["callbacks"] or []
+        users_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         try:
-            trainer = super().instantiate_trainer(**kwargs)
+            # Lightning's own bar only where a config names it.
+            trainer = super().instantiate_trainer(**kwargs, enable_progress_bar=users_bar and wanted is not False)
         except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
             raise UserError(
                 f"trainer: {error} (For accelerator, devices and strategy, `auto` uses what this machine has.)"
             ) from error
+        progress = next(callback for callback in trainer.callbacks if isinstance(callback, Progress))
+        progress.bar = sys.stderr.isatty() and wanted is not False and not users_bar
         processes = max(os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
         if trainer.world_size == 1 and processes != "1":  # Each would write to the same run.
             raise UserError(
@@ -243,6 +289,7 @@ class RunConfig(SaveConfigCallback):
             text = yaml.safe_dump(_sections(self.parser, self.config), sort_keys=False)
             run, data = Path(trainer.default_root_dir), trainer.datamodule
             replace_text(run / CONFIG, text)
+            write_ids(run, trainer.loggers)
             write_protocol(run, len(data.sets["train"]), len(data.sets["val"]), data.validates_on_test)
 
 
@@ -257,6 +304,16 @@ def _restrict_configs() -> None:
         # Lightning allows parts of a config to be URLs.
         config_read_mode_fsspec_enabled=False,
     )
+
+
+def _enums_to_text(config: Any) -> None:
+    """Replace enumerations by their text, in place: as the default of a class's option, YAML cannot hold them."""
+    items = config.items() if isinstance(config, dict) else vars(config).items() if hasattr(config, "clone") else ()
+    for name, value in list(items):
+        if isinstance(value, Enum):
+            config[name] = value.value
+        for each in value if isinstance(value, list) else [value]:
+            _enums_to_text(each)
 
 
 def _shrinks_to_one_pixel(config: Any) -> bool:
@@ -278,10 +335,4 @@ def _class_names(base: type) -> set[str]:
     return own.union(*(_class_names(child) for child in base.__subclasses__()))
 
 
-def _command(command: str, options: list[str]) -> str:
-    return f"python training.py {command} {shlex.join(options)}"
-
-
-@rank_zero_only
-def _say(text: str) -> None:
-    print(text, flush=True)
+_say = rank_zero_only(say)

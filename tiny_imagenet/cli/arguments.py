@@ -3,12 +3,13 @@
 Sweeps use it without torch.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiny_imagenet.cli.loggers import logger_option
+from tiny_imagenet.cli.printed import training_command
 from tiny_imagenet.errors import UserError, did_you_mean, some
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_resume, checkpoint_to_test, require_checkpoint
 from tiny_imagenet.run.folder import (
@@ -25,7 +26,6 @@ from tiny_imagenet.run.folder import (
 log = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-TRAINING = CONFIGS.with_name("training.py")
 COMMANDS = ("fit", "validate", "test", "predict")
 EVALUATION_HARDWARE = ("accelerator=auto", "devices=1", "strategy=auto", "num_nodes=1")
 ALIASES = {"-c": "--config"}
@@ -52,9 +52,10 @@ def plan(argv: Sequence[str]) -> Plan:
     Raises:
         UserError: a config or a checkpoint is not there, or a command lacks what it needs.
     """
-    if not argv or argv[0] not in COMMANDS:
-        return Plan("", list(argv), RUNS, None)  # --help, and whatever LightningCLI says of the rest
     command = argv[0]
+    if any(argument == "--help-all" or argument.partition("=")[0].endswith(".help") for argument in argv):
+        # jsonargparse's own help: of all options, or of a class. It prints it and exits.
+        return Plan(command, ["--help" if argument == "--help-all" else argument for argument in argv], RUNS, None)
     values, options = separate(argv[1:], "--config", "--ckpt_path", "--name", "--trainer.default_root_dir")
     configs = [find_config(name) for name in values["--config"]]
     wanted, name, root = (_last(values[option]) for option in ("--ckpt_path", "--name", "--trainer.default_root_dir"))
@@ -65,10 +66,12 @@ def plan(argv: Sequence[str]) -> Plan:
     else:
         run, checkpoint = _evaluation_target(command, runs / name if name else runs, wanted)
         before = _evaluation_options(command, run, checkpoint, bool(configs))
-    head = [f"--config={CONFIGS / 'defaults.yaml'}", *_folder_options(run), *before]
+    loggers, options = logger_option(configs, options, run)
+    head = [f"--config={CONFIGS / 'defaults.yaml'}", *before, *(f"--config={path}" for path in configs)]
+    tail = [f"--trainer.default_root_dir={run}", loggers]
     # weights_only: a checkpoint may come from anyone, and must not run code.
-    tail = [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
-    return Plan(command, [command, *head, *(f"--config={path}" for path in configs), *options, *tail], run, checkpoint)
+    tail += [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
+    return Plan(command, [command, *head, *options, *tail], run, checkpoint)
 
 
 def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]], list[str]]:
@@ -157,8 +160,8 @@ def _evaluation_target(command: str, runs: Path, wanted: str | None) -> tuple[Pa
     """The folder of a checkpoint's run, and the checkpoint."""
     if wanted is None:
         raise UserError(
-            f"{command} needs a checkpoint: python training.py {command} --ckpt_path CHECKPOINT, where CHECKPOINT is a "
-            f"file, a run's folder, or `last` or `best` for that of the newest run. {_existing(runs)}"
+            f"{command} needs a checkpoint: {training_command(command, '--ckpt_path', 'best')} takes the newest run's. "
+            f"It may also be a run's folder or a checkpoint file. {_existing(runs)}"
         )
     if wanted in ("last", "best"):
         newest = max(runs.glob(f"**/{CHECKPOINTS}/{wanted}.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
@@ -175,20 +178,20 @@ def _evaluation_target(command: str, runs: Path, wanted: str | None) -> tuple[Pa
 
 
 def _evaluation_options(command: str, run: Path, checkpoint: Path, has_config: bool) -> list[str]:
-    """The run's config, and what it may not decide: where to write, and on which hardware."""
+    """The run's config, and what it may not decide: on which hardware, and what a profiler writes where."""
     try:
         config = read_config(run)
     except FileNotFoundError:
         if not has_config:
             raise UserError(
                 f"{run / CONFIG}, the config that {checkpoint} was trained with, is not there. Give the config: "
-                f"python training.py {command} --config CONFIG --ckpt_path {checkpoint}"
+                f"{training_command(command, '--config', 'CONFIG', '--ckpt_path', str(checkpoint))}"
             ) from None
         return []
     # Where a run was trained in half precision, the machine that evaluates chooses anew.
     precision = ["precision=null"] if "16" in str(config.get("trainer", {}).get("precision")) else []
     options = [*EVALUATION_HARDWARE, "profiler=null", *precision]
-    return [f"--config={run / CONFIG}", *(f"--trainer.{option}" for option in options), *_folder_options(run)]
+    return [f"--config={run / CONFIG}", *(f"--trainer.{option}" for option in options)]
 
 
 def _require_file(checkpoint: Path, runs: Path) -> None:
@@ -203,15 +206,6 @@ def _existing(runs: Path, wrong: str = "") -> str:
     if not there:
         return f"There is none in {runs.resolve()} yet."
     return f"In {runs.resolve()} there are: {some(there)}.{did_you_mean(wrong, there)}"
-
-
-def _folder_options(run: Path) -> list[str]:
-    """The run's folder for callbacks and for TensorBoard alike; a config that names another logger overrides it."""
-    logger = {
-        "class_path": "TensorBoardLogger",
-        "init_args": {"save_dir": str(run), "name": "", "version": "", "default_hp_metric": False},
-    }
-    return [f"--trainer.default_root_dir={run}", f"--trainer.logger={json.dumps(logger)}"]
 
 
 def _last(values: Sequence[str]) -> str | None:

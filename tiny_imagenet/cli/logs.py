@@ -15,6 +15,8 @@ IRRELEVANT = (
     "It is recommended to use `self.log",
     # The sampler resumes an epoch where it was.
     ".*your dataloader is not resumable",
+    # An epoch's figures are always logged.
+    "The number of training batches .* is smaller than the logging interval",
     # Frozen layers are meant to be in eval mode.
     "Found .* in eval mode",
     ".*isinstance\\(treespec, LeafSpec\\)",
@@ -25,7 +27,9 @@ def show_log() -> None:
     """Show the project's log, of the first process only, without irrelevant warnings of libraries."""
     for message in IRRELEVANT:
         warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda note: "Tip:" not in note.getMessage())
+    # What they say of devices, seeds and restored states, `Progress` says in one line.
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     # The first process may be waiting forever for a lost one; Lightning's thread then kills all that are left.
     logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").addFilter(_with_advice)
     package = logging.getLogger("tiny_imagenet")

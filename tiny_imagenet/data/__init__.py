@@ -1,4 +1,4 @@
-"""The data path: archive, class folders, packed images, batches, augmentation."""
+"""From a URL or a folder to batches on the device."""
 
 from tiny_imagenet.data.info import DatasetInfo, require_same_classes
 from tiny_imagenet.data.sets import (

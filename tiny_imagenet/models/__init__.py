@@ -1,6 +1,6 @@
-"""Networks: torchvision's ResNets for small images, from random or given weights."""
+"""torchvision's ResNets for small images, with random or given weights."""
 
-from tiny_imagenet.models.resnet import REDUCTION, ResNet, build_resnet, require_known
+from tiny_imagenet.models.resnet import REDUCTION, ResNet, build_resnet, known_archs, require_known
 from tiny_imagenet.models.weights import WeightsReport, load_weights
 
-__all__ = ["REDUCTION", "ResNet", "WeightsReport", "build_resnet", "load_weights", "require_known"]
+__all__ = ["REDUCTION", "ResNet", "WeightsReport", "build_resnet", "known_archs", "load_weights", "require_known"]

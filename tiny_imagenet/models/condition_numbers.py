@@ -1,4 +1,4 @@
-"""Condition numbers of weights: tensors in, numbers out."""
+"""The condition numbers of a network's weights."""
 
 from collections.abc import Mapping
 
@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 
 def condition_numbers(weights: Mapping[str, Tensor]) -> dict[str, float]:
-    """σmax / σmin of each weight, `inf` where it is rank-deficient.
+    """σmax / σmin of each weight; `inf` if it is rank-deficient.
 
     A weight counts as rank-deficient by the rule of numpy.linalg.matrix_rank for float32: σmin ≤ σmax · max(M, N) · ε
-    with ε = 2⁻²³. Above that, σ² as eigenvalues of the float64 Gram matrix are exact to 3e-4 or better, and several
-    times faster than the singular values. A weight that holds NaN or infinity has the condition number NaN.
+    with ε = 2⁻²³. Above that, the eigenvalues σ² of the float64 Gram matrix are exact to 3e-4 or better, and
+    several times faster to compute than singular values. A weight with NaN or infinity has the condition number NaN.
 
     Args:
-        weights: matrices [M, N], convolutions [out, in, kh, kw], taken as [out, in·kh·kw], or stacks of matrices
-            [G, M, N], taken as the blocks of one block-diagonal matrix, whose singular values are those of all blocks.
+        weights: matrices [M, N]; convolutions [out, in, kh, kw], as [out, in·kh·kw]; or stacks of matrices [G, M, N],
+            as the blocks of a block-diagonal matrix, which has the singular values of all blocks.
     """
     return {name: _condition_number(weight) for name, weight in weights.items()}
 
@@ -23,7 +23,7 @@ def condition_numbers(weights: Mapping[str, Tensor]) -> dict[str, float]:
 def weights_of(network: nn.Module) -> dict[str, Tensor]:
     """The weight of every convolution and linear layer, by the name of the layer.
 
-    A convolution in G groups sees only its own group's input channels: its weight comes as [G, out/G, in/G·kh·kw].
+    In a convolution of G groups each sees only its own input channels: its weight is [G, out/G, in/G·kh·kw].
     """
     weights = {}
     for name, module in network.named_modules():
@@ -43,7 +43,7 @@ def _condition_number(weight: Tensor) -> float:
     gram = matrix @ matrix.mT if rows <= columns else matrix.mT @ matrix
     if not gram.isfinite().all():
         return float("nan")
-    # Rounding may take a zero below zero.
+    # Rounding may make a zero negative.
     eigenvalues = torch.linalg.eigvalsh(gram).clamp(min=0)
     smallest, largest = eigenvalues.min().sqrt().item(), eigenvalues.max().sqrt().item()
     blocks = weight.shape[0] if weight.ndim == 3 else 1

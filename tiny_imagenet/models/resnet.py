@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 Stem = Literal["imagenet", "pool", "half", "small"]
 
-# By which factor each stem, and the stages that follow, reduce an image's side before the last of four stages.
+# The factor by which the stem and the first three of four stages reduce an image's side.
 REDUCTION: dict[Stem, int] = {"imagenet": 16, "pool": 8, "half": 8, "small": 4}
 
-# Channels of the stem and of the first stage, of which the later stages have 2, 4 and 8 times as many.
+# Channels of the stem and the first stage; the later stages have 2, 4 and 8 times as many.
 CHANNELS = 64
 
 
@@ -39,7 +39,7 @@ def build_resnet(
 ) -> "ResNet":
     """Build a ResNet for normalised images [B, 3, H, W] that returns logits [B, num_classes].
 
-    Millions of parameters with 200 classes and the small stem, against `width`:
+    Millions of parameters with 200 classes and the small stem, by `width`:
 
     | arch             |     1 |   0.5 |  0.25 |
     |------------------|-------|-------|-------|
@@ -50,29 +50,31 @@ def build_resnet(
     | wide_resnet50_2  | 67.24 | 16.93 |  4.29 |
 
     Args:
-        arch: any ResNet of torchvision: resnet18 to resnet152, resnext*, wide_resnet*.
+        arch: any of torchvision's ResNets: resnet18 to resnet152, resnext*, wide_resnet*.
         stem: imagenet (7×7 stride 2 and max-pooling), pool (3×3 and max-pooling), half (3×3 stride 2) or small (3×3).
-        width: factor on the channels, which are rounded to a multiple of 8 and never fewer.
-        blocks: residual blocks of each of three or four stages; None takes those of `arch`.
-        dropout: share of the features that are dropped before the linear head while training, 0 to below 1.
-        weights: a name of torchvision's for this `arch`, or a file (see `load_weights`); None starts at random.
-        freeze: children whose parameters are not trained and whose BatchNorm statistics do not move.
-        max_parameters: refuse to build more.
+        width: factor on the channels, which are rounded to a multiple of 8, at least 8.
+        blocks: residual blocks in each of three or four stages; None takes those of `arch`.
+        dropout: fraction of the features to drop before the linear head in training, 0 to below 1.
+        weights: torchvision's name for weights of this `arch`, or a file (see `load_weights`); None starts at random.
+        freeze: names of children whose parameters and BatchNorm statistics stay fixed.
+        max_parameters: refuse a network with more.
         zero_init_residual: start each residual block as the identity (https://arxiv.org/abs/1706.02677).
 
     Raises:
-        UserError: an option is wrong, the network is too large, or `weights` could not be had.
+        UserError: an option is wrong, the network is too large, or `weights` can't be loaded.
     """
     require_known(arch)
     if not 0 <= dropout < 1:
-        raise UserError(f"dropout is a share from 0 to below 1, not {dropout}.")
+        raise UserError(f"dropout must be a fraction from 0 to below 1, not {dropout}.")
     if width <= 0:
-        raise UserError(f"width is a factor above 0, not {width}.")
+        raise UserError(f"width must be a factor above 0, not {width}.")
     if blocks is not None and (len(blocks) not in (3, 4) or min(blocks) < 1):
-        raise UserError(f"blocks are three or four counts from 1 up, such as [2, 1, 1, 1], not {list(blocks)}.")
+        raise UserError(
+            f"blocks must be three or four numbers of at least 1, such as [2, 1, 1, 1], not {list(blocks)}."
+        )
 
     def on_meta(width: float) -> ResNet:
-        # A device without memory: shapes and counts cost milliseconds, and initialisation happens once, below.
+        # Without memory, it takes milliseconds to know shapes and counts; initialisation happens once, below.
         with torch.device("meta"):
             return ResNet(get_model(arch), num_classes, stem=stem, width=width, blocks=blocks, dropout=dropout)
 
@@ -86,7 +88,7 @@ def build_resnet(
             f"{arch} at width {width:g} has {parameters:,} parameters, more than max_parameters={max_parameters:,}. "
             + advice
         )
-    # On the CPU whatever the device, so that a seed gives the same network on every machine.
+    # Always on the CPU, so that a seed gives the same network on every machine.
     _initialise(network.to_empty(device="cpu"), zero_init_residual)
     network.freeze(freeze)
     if weights is not None:
@@ -94,15 +96,15 @@ def build_resnet(
         report.log(log)
         random = sorted({name.partition(".")[0] for name in report.kept} & set(freeze))
         if random:
-            log.warning("Frozen although not in the weights, so they stay random: %s.", ", ".join(random))
+            log.warning("Frozen, but not in the weights, so they stay random: %s.", ", ".join(random))
     return network
 
 
 class ResNet(resnet.ResNet):
-    """A ResNet of torchvision's with its blocks, forward pass and parameter names, and a stem and a width of one's own.
+    """A torchvision ResNet with its blocks, forward pass and parameter names, but any stem, width and depth.
 
     Args:
-        reference: a ResNet of torchvision's, of which the kind and number of blocks, groups and base width are taken.
+        reference: a torchvision ResNet with the kind and number of blocks, groups and base width to use.
         others: see `build_resnet`.
     """
 
@@ -116,7 +118,7 @@ class ResNet(resnet.ResNet):
         blocks: Sequence[int] | None,
         dropout: float,
     ) -> None:
-        # Not the parent's own constructor, which fixes the channels and the stem.
+        # Not the parent's constructor, which fixes the channels and the stem.
         nn.Module.__init__(self)
         stages = [reference.layer1, reference.layer2, reference.layer3, reference.layer4]
         block = type(reference.layer1[0])
@@ -135,16 +137,16 @@ class ResNet(resnet.ResNet):
             self.add_module(f"layer{stage + 1}", make_stage(self, block, planes, count, stride=1 if stage == 0 else 2))
         if len(blocks) == 3:
             self.layer4 = nn.Identity()
-        # Here and not around `fc`, whose parameters keep torchvision's names.
+        # Dropout is here, not around `fc`, so that the parameters of `fc` keep torchvision's names.
         self.avgpool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(dropout))
         self.fc = nn.Linear(channels[-1] * block.expansion, num_classes)
         self.frozen: tuple[str, ...] = ()
 
     def freeze(self, names: Sequence[str]) -> None:
-        """Stop training the named children, and leave them in eval mode whatever `train` says.
+        """Stop training the named children, and keep them in eval mode even during training.
 
         Raises:
-            UserError: a name is not that of a child with parameters.
+            UserError: a name is not a child with parameters.
         """
         known = [name for name, child in self.named_children() if any(True for _ in child.parameters())]
         for name in names:
@@ -160,15 +162,19 @@ class ResNet(resnet.ResNet):
         return self
 
 
+def known_archs() -> list[str]:
+    """The names of torchvision's ResNets."""
+    return [name for name in list_models() if get_model_builder(name).__module__ == resnet.__name__]
+
+
 def require_known(arch: str) -> None:
-    """Raise UserError where `arch` is no ResNet of torchvision's; the message lists those that are."""
-    known = [name for name in list_models() if get_model_builder(name).__module__ == resnet.__name__]
-    if arch not in known:
+    """Raise UserError if `arch` is not one of torchvision's ResNets."""
+    if arch not in (known := known_archs()):
         raise UserError(f"There is no ResNet {arch!r}.{did_you_mean(arch, known, listed=len(known))}")
 
 
 def _scaled(channels: int, width: float, base_width: int) -> int:
-    # Multiples of 8 suit tensor cores. A Bottleneck has channels × base_width / 64 in each group: at least 1.
+    # Multiples of 8 suit tensor cores. Each group of a Bottleneck needs channels × base_width / 64 of at least 1.
     return max(8, CHANNELS // base_width, int(channels * width / 8 + 0.5) * 8)
 
 
@@ -177,7 +183,7 @@ def _count(network: nn.Module) -> int:
 
 
 def _initialise(network: ResNet, zero_init_residual: bool) -> None:
-    """Fill in all parameters and buffers, with torchvision's distributions."""
+    """Initialise all parameters and buffers with torchvision's distributions."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""Weights to start from: torchvision's by name, or a file's; what fits is loaded, and what was is told."""
+"""Starting weights, by torchvision's name or from a file: load what fits, and report it."""
 
 import logging
 import re
@@ -12,27 +12,27 @@ from torchvision.models import WeightsEnum, get_model_weights
 
 from tiny_imagenet.errors import UserError
 
-# Made to be replaced where they do not fit: first convolution and linear head.
+# Layers that often do not fit, and may then start at random: first convolution and linear head.
 REPLACEABLE = {"conv1", "fc"}
 
-# torchvision's older weights have none, and BatchNorm with a momentum does not read it.
+# torchvision's older weights lack it, and BatchNorm with a momentum does not read it.
 OPTIONAL = {"num_batches_tracked"}
 
-# What wrapped the network where the weights were saved: ImageClassifier, torch.compile, DistributedDataParallel.
+# Prefixes of what wrapped the network when it was saved: ImageClassifier, torch.compile, DistributedDataParallel.
 WRAPPERS = re.compile(r"^((network|_orig_mod|module)\.)+")
 
 
 @dataclass
 class WeightsReport:
-    """What became of the weights, by the names of layers such as `layer1.0.conv1`."""
+    """What was loaded, by names of layers such as `layer1.0.conv1`."""
 
     source: str
     loaded: list[str]
-    kept: dict[str, str]  # layers of the network that stay as initialised, and why
+    kept: dict[str, str]  # layers of the network that keep their initial weights, and why
     unused: list[str]  # layers that only the source has
 
     def log(self, log: logging.Logger) -> None:
-        """Tell it in one message: a warning where more than first convolution and head were left out."""
+        """Log it in one message: a warning if anything but the first convolution and the head does not fit."""
         parts = [f"Weights of {self.source}: loaded {len(self.loaded)} of {len(self.loaded) + len(self.kept)} layers"]
         if self.kept:
             parts.append("initialised anew: " + ", ".join(f"{name} ({why})" for name, why in self.kept.items()))
@@ -43,12 +43,12 @@ class WeightsReport:
 
 
 def load_weights(network: nn.Module, weights: str, arch: str) -> WeightsReport:
-    """Load into the network all layers of the weights that fit it, each as a whole, and say which did.
+    """Load all layers that fit the network, each as a whole, and report which.
 
     Args:
-        weights: a name of torchvision's for this arch (IMAGENET1K_V2, DEFAULT), downloaded once to TORCH_HOME; or a
-            file with a state dict or a checkpoint of this project.
-        arch: the torchvision model that the network is made after.
+        weights: torchvision's name for weights of this arch (IMAGENET1K_V2, DEFAULT), downloaded once to TORCH_HOME; or
+            a file with a state dict or a checkpoint of this project.
+        arch: the torchvision model that the network is based on.
 
     Raises:
         UserError: the weights are unknown, cannot be downloaded or read, would run code, or do not fit in any layer.
@@ -75,10 +75,10 @@ def _download(entry: WeightsEnum) -> dict[str, Tensor]:
         # The processes of one machine download once.
         with FileLock(f"{file}.lock"):
             return entry.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
-    # Besides OSError, http.client's errors and a wrong hash's RuntimeError.
+    # OSError, http.client's errors, and RuntimeError for a wrong hash.
     except Exception as error:
         raise UserError(
-            f"weights: could not get {entry.url} ({error}). Download it elsewhere and put it at {file}, or give "
+            f"weights: could not download {entry.url} ({error}). Download it elsewhere and put it at {file}, or give "
             "the path of a file with weights."
         ) from error
 
@@ -86,21 +86,21 @@ def _download(entry: WeightsEnum) -> dict[str, Tensor]:
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    # The file may come from anyone, and torch.load raises what its bytes lead to.
+    # The file may come from anyone, and torch.load raises many kinds on damaged files.
     except Exception as error:
         reason = (str(error) or repr(error)).splitlines()[0]
         raise UserError(
-            f"weights: {path} could not be read ({reason}). It has to be a state dict saved with torch.save, or a "
-            "checkpoint of this project, and is refused where it would run code."
+            f"weights: {path} could not be read ({reason}). It must be a state dict saved with torch.save, or a "
+            "checkpoint of this project. A file that could run code is refused."
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"weights: {path} holds neither a state dict nor a checkpoint of this project.")
+        raise UserError(f"weights: {path} is neither a state dict nor a checkpoint of this project.")
     return {WRAPPERS.sub("", key): value for key, value in state.items()}
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor], source: str) -> WeightsReport:
-    # By layer: a bias without its weight, or a BatchNorm's counter without its statistics, would be worth nothing.
+    # By layer: a bias without its weight, or a BatchNorm's counter without its statistics, is useless.
     ours, theirs = _by_layer(network.state_dict()), _by_layer(state)
     kept = {}
     for layer, tensors in ours.items():

@@ -1,4 +1,4 @@
-"""What trains a network besides torch.optim: decay groups, schedules that know the number of steps, Lookahead, Muon."""
+"""What torch.optim lacks: groups for weight decay, schedules that know the number of steps, Lookahead and Muon."""
 
 from tiny_imagenet.optim.groups import parameter_groups
 from tiny_imagenet.optim.lookahead import Lookahead

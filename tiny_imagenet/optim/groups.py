@@ -1,4 +1,4 @@
-"""Which parameters have weight decay."""
+"""Which parameters get weight decay."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from tiny_imagenet.errors import UserError
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: matrices and kernels, then norms and biases, which have no weight decay.
+    """Trainable parameters in two groups: matrices and kernels, then norms and biases, which get no weight decay.
 
-    The first group takes the optimizer's own weight decay. Told apart by `ndim`, as in Bag of Tricks
+    The first group gets the optimizer's weight decay. They are told apart by `ndim`, as in Bag of Tricks
     (https://arxiv.org/abs/1812.01187, section 3.1) and timm. A group without parameters is left out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Lookahead, around any optimizer."""
+"""The Lookahead optimizer."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,20 +13,19 @@ from tiny_imagenet.errors import UserError
 class Lookahead(Optimizer):
     """Lookahead (https://arxiv.org/abs/1907.08610) around any optimizer: k steps forward, one step back.
 
-    The inner optimizer moves the fast weights, which the network holds. After every k steps the slow weights move the
-    share alpha of the way to them, and the fast weights start again from there; the inner optimizer keeps its
-    momentum. Between those steps the network, and so a checkpoint, holds fast weights, and the optimizer's state holds
-    the slow ones.
+    The inner optimizer updates the fast weights, which the network holds. After every k steps the slow weights move by
+    the fraction alpha towards them, and the fast weights continue from there; the inner optimizer keeps its momentum.
+    In between, the network and its checkpoints hold the fast weights, and the optimizer's state the slow ones.
 
-    Own code: timm's and pytorch_optimizer's wrap an optimizer that is already built, which no config can name, and keep
-    the slow weights apart from its state. Here both optimizers share `state` and `param_groups`, so that schedules,
-    gradient scaling, clipping and resuming meet one optimizer like any of torch's.
+    Own code, since timm's and pytorch_optimizer's wrap an optimizer that is already built, which no config can name,
+    and keep the slow weights outside its state. Here both optimizers share `state` and `param_groups`, so that
+    schedules, gradient scaling, clipping and resuming see one ordinary optimizer.
 
     Args:
         params: parameters or groups of parameters.
         optimizer: makes the inner optimizer from them.
         k: steps from one synchronisation to the next.
-        alpha: share of the way that the slow weights move, above 0 to 1; 1 is the inner optimizer alone.
+        alpha: fraction that the slow weights move by, above 0 and at most 1; 1 is the inner optimizer alone.
 
     Raises:
         UserError: k or alpha is out of range.
@@ -36,7 +35,9 @@ class Lookahead(Optimizer):
         self, params: Iterable, optimizer: Callable[[Iterable], Optimizer], k: int = 5, alpha: float = 0.5
     ) -> None:
         if k < 1 or not 0 < alpha <= 1:
-            raise UserError(f"Lookahead takes k from 1 and alpha above 0 up to 1, not k={k} and alpha={alpha}.")
+            raise UserError(
+                f"Lookahead needs k of at least 1, and alpha above 0 and at most 1, not k={k} and alpha={alpha}."
+            )
         self.optimizer = optimizer(params)
         options = {"lookahead_k": k, "lookahead_alpha": alpha, "lookahead_step": 0}
         # Adds the options to the inner optimizer's groups.
@@ -46,7 +47,7 @@ class Lookahead(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of the inner optimizer, and a synchronisation if it is time. Returns the closure's loss."""
-        # Optimizers tell a parameter's first step by its empty state, so its slow weights go there only afterwards.
+        # Optimizers know a parameter's first step by its empty state, so slow weights are stored only afterwards.
         starts = {
             parameter: parameter.clone()
             for group in self.param_groups
@@ -56,7 +57,7 @@ class Lookahead(Optimizer):
         # torch's optimizers enable gradients for the closure themselves.
         loss = self.optimizer.step(closure)
         for group in self.param_groups:
-            # Where a closure has no gradient to give, the parameter has not moved: it starts at a later step.
+            # A parameter that got no gradient from the closure has not moved: it starts at a later step.
             moving = [parameter for parameter in group["params"] if parameter.grad is not None]
             for parameter in moving:
                 if parameter in starts:
@@ -76,6 +77,6 @@ class Lookahead(Optimizer):
         return {**super().__getstate__(), "optimizer": self.optimizer}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Also the end of load_state_dict, with a new state and new groups for both optimizers.
+        # load_state_dict ends here too, with new state and groups for both optimizers.
         super().__setstate__(state)
         self.optimizer.__setstate__({"state": self.state, "param_groups": self.param_groups})

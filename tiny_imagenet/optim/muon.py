@@ -1,4 +1,4 @@
-"""Muon for convolutions: steps that go about as far in all directions of a kernel."""
+"""Muon for convolutions: updates with nearly equal singular values."""
 
 import math
 from collections import defaultdict
@@ -12,32 +12,32 @@ from torch.optim import SGD
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.hardware import computes_in_bf16
 
-# Of the quintic x → a·x + b·x³ + c·x⁵ (https://kellerjordan.github.io/posts/muon/).
+# Coefficients of the quintic x → a·x + b·x³ + c·x⁵ (https://kellerjordan.github.io/posts/muon/).
 A, B, C = 3.4445, -4.7750, 2.0315
 
 
 class MuonSGD(SGD):
     """Muon (https://kellerjordan.github.io/posts/muon/) for convolutions, and SGD for everything else.
 
-    The momentum of a kernel, seen as a matrix [out, in · height · width], is replaced by one with the same singular
-    vectors and nearly equal singular values, so that a step also moves in the directions that gradients seldom take.
-    Each step first brings the kernel to the size √out, which takes the place of weight decay (as in
-    https://github.com/KellerJordan/cifar10-airbench): where a normalisation follows, its size means nothing, and `lr`
-    is about the size of a step relative to it. Do not freeze such a normalisation while its convolution is trained.
+    The momentum of a kernel, as a matrix [out, in · height · width], is replaced by a matrix with the same singular
+    vectors and nearly equal singular values, so that an update also follows directions that are rare in gradients.
+    Each step first scales the kernel to the norm √out, instead of weight decay (as in
+    https://github.com/KellerJordan/cifar10-airbench): if a normalisation follows, the kernel's norm has no effect, and
+    `lr` is about the relative size of an update. Do not freeze such a normalisation while its convolution is trained.
 
-    A step costs the same whatever the batch, so that it weighs less with a larger one: with ResNet-18 of full width 31
-    billion multiplications, as many as training on five images of 64×64 with the small stem.
+    The cost of a step does not depend on the batch, so it matters less with a larger one: for ResNet-18 at full width
+    31 billion multiplications, as many as training on five images of 64×64 with the small stem.
 
-    Own code: torch.optim.Muon takes matrices only, no kernels, and leaves the other parameters to a second optimizer,
-    which Lightning does not train with automatically.
+    Own code, since torch.optim.Muon takes only matrices, not kernels, and needs a second optimizer for the other
+    parameters, which Lightning's automatic optimization does not support.
 
     Args:
         params: parameters or groups of parameters.
-        lr: size of a kernel's step as a share of the kernel's own; a little less where few directions dominate.
+        lr: size of a kernel's update relative to the kernel; the update is a little smaller if few directions dominate.
         momentum, nesterov: as in SGD, for all parameters.
-        weight_decay: of what is no kernel.
-        sgd_lr_ratio: the learning rate of what is no kernel, as a multiple of `lr`.
-        iterations: of Newton-Schulz, which evens out the singular values.
+        weight_decay: of parameters other than kernels.
+        sgd_lr_ratio: learning rate of parameters other than kernels, as a multiple of `lr`.
+        iterations: of Newton-Schulz, which equalises the singular values.
 
     Raises:
         UserError: sgd_lr_ratio is negative, or iterations less than 1.
@@ -55,14 +55,14 @@ class MuonSGD(SGD):
     ) -> None:
         if sgd_lr_ratio < 0 or iterations < 1:
             raise UserError(
-                "MuonSGD takes sgd_lr_ratio from 0 and iterations from 1, not "
+                "MuonSGD needs sgd_lr_ratio of at least 0 and iterations of at least 1, not "
                 f"sgd_lr_ratio={sgd_lr_ratio} and iterations={iterations}."
             )
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
-        more = {"sgd_lr_ratio": sgd_lr_ratio, "iterations": iterations}
-        self.defaults.update(more)
+        options = {"sgd_lr_ratio": sgd_lr_ratio, "iterations": iterations}
+        self.defaults.update(options)
         for group in self.param_groups:
-            group.update({**more, **group})
+            group.update({**options, **group})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -76,7 +76,7 @@ class MuonSGD(SGD):
         for group, rate in zip(self.param_groups, rates, strict=True):
             kernels = [p for p in group["params"] if p.ndim == 4 and p.grad is not None]
             self._step_kernels(kernels, group)
-            # SGD passes over what has no gradient.
+            # SGD skips parameters without a gradient.
             for kernel in kernels:
                 gradients[kernel], kernel.grad = kernel.grad, None
             group["lr"] = rate * group["sgd_lr_ratio"]
@@ -88,17 +88,17 @@ class MuonSGD(SGD):
         return loss
 
     def _step_kernels(self, kernels: list[nn.Parameter], group: dict[str, Any]) -> None:
-        alike = defaultdict(list)  # Products of several matrices at once: a GPU is given less to start.
+        by_shape = defaultdict(list)  # one batched product per shape: fewer launches on a GPU
         for kernel in kernels:
-            alike[kernel.shape].append(kernel)
-        for (out, *fan_in), same in alike.items():
+            by_shape[kernel.shape].append(kernel)
+        for (out, *fan_in), same in by_shape.items():
             matrices = torch.stack([self._direction(kernel, group).flatten(1) for kernel in same])
             directions = even_out(matrices, group["iterations"]).view(len(same), out, *fan_in)
-            # A matrix of fewer columns than rows has fewer singular values, and is as much smaller.
-            size = math.sqrt(max(1, out / math.prod(fan_in)))
+            # A matrix with fewer columns than rows has fewer singular values, and so a smaller norm.
+            scale = math.sqrt(max(1, out / math.prod(fan_in)))
             for kernel, direction in zip(same, directions, strict=True):
                 kernel.mul_(math.sqrt(out) / kernel.norm().clamp_min(1e-12))
-                kernel.add_(direction, alpha=-group["lr"] * size)
+                kernel.add_(direction, alpha=-group["lr"] * scale)
 
     def _direction(self, kernel: nn.Parameter, group: dict[str, Any]) -> Tensor:
         state, momentum = self.state[kernel], group["momentum"]
@@ -109,16 +109,16 @@ class MuonSGD(SGD):
 
 
 def even_out(matrices: Tensor, iterations: int) -> Tensor:
-    """Bring singular values near to 1 and leave singular vectors as they are.
+    """Bring singular values close to 1, and keep singular vectors.
 
-    After five iterations, values that were at least a hundredth of the matrix's norm lie between 0.6 and 1.3. Each
+    After five iterations, values that were at least a hundredth of the matrix's norm are between 0.6 and 1.3. Each
     iteration multiplies small ones by 3.4.
 
     Args:
         matrices: [N, rows, columns].
 
     Returns:
-        [N, rows, columns] in bf16 where the device computes in it, which is precise enough, and otherwise in float32.
+        [N, rows, columns] in bf16, which is precise enough, if the device computes in it; otherwise in float32.
     """
     wide = matrices.shape[1] <= matrices.shape[2]
     dtype = torch.bfloat16 if computes_in_bf16(matrices.device.type) else torch.float32

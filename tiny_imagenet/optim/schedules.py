@@ -14,15 +14,15 @@ from tiny_imagenet.errors import UserError
 def build_scheduler(
     scheduler: Callable[..., LRScheduler], optimizer: Optimizer, total_steps: int | None
 ) -> LRScheduler:
-    """Make a schedule, with the number of steps of the training where it takes `total_steps` and was not given them.
+    """Build a schedule, with the training's number of steps if it takes `total_steps` and the config sets none.
 
     Args:
         scheduler: a class, a function, or what jsonargparse makes of `class_path` and `init_args`: a
-            functools.partial that hides the class, and whose keywords hold all of its arguments.
-        total_steps: None where the schedule advances by epochs.
+            functools.partial that hides the class, and has all of its arguments as keywords.
+        total_steps: None if the schedule advances by epochs.
 
     Raises:
-        UserError: the schedule refuses its arguments, or has to watch a metric and is not told which.
+        UserError: the schedule refuses its arguments, or needs a metric to watch and has none.
     """
     given = getattr(scheduler, "keywords", {})
     takes_steps = "total_steps" in given or "total_steps" in inspect.signature(scheduler).parameters
@@ -47,17 +47,17 @@ class WarmupCosine(LRScheduler):
 
     In closed form: step t of T, with W of them warm-up, has the factor (t + 1) / (W + 1) for t < W, and then
     r + (1 - r) · (1 + cos(π · (t - W) / (T - W))) / 2, where r is `min_lr_ratio` (SGDR without restarts,
-    https://arxiv.org/abs/1608.03983; warm-up as in https://arxiv.org/abs/1706.02677). From step T on it stays as it is.
+    https://arxiv.org/abs/1608.03983; warm-up as in https://arxiv.org/abs/1706.02677). From step T on it is constant.
 
     A checkpoint holds only the position: a training resumed with another number of steps follows the new curve.
 
     Args:
-        total_steps: optimizer steps of the whole training; ImageClassifier gives them if `scheduler_interval` is step.
-        warmup: steps, or as a float a share of all steps, 0..1. A training that is shorter ends in its warm-up.
-        min_lr_ratio: learning rate at the end as a share of the highest, 0..1.
+        total_steps: optimizer steps of the whole training; ImageClassifier sets them if `scheduler_interval` is step.
+        warmup: number of steps, or as a float a fraction of all steps, 0..1. A shorter training ends in its warm-up.
+        min_lr_ratio: final learning rate as a fraction of the highest, 0..1.
 
     Raises:
-        UserError: an argument is out of range, or nobody gave total_steps.
+        UserError: an argument is out of range, or total_steps is missing.
     """
 
     def __init__(
@@ -69,15 +69,13 @@ class WarmupCosine(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if total_steps is None:
-            raise UserError(
-                "WarmupCosine needs to know how many steps there will be: set model.scheduler_interval: step."
-            )
+            raise UserError("WarmupCosine needs the number of steps: set model.scheduler_interval: step.")
         if warmup < 0 or (isinstance(warmup, float) and warmup > 1):
             raise UserError(
-                f"warmup is a number of steps (an integer) or a share of all steps (0.0..1.0), not {warmup}."
+                f"warmup must be a number of steps (an integer) or a fraction of all steps (0.0..1.0), not {warmup}."
             )
         if not 0 <= min_lr_ratio <= 1:
-            raise UserError(f"min_lr_ratio is a share of the learning rate, 0..1, not {min_lr_ratio}.")
+            raise UserError(f"min_lr_ratio must be a fraction of the learning rate, 0..1, not {min_lr_ratio}.")
         self.total_steps, self.min_lr_ratio = total_steps, min_lr_ratio
         self.warmup_steps = round(warmup * total_steps) if isinstance(warmup, float) else warmup
         super().__init__(optimizer, last_epoch)

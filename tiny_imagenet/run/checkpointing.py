@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn
@@ -33,11 +34,19 @@ log = logging.getLogger(__name__)
 
 
 class Interrupted(Exception):
-    """A signal ended the training, after its state was saved; `status` is the exit status of the process."""
+    """A signal ended the training, after its state was saved; `status` is the exit status of the process.
 
-    def __init__(self, signum: int, status: int) -> None:
+    Further signals are ignored, since the process is about to exit, until `restore_handlers`.
+    """
+
+    def __init__(self, signum: int, status: int, handlers: dict[int, Any]) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.status = status
+        self.status, self.handlers = status, handlers
+
+    def restore_handlers(self) -> None:
+        """Handle signals as before the training."""
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
 
 
 class RunCheckpoint(Checkpoint):
@@ -67,6 +76,7 @@ class RunCheckpoint(Checkpoint):
         self.best: float | None = None
         self._finite = FiniteCheck()
         self._signal: int | None = None
+        self._is_first = True
         self._handlers: dict[int, Any] = {}
         self._validation: dict[str, float] = {}  # metrics of this epoch's last validation
         self._patience: dict[EarlyStopping, int] = {}  # as configured
@@ -101,9 +111,8 @@ class RunCheckpoint(Checkpoint):
             lightning_internals.begin_next_epoch(trainer)
         # For a schedule that watches one of them, if an epoch is resumed after its validation.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self._validation.items()})
-        self._handlers = {
-            number: signal.signal(number, self._note_signal) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        self._is_first = trainer.is_global_zero
+        self._handlers = {number: signal.signal(number, self._note_signal) for number in _signals()}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -185,13 +194,20 @@ class RunCheckpoint(Checkpoint):
         environment = getattr(trainer.strategy, "cluster_environment", None)
         # Lightning's first process kills itself at once if one that it launched exits with another status than 0.
         launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
-        raise Interrupted(number, 0 if launched else 128 + number)
+        handlers, self._handlers = self._handlers, {}
+        for each in handlers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number, 0 if launched else 128 + number, handlers)
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None and number == signal.SIGINT:
             os._exit(128 + number)  # Nothing is half written: files are renamed into place.
+        if self._signal is None and self._is_first:
+            # Neither logging nor print may be called here, where one of them may have been interrupted.
+            text = f"{signal.Signals(number).name}: saving at the end of this step. Ctrl-C again exits at once.\n"
+            with suppress(OSError):
+                os.write(2, text.encode())
         self._signal = number
-        log.warning(f"{signal.Signals(number).name}: saving at the end of this step. Ctrl-C again exits at once.")
 
     # What is saved, and how
 
@@ -227,6 +243,15 @@ class RunCheckpoint(Checkpoint):
         # On every rank: hooks gather what is saved, and one rank writes it.
         trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINTS / UNFINISHED, weights_only=False)
         self._saved_at = time.monotonic()
+
+
+def _signals() -> list[int]:
+    """The signals that end a training; SIGHUP, of a closed terminal, unless it is ignored (nohup)."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        numbers.append(hangup)
+    return numbers
 
 
 def _any_rank(trainer: pl.Trainer, require: Callable[[], None], *answers: bool) -> list[bool]:

@@ -27,7 +27,7 @@ def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) ->
     changed = {
         key: f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
+        if _value(before, key) != _value(now, key)
     }
     refused = [line for key, line in changed.items() if key in FIXED or key.startswith(FIXED_BELOW)]
     if average_before and not average_now:
@@ -40,6 +40,14 @@ def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) ->
         )
     if changed:
         log.warning(f"Resuming {run} with a changed config:\n  " + "\n  ".join(changed.values()))
+
+
+def _value(config: dict[str, Any], key: str) -> Any:
+    """A setting as it is compared: a class by its package and name, since it may be imported from several modules."""
+    value = config.get(key)
+    if key.endswith("class_path") and isinstance(value, str):
+        return value.partition(".")[0], value.rpartition(".")[2]
+    return value
 
 
 def _averages_weights(config: dict[str, Any]) -> bool:

@@ -1,7 +1,6 @@
 """A run's folder, runs/NAME/version_N: its name, its files, and the lock against two trainings writing to it."""
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -9,9 +8,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import size_text
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None
 
 RUNS = Path("runs")  # under the working directory
 CONFIG, METRICS = "config.yaml", "metrics.csv"
@@ -77,7 +82,7 @@ def read_file(path: Path, largest: int) -> bytes:
         OSError: it can't be opened.
         ValueError: it is no regular file, or larger.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+    with open(os.open(path, _OPEN_AT_ONCE), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path.name} is not a regular file")
@@ -86,6 +91,7 @@ def read_file(path: Path, largest: int) -> bytes:
         return file.read(largest)
 
 
+_OPEN_AT_ONCE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # the last on Windows only
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -118,12 +124,13 @@ def claim(run: Path) -> None:
 class RunLock:
     """Lets one training at a time write to a run's folder, by a POSIX lock, released when the process exits.
 
-    Worker processes do not inherit it.
+    Worker processes do not inherit it, as they would that of filelock, which is used on Windows.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self._file: IO | None = None
+        self._filelock: FileLock | None = None
 
     def acquire(self) -> None:
         """Take the lock until `release`; the folder must exist.
@@ -131,15 +138,28 @@ class RunLock:
         Raises:
             UserError: another process has it.
         """
+        if fcntl is None:
+            self._filelock = FileLock(self.run / ".lock", timeout=0)
+            try:
+                self._filelock.acquire()
+            except Timeout:
+                raise self._taken() from None
+            return
         self._file = open(self.run / ".lock", "w")
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):  # Other errors: a file system without locks.
                 self.release()
-                raise UserError(f"{self.run} is being trained by another process; wait for it, or stop it.") from None
+                raise self._taken() from None
+
+    def _taken(self) -> UserError:
+        return UserError(f"{self.run} is being trained by another process; wait for it, or stop it.")
 
     def release(self) -> None:
+        if self._filelock is not None:
+            self._filelock.release()
+            self._filelock = None
         if self._file is not None:
             self._file.close()
             self._file = None

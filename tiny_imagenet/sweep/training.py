@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tiny_imagenet.cli.arguments import TRAINING
+from tiny_imagenet.cli.printed import TRAINING
 from tiny_imagenet.run.folder import METRICS
 from tiny_imagenet.sweep import study
 from tiny_imagenet.sweep.claim import Claim

@@ -63,7 +63,7 @@ def test_crop_of_a_smaller_size_without_padding():
 
 
 def test_impossible_crops_are_explained():
-    with pytest.raises(UserError, match=r"RandomCrop.size 9x9 is larger than the images, 8x9 with"):
+    with pytest.raises(UserError, match=r"RandomCrop.size 9x9 is larger than the padded images, which are 8x9"):
         RandomCrop(9)(noise(2, 8, 9))
     with pytest.raises(UserError, match=r"more than 8 pixels a side, not 8x9"):
         RandomCrop(padding=8, padding_mode="reflect")(noise(2, 8, 9))

@@ -92,5 +92,5 @@ def test_progressive_that_ends_with_other_images_than_those_of_validation_is_tol
 
 @pytest.mark.parametrize("progressive", [{}, {32: 0.5}, {32: 0, 64: 1}, {32: 0, 64: -0.1}, {0: 0}])
 def test_progressive_refuses_nonsense(module, progressive):
-    with pytest.raises(UserError, match="progressive gives a share"):
+    with pytest.raises(UserError, match="progressive must give each side"):
         module(progressive=progressive)

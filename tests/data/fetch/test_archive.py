@@ -103,11 +103,11 @@ def test_a_folder_that_is_not_from_here_is_left_alone(root, tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("set.rar", "names no archive"),
-        ("http://127.0.0.1/", "names no archive"),
+        ("set.rar", "is not the name of an archive"),
+        ("http://127.0.0.1/", "is not the name of an archive"),
         ("ftp://host/set.zip", "give an http://"),
         ("file://data/set.zip", "file:///"),
-        ("http://[/set.zip", "no valid address"),
+        ("http://[/set.zip", "is not a valid URL"),
         ("missing.zip", "(?s)missing.zip: there is no such file.*--data.archive FILE.*make quickstart"),
     ],
 )

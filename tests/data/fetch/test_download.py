@@ -103,7 +103,7 @@ def test_a_part_beyond_the_end(server, root, tmp_path, same):
         ([403], "403 Forbidden", 1),
         ([500] * 9, r"500 Internal Server Error \(5 attempts", 5),
         (["web page"], "a web page instead of an archive", 1),
-        (["no length, stops"], r"[\d,]+ bytes are no whole zip or tar archive", 1),
+        (["no length, stops"], r"[\d,]+ bytes are not a complete zip or tar archive", 1),
     ],
     ids=str,
 )

@@ -62,7 +62,10 @@ def twice(path):
 BOTH = "both a file and a folder"
 HOSTILE = {
     "absolute.zip": (lambda path: write_zip(path, {**FILES, "/tmp/out": b""}), "absolute"),
-    "long.zip": (lambda path: write_zip(path, {**FILES, "set/" + "x" * 300 + ".txt": b""}), "a name that the disk of"),
+    "long.zip": (
+        lambda path: write_zip(path, {**FILES, "set/" + "x" * 300 + ".txt": b""}),
+        "is not a valid file name on the disk of",
+    ),
     "parent.zip": (lambda path: write_zip(path, {**FILES, "set/../../out": b""}), "outside"),
     "backslash.zip": (lambda path: write_zip(path, {**FILES, "set\\..\\..\\out": b""}), "outside"),
     "drive.zip": (lambda path: write_zip(path, {"C:/out": b""}), "outside"),
@@ -113,12 +116,12 @@ def test_only_data_is_written(root, tmp_path, caplog, write):
     with caplog.at_level("INFO"):
         found = contents(extracted([str(path)], None, root))
     assert sorted(found) == sorted(wanted)
-    assert "no data, such as 'set/__init__.py'" in caplog.text
+    assert "skipped files that are not data, such as 'set/__init__.py'" in caplog.text
 
 
 def test_an_archive_without_a_name_or_with_a_hidden_one_is_refused(root, tmp_path):
     for name in (".ssh.zip", ".zip"):
-        with pytest.raises(UserError, match="names no archive"):
+        with pytest.raises(UserError, match="is not the name of an archive"):
             extracted([str(write_zip(tmp_path / name))], None, root)
 
 
@@ -136,7 +139,7 @@ def test_more_bytes_than_declared_are_never_written(root, tmp_path, monkeypatch,
     """Whatever a reader returns: the rule doesn't rest on zipfile's own."""
     path = write_zip(tmp_path / "set.zip", {"a.txt": b"12345"})
     monkeypatch.setattr(unpacking, "_chunks", lambda *_: iter([b"1234", b"56", b"7" * 10**6]))
-    with pytest.raises(UserError, match="has not the 5 bytes"):
+    with pytest.raises(UserError, match="does not have its declared size, 5 bytes"):
         extracted([str(path)], None, root)
     assert written == [4]
 
@@ -171,7 +174,7 @@ def test_a_header_takes_neither_hours_nor_memory(root, tmp_path, bomb, suffix):
     path = tmp_path / f"set.{suffix}"
     path.write_bytes(gzip.compress(content) if suffix == "tar.gz" else content)
     start = time.process_time()
-    with pytest.raises(UserError, match="a header of more than 16,384 bytes, or of nothing but digits"):
+    with pytest.raises(UserError, match="a header has more than 16,384 bytes, or a thousand digits in a row"):
         extracted([str(path)], None, root)
     assert time.process_time() - start < 1
 
@@ -203,7 +206,7 @@ def test_a_truncated_archive_is_named(root, tmp_path, suffix, share):
         write_tar(path, FILES.items(), "w" if suffix == "tar" else "w:gz")
     data = path.read_bytes().rstrip(b"\0")
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(UserError, match=f"{path}.*(is damaged|no whole zip or tar)"):
+    with pytest.raises(UserError, match=f"{path}.*(is damaged|not a complete zip or tar)"):
         extracted([str(path)], None, root)
     assert path.exists()
     assert [entry.name for entry in root.iterdir()] == [".lock"]
@@ -233,7 +236,7 @@ def test_free_space_is_asked_for_first(root, tmp_path, monkeypatch):
 def test_an_archive_of_nothing(root, tmp_path, suffix):
     path = tmp_path / f"set.{suffix}"
     write_zip(path, {}) if suffix == "zip" else path.write_bytes(bytes(10240))
-    with pytest.raises(UserError, match="it holds nothing|no whole zip or tar"):
+    with pytest.raises(UserError, match="it is empty|not a complete zip or tar"):
         extracted([str(path)], None, root)
 
 
@@ -242,5 +245,5 @@ def test_a_damaged_header_is_not_taken_for_the_end(root, tmp_path):
     data = bytearray(path.read_bytes())
     data[1024 + 5] ^= 1  # in the second header, after the first and its one block
     path.write_bytes(data)
-    with pytest.raises(UserError, match="ends before its end mark"):
+    with pytest.raises(UserError, match="its end mark is missing"):
         extracted([str(path)], None, root)

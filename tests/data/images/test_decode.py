@@ -126,14 +126,14 @@ def huge_tile():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "content is none of JPEG"),
-        (b"<html>404</html>", "content is none of JPEG"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n", "content is none of JPEG"),
+        (b"", "content is not JPEG, PNG"),
+        (b"<html>404</html>", "content is not JPEG, PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n", "content is not JPEG, PNG"),
         (jpeg()[:300], "Truncated File Read"),
         (jpeg()[:-300], "truncated"),
         (gigantic(), "10000×10000 pixels"),
         (floating(), "floating-point"),
-        (huge_tile(), "tiles are of more than 89,478,485 pixels"),
+        (huge_tile(), "tiles have more than 89,478,485 pixels"),
         (None, "No such file"),
     ],
     ids=["empty", "html", "eps", "headless", "truncated", "gigantic", "float", "tile", "missing"],

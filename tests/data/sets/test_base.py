@@ -71,7 +71,7 @@ def test_single_images_that_devices_do_not_divide_are_an_error(module, monkeypat
     data = module(batch_size=1)
     data.setup("fit")
     monkeypatch.setattr(TinyImageNetDataModule, "_ranks", (0, 2))
-    with pytest.raises(UserError, match="115 images cannot be divided one by one between 2 devices"):
+    with pytest.raises(UserError, match="batch_size 1, 115 images cannot be divided between 2 devices"):
         data.train_dataloader()
     monkeypatch.setattr(TinyImageNetDataModule, "_ranks", (0, 5))
     assert [len(batch.targets) for batch in data.train_dataloader()] == [1] * 23
@@ -85,7 +85,7 @@ def test_impossible_options(module, options):
 
 def test_a_network_of_other_classes_is_refused(module):
     data = module(classes=2)
-    with pytest.raises(UserError, match="knows 2 classes"):
+    with pytest.raises(UserError, match="checkpoint has 2 classes"):
         data.adopt(DatasetInfo(("a", "b"), ("ant", "bee"), 64, (0, 0, 0), (1, 1, 1)))
 
 

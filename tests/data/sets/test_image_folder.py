@@ -135,7 +135,7 @@ def test_folders_without_class_folders_are_no_splits(tmp_path, caplog):
     (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
     with caplog.at_level("INFO"):
         assert sizes(module(tmp_path)) == (30, 30, 30)
-    assert "test without class folders: for `predict --data.images` only" in caplog.text
+    assert "no class folders in test: only `predict --data.images` can read it" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def broken(kind, root):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("missing", "nowhere can't be read: No such file or directory. It should hold a folder of images a class"),
-        ("one class", "one class folder only, ant"),
-        ("no class folders", "has no folders in it"),
+        ("missing", "nowhere can't be read: No such file or directory. It should have one folder of images per class"),
+        ("one class", "has only one class folder, ant"),
+        ("no class folders", "has no folders. It should"),
         ("empty class", "dog has no images"),
         ("stray class in val", "val has folders that .*train lacks: dog"),
         ("class missing in test", "test/cat has no images"),

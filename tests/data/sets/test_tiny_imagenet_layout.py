@@ -121,14 +121,14 @@ def test_what_is_no_image_stays_behind(folder):
     ("line", "message"),
     [
         (b"val_9.JPEG\tn01\t0\t0\t1\t1", "lacks val_9.JPEG"),
-        (b"val_0.JPEG\tn02\t0\t0\t1\t1", r"line 5 \(val_0.JPEG\): about a file that has one"),
-        (b"val_9.JPEG\tn77\t0\t0\t1\t1", r"line 5 \(n77\): of a class"),
-        (b"val_9.JPEG\tn01\t0\t0\t1", "line 5 .*not of the form"),
-        (b"val_9.JPEG\tn01\t0\t0\t1\tx", "line 5 .*not of the form"),
-        (b"val_\xff.JPEG\tn01\t0\t0\t1\t1", "line 5 .*not of the form"),
-        (b"../../val_9.JPEG\tn01\t0\t0\t1\t1", "line 5 .*not of the form"),
-        (b"..\tn01\t0\t0\t1\t1", "line 5 .*not of the form"),
-        (b"a\\b.JPEG\tn01\t0\t0\t1\t1", "line 5 .*not of the form"),
+        (b"val_0.JPEG\tn02\t0\t0\t1\t1", r"line 5 \(val_0.JPEG\) must not repeat a file"),
+        (b"val_9.JPEG\tn77\t0\t0\t1\t1", r"line 5 \(n77\) must have a class id from wnids.txt"),
+        (b"val_9.JPEG\tn01\t0\t0\t1", "line 5 .*must have a file, a class id and four numbers"),
+        (b"val_9.JPEG\tn01\t0\t0\t1\tx", "line 5 .*must have a file, a class id and four numbers"),
+        (b"val_\xff.JPEG\tn01\t0\t0\t1\t1", "line 5 .*must have a file, a class id and four numbers"),
+        (b"../../val_9.JPEG\tn01\t0\t0\t1\t1", "line 5 .*must have a file, a class id and four numbers"),
+        (b"..\tn01\t0\t0\t1\t1", "line 5 .*must have a file, a class id and four numbers"),
+        (b"a\\b.JPEG\tn01\t0\t0\t1\t1", "line 5 .*must have a file, a class id and four numbers"),
         (b"\n".join(b"no" for _ in range(9)), r"line 9 .*, … \(9 in all\)"),
     ],
 )
@@ -148,7 +148,7 @@ def test_an_image_that_would_replace_another_one_is_named(folder):
         (home / f"val_{number}.JPEG").write_bytes(b"x")
     (home / "val_2.JPEG").write_bytes(b"another")
     before = tree(folder)
-    with pytest.raises(UserError, match="images has val_2.JPEG, and so has the folder of its class, with"):
+    with pytest.raises(UserError, match="val/images and .*different images of the same name: val_2.JPEG"):
         restructure_validation(folder)
     assert tree(folder) == before
     (home / "val_2.JPEG").write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""Augmentation of batches on their device, different for each image."""
+"""Augmentation of batches on the device, with random parameters for each image."""
 
 from collections.abc import Sequence
 
@@ -30,12 +30,12 @@ __all__ = [
 def augment(
     images: Tensor, augmentations: Sequence[Augmentation], mean: Tensor, std: Tensor, size: int | None = None
 ) -> Tensor:
-    """Augment and normalise a batch: the augmentations in their order, those for normalised images afterwards.
+    """Augment and normalise a batch: augmentations in their order, those of normalised images after normalising.
 
     Args:
         images: [B, 3, H, W], uint8 levels 0..255 or float32 0..1.
         mean, std: of pixels in 0..1, [3] on the images' device.
-        size: side in pixels to resize to before normalising; by default the augmented images keep theirs.
+        size: side in pixels to resize to before normalising; None keeps the size of the augmented images.
 
     Returns:
         Normalised images, float32 [B, 3, H', W'] in channels-last memory.
@@ -53,7 +53,7 @@ def augment(
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Square images [B, 3, H, H] with another side, bilinear and antialiased; as they are if it is theirs."""
+    """Resize square images [B, 3, H, H], bilinear and antialiased; returns those of this size unchanged."""
     if images.shape[-2:] == (size, size):
         return images
     return F.resize(images, [size, size], antialias=True)
@@ -63,7 +63,7 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(images - mean) / std of uint8 levels or floats 0..1, as float32 in channels-last memory."""
     pixels = pixel_rows(images)
     highest = 1 if images.is_floating_point() else 255
-    # Whole rows of pixels at a time: with 3 channels as the innermost loop it would take ten times as long.
+    # The innermost loop runs over rows of pixels: over 3 channels it would take ten times as long.
     width = images.shape[3]
     scale, shift = (1 / (std * highest)).repeat(width), (-mean / std).repeat(width)
     return torch.addcmul(shift, pixels.flatten(2).float(), scale).view_as(pixels).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Augmentation, the type of what a recipe lists under `augment`, and how its random parameters reach the images."""
+"""The base class of augmentations, and what they share: checks of options, copies of parameters to the device."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from tiny_imagenet.errors import UserError
 class Augmentation(ABC):
     """Changes each image of a batch at random, independently of the others.
 
-    Subclasses only draw parameters and hand them to pure functions. They draw from torch's global generator of the CPU:
-    the same seed then gives the same augmentation on every device, and what depends on the draw, such as which images
-    share an operation, is known without waiting for a GPU.
+    Subclasses only draw parameters and pass them to pure functions. They draw from torch's global CPU generator, so
+    that a seed gives the same augmentation on every device, and what depends on the draw, such as which images share
+    an operation, is known without waiting for a GPU.
     """
 
-    # Whether it expects normalised images, where 0 is the mean colour, instead of levels.
+    # Whether it expects normalised images, in which 0 is the mean colour, instead of levels.
     after_normalize = False
 
     @abstractmethod
@@ -37,26 +37,26 @@ class Augmentation(ABC):
 
 
 def to_device(drawn: Tensor, device: torch.device) -> Tensor:
-    """Bring parameters from the CPU to the images' device; a GPU is not waited for."""
+    """Copy parameters from the CPU to the images' device, without waiting for a GPU."""
     if device.type == "cuda":
         return drawn.pin_memory().to(device, non_blocking=True)
-    if device.type == "mps" and drawn.dtype == torch.float64:  # which Apple's GPUs lack
+    if device.type == "mps" and drawn.dtype == torch.float64:  # Apple's GPUs have no float64
         drawn = drawn.float()
     return drawn.to(device)
 
 
 def pixel_rows(images: Tensor) -> Tensor:
-    """The images as contiguous [B, H, W, 3]: a view of channels-last images, a copy of others."""
+    """The images as contiguous [B, H, W, 3]: a view if they are channels-last, otherwise a copy."""
     return images.permute(0, 2, 3, 1).contiguous()
 
 
 def require_range(
     option: str, value: Sequence[float], lowest: float, highest: float = float("inf")
 ) -> tuple[float, float]:
-    """The two numbers of an option that is a range.
+    """The two numbers of a range option.
 
     Raises:
-        UserError: not two increasing numbers between `lowest` and `highest`.
+        UserError: they are not two increasing numbers between `lowest` and `highest`.
     """
     if len(value) != 2 or not lowest <= value[0] <= value[1] <= highest:
         within = f"between {lowest:g} and {highest:g}" if highest < float("inf") else f"of at least {lowest:g}"
@@ -65,17 +65,24 @@ def require_range(
 
 
 def require_probability(option: str, value: float) -> float:
-    """Raises UserError where an option that is a probability is not between 0 and 1."""
+    """The value of a probability option; raises UserError if it is not between 0 and 1."""
     if not 0 <= value <= 1:
-        raise UserError(f"{option} is a probability between 0 and 1, not {value}.")
+        raise UserError(f"{option} must be a probability between 0 and 1, not {value}.")
+    return value
+
+
+def require_level(option: str, value: float) -> float:
+    """The value of a level option; raises UserError if it is not between 0 and 255."""
+    if not 0 <= value <= 255:
+        raise UserError(f"{option} must be a level between 0 and 255, not {value}.")
     return value
 
 
 def require_size(option: str, value: int | Sequence[int] | None) -> tuple[int, int] | None:
-    """Height and width in pixels from an option that is a side, a pair, or None.
+    """Height and width in pixels, from an option that is a side, a pair or None.
 
     Raises:
-        UserError: not one or two positive numbers.
+        UserError: it is not one or two positive numbers.
     """
     if value is None:
         return None

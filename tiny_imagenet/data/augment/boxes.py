@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-# Draws before a box that fits is given up, as in torchvision.
+# How often a box is drawn until one fits, as in torchvision.
 ATTEMPTS = 10
 
 
@@ -15,11 +15,11 @@ def draw_sides(
     Args:
         count: B.
         area: of the image, in pixels.
-        scale: range of a box's share of the area, uniform.
-        ratio: range of first side / second side, uniform in its logarithm.
+        scale: range of a box's area as a fraction of the image's, uniform.
+        ratio: range of first side / second side, log-uniform.
 
     Returns:
-        First and second sides in pixels, integral float64 [ATTEMPTS, B], on the CPU.
+        First and second sides in whole pixels, float64 [ATTEMPTS, B], on the CPU.
     """
     box_area = area * torch.empty(ATTEMPTS, count, dtype=torch.float64).uniform_(*scale)
     log_ratio = torch.tensor(ratio, dtype=torch.float64).log().tolist()
@@ -28,12 +28,12 @@ def draw_sides(
 
 
 def first_fit(sides: tuple[Tensor, Tensor], fits: Tensor, fallback: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """For each of B boxes the first attempt that fits, bool [ATTEMPTS, B], or else `fallback`; float64 [B] each."""
+    """The sides of B boxes, float64 [B] each: the first attempt that `fits`, bool [ATTEMPTS, B], or else `fallback`."""
     attempt, found = fits.int().argmax(0, keepdim=True), fits.any(0)
     first, second = (side.gather(0, attempt)[0] for side in sides)
     return first.where(found, fallback[0]), second.where(found, fallback[1])
 
 
 def draw_offset(room: Tensor) -> Tensor:
-    """A whole number from 0 to `room`, both included, for each of its elements [B]."""
+    """A random whole number from 0 to `room`, inclusive, for each of its elements [B]."""
     return (torch.rand(len(room), dtype=torch.float64) * (room + 1)).floor()

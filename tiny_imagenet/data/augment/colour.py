@@ -1,6 +1,6 @@
-"""Colour operations with a factor for each image; torchvision's arithmetic.
+"""Colour operations with a factor for each image, and torchvision's arithmetic.
 
-Images are [B, 3, H, W], uint8 levels or float32 0..1 unless said otherwise, fastest where contiguous; results have the
+Images are [B, 3, H, W], uint8 levels or float32 0..1 unless said otherwise, fastest if contiguous; results have the
 same dtype.
 """
 
@@ -15,31 +15,31 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Spread the levels around the image's mean grey by `factor`, [B] of at least 0: 0 is grey, 1 changes nothing."""
+    """Scale the distance from the image's mean grey by `factor`, [B] of at least 0: 0 is grey, 1 changes nothing."""
     return _blend(images, grey(images).mean(dim=(1, 2, 3), keepdim=True), factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Spread the colours around each pixel's grey by `factor`, [B] of at least 0: 0 is grey, 1 changes nothing."""
+    """Scale the distance from each pixel's grey by `factor`, [B] of at least 0: 0 is grey, 1 changes nothing."""
     return _blend(images, grey(images), factor)
 
 
 def adjust_hue(images: Tensor, shift: Tensor, out: Tensor | None = None) -> Tensor:
-    """Turn the colours of float images 0..1 by `shift`, [B] in turns of the colour circle, -0.5..0.5.
+    """Rotate the hues of float images 0..1 by `shift`, [B] in turns of the colour circle, -0.5..0.5.
 
-    As through HSV and back, but in closed form: no choice per pixel, by comparison, gather or scatter. The result is
-    written to `out` where it is given, which may be the images themselves.
+    Equals a conversion to HSV and back, but in closed form, without a comparison, gather or scatter per pixel. The
+    result is written to `out` if given, which may be `images`.
     """
     red, green, blue = images.unbind(1)
     highest = torch.maximum(red, green).clamp_min_(blue)
     chroma = highest - torch.minimum(red, green).clamp_max_(blue)
-    # The hue in sixths of the circle, -3..3 with 0 at red: positive on green's side of the circle, negative on blue's;
-    # its size, 2 + (green + blue - red - highest) / chroma, is one expression on both. (Grey has no hue: any will do.)
+    # The hue in sixths of the circle, -3..3 with 0 at red: positive on green's side of the circle, negative on blue's.
+    # On both, its magnitude is 2 + (green + blue - red - highest) / chroma. (Grey has no hue: any value will do.)
     hue = (green + blue).sub_(red).sub_(highest).div_(chroma.clamp_min(1e-12)).add_(2).copysign_(green - blue)
     turned = hue.mul_(1 / 6).add_(shift.float().view(-1, 1, 1))
-    # A channel falls from highest to lowest while the hue goes from 1/6 to 1/3 of a turn away from the channel's own.
-    # The distance taken here is that to the opposite hue, cyan for red, magenta for green, yellow for blue, from
-    # which it is highest - 2 chroma + 6 chroma · distance.
+    # A channel falls from highest to lowest as the hue moves from 1/6 to 1/3 of a turn away from the channel's own.
+    # In terms of the distance to the opposite hue (cyan for red, magenta for green, yellow for blue), the channel is
+    # highest - 2 chroma + 6 chroma · distance.
     opposite = 1 / 2 - torch.arange(3, device=images.device) / 3
     distance = turned[:, None] + opposite.view(3, 1, 1)
     distance = distance.sub_(distance.round()).abs_().clamp_(1 / 6, 1 / 3)
@@ -48,16 +48,16 @@ def adjust_hue(images: Tensor, shift: Tensor, out: Tensor | None = None) -> Tens
 
 
 def grey(images: Tensor) -> Tensor:
-    """Luma [B, 1, H, W] in the images' levels; whole levels for uint8, as torchvision has it."""
+    """Luma [B, 1, H, W] in the images' levels; for uint8 rounded down to whole levels, as in torchvision."""
     red, green, blue = images.unbind(1)
     grey = red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)[:, None]
     return grey if images.is_floating_point() else grey.floor_()
 
 
 def adjust_sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """Spread the levels around the blurred image by `factor`, [B] of at least 0: 0 blurs, 1 changes nothing.
+    """Scale the distance from the blurred image by `factor`, [B] of at least 0: 0 blurs, 1 changes nothing.
 
-    The outermost pixels stay, as do images of no more than 2 pixels a side.
+    The outermost pixels do not change, nor do images with a side of 2 pixels or fewer.
     """
     if min(images.shape[2:]) <= 2:
         return images
@@ -72,7 +72,7 @@ def adjust_sharpness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
-    """Keep the highest `bits`, int64 [B] of 0..8, of uint8 levels."""
+    """Keep the highest `bits` of uint8 levels, int64 [B] of 0..8."""
     mask = (255 << (8 - bits)).bitwise_and(255).to(torch.uint8)
     return images & mask.view(-1, 1, 1, 1)
 
@@ -83,7 +83,7 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
 
 
 def _per_image(parameter: Tensor) -> Tensor:
-    """A parameter [B] in the shape that broadcasts against images: float32 [B, 1, 1, 1]."""
+    """A parameter [B] as float32 [B, 1, 1, 1], to broadcast against images."""
     return parameter.float().view(-1, 1, 1, 1)
 
 

@@ -3,24 +3,18 @@
 import torch
 from torch import Tensor
 
-from tiny_imagenet.data.augment.base import (
-    Augmentation,
-    pixel_rows,
-    require_probability,
-    require_range,
-    to_device,
-)
+from tiny_imagenet.data.augment.base import Augmentation, pixel_rows, require_probability, require_range, to_device
 from tiny_imagenet.data.augment.boxes import draw_offset, draw_sides, first_fit
 
 
 class RandomErasing(Augmentation):
-    """Erase a random box of an image with probability `p`, after normalisation.
+    """Erase a random box of each image with probability `p`, after normalisation.
 
     Args:
-        p: probability that an image loses a box.
-        scale: range of the box's share of the image's area.
+        p: probability that a box of an image is erased.
+        scale: range of the box's area as a fraction of the image's.
         ratio: range of the box's height / width.
-        value: what the box is filled with, in normalised units: 0 is the mean colour of the data set.
+        value: fill of the box, in normalised units: 0 is the mean colour of the data set.
     """
 
     after_normalize = True
@@ -48,7 +42,7 @@ def draw_erased_boxes(
 ) -> Tensor:
     """Top, left, height and width of boxes in an image, drawn as torchvision does; int64 [4, count] on the CPU.
 
-    With probability 1 - `p`, or where no attempt fits, a box has no height and width.
+    With probability 1 - `p`, or if no attempt fits, height and width are 0.
     """
     sides = draw_sides(count, height * width, scale, ratio)
     fits = (sides[0] < height) & (sides[1] < width) & (torch.rand(count) < p)
@@ -71,8 +65,8 @@ def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
     column = torch.arange(pixels.shape[2], device=images.device).repeat_interleave(pixels.shape[3])
     in_rows = (row >= top[:, None]) & (row < (top + height)[:, None])
     in_columns = (column >= left[:, None]) & (column < (left + width)[:, None])
-    # 1 within the box, and `lerp` is exact for 0 and 1. On a CPU, to fill where a mask is set would take four times as
-    # long; so would channels as the innermost loop, instead of whole rows of pixels.
+    # 1 inside the box, 0 outside; `lerp` is exact for both. On a CPU, filling by a mask would take four times as long,
+    # and so would an innermost loop over channels instead of rows of pixels.
     inside = in_rows.to(images.dtype)[:, :, None] * in_columns.to(images.dtype)[:, None]
     erased = torch.lerp(pixels.flatten(2), pixels.new_full((), value), inside)
     return erased.view_as(pixels).permute(0, 3, 1, 2)

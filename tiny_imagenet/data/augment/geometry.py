@@ -1,4 +1,4 @@
-"""Random crops and flips, exact on uint8, and the affine transformation with a matrix for each image."""
+"""Random crops and flips, exact on uint8, and affine transformations with a matrix for each image."""
 
 from typing import Literal
 
@@ -6,18 +6,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tiny_imagenet.data.augment.base import Augmentation, pixel_rows, require_probability, require_size, to_device
+from tiny_imagenet.data.augment.base import (
+    Augmentation,
+    pixel_rows,
+    require_level,
+    require_probability,
+    require_size,
+    to_device,
+)
 from tiny_imagenet.errors import UserError
 
 
 class RandomCrop(Augmentation):
-    """Pad the images, then crop a window from each at a place of its own.
+    """Pad the images, then crop each at a random position.
 
     Args:
-        size: side, or height and width, of the crop in pixels; null keeps the images' own.
-        padding: pixels added on every side first.
-        fill: level of the added pixels, 0..255, where `padding_mode` is constant.
-        padding_mode: whether the added pixels are constant or mirror the image, its edge pixels not repeated.
+        size: side, or height and width, of the crop in pixels; null keeps the images' size.
+        padding: pixels to add on every side before cropping.
+        fill: level of the added pixels, 0..255, if `padding_mode` is constant.
+        padding_mode: whether the added pixels are constant, or mirror the image without repeating its edge pixels.
     """
 
     def __init__(
@@ -29,10 +36,8 @@ class RandomCrop(Augmentation):
     ) -> None:
         if padding < 0:
             raise UserError(f"RandomCrop.padding must be at least 0 pixels, not {padding}.")
-        if not 0 <= fill <= 255:
-            raise UserError(f"RandomCrop.fill is a level between 0 and 255, not {fill}.")
         self.size, self.padding = require_size("RandomCrop.size", size), padding
-        self.fill, self.padding_mode = fill, padding_mode
+        self.fill, self.padding_mode = require_level("RandomCrop.fill", fill), padding_mode
 
     def __call__(self, images: Tensor) -> Tensor:
         count, _, *own_size = images.shape
@@ -42,8 +47,8 @@ class RandomCrop(Augmentation):
         rows, columns = padded.shape[2] - height + 1, padded.shape[3] - width + 1
         if rows < 1 or columns < 1:
             raise UserError(
-                f"RandomCrop.size {height}x{width} is larger than the images, {padded.shape[2]}x{padded.shape[3]} with "
-                "their padding. Choose a smaller size or more padding."
+                f"RandomCrop.size {height}x{width} is larger than the padded images, which are "
+                f"{padded.shape[2]}x{padded.shape[3]}. Choose a smaller size or more padding."
             )
         offsets = torch.stack([torch.randint(rows, (count,)), torch.randint(columns, (count,))])
         return crop(padded, *to_device(offsets, images.device), height, width)
@@ -63,7 +68,7 @@ def pad(images: Tensor, padding: int, fill: float = 0, mode: Literal["constant",
     """Add `padding` pixels on every side: `fill`, or the image mirrored without repeating its edge.
 
     Raises:
-        UserError: the image is too small to be mirrored that far.
+        UserError: the image is too small to mirror so many pixels.
     """
     if not padding:
         return images
@@ -92,8 +97,8 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
     """
     pixels = pixel_rows(images)
     count, image_height, image_width, channels = pixels.shape
-    # A row of a window is one run of memory. All runs that start at any pixel are the rows of one overlapping view, and
-    # to select rows is a plain copy: 10 times faster than to index rows and columns.
+    # A row of a window is a contiguous run of memory. The runs from all pixels are the rows of an overlapping view, and
+    # selecting rows is a plain copy: 10 times faster than indexing rows and columns.
     starts = count * image_height * image_width - width + 1
     runs = pixels.as_strided((starts, width * channels), (channels, 1))
     first_row = torch.arange(count, device=images.device) * image_height + top
@@ -105,7 +110,7 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
 def horizontal_flip(images: Tensor, flip: Tensor) -> Tensor:
     """Mirror the images whose entry in `flip`, bool [B], is set; channels-last memory."""
     pixels = pixel_rows(images)
-    # One copy of whole images from both variants: `torch.where` takes five times as long on a CPU.
+    # Whole images are copied from the two variants: `torch.where` takes five times as long on a CPU.
     both = torch.cat([pixels, pixels.flip(2)]).flatten(1)
     chosen = torch.arange(len(pixels), device=images.device) + len(pixels) * flip
     return both.index_select(0, chosen).view_as(pixels).permute(0, 3, 1, 2)
@@ -114,23 +119,23 @@ def horizontal_flip(images: Tensor, flip: Tensor) -> Tensor:
 def affine(
     images: Tensor, matrix: Tensor, interpolation: Literal["nearest", "bilinear"] = "nearest", fill: float = 0
 ) -> Tensor:
-    """Transform each image by a matrix of its own.
+    """Transform each image by its own matrix.
 
     Args:
         images: [B, 3, H, W]; uint8 levels are rounded to uint8 again.
-        matrix: [B, 2, 3], which takes the place (x, y, 1) of a pixel of the result, in pixels from the centre, to its
-            place in the image.
-        fill: level of pixels whose place is outside of the image.
+        matrix: [B, 2, 3], maps the position (x, y, 1) of a pixel of the result, in pixels from the centre, to its
+            position in the image.
+        fill: level of pixels whose position is outside the image.
     """
     height, width = images.shape[2:]
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     y = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
-    # No matrix product, which GPUs are often set to round to 10 bits: 1/30 of a pixel.
+    # Not a matrix product: GPUs are often set to round it to 10 bits, which is 1/30 of a pixel.
     xx, xy, x0, yx, yy, y0 = matrix.float().flatten(1)[..., None, None].unbind(1)
-    places = torch.stack([(xx * x + xy * y + x0) / (width / 2), (yx * x + yy * y + y0) / (height / 2)], dim=-1)
-    # Zero is what grid_sample takes for pixels outside.
+    positions = torch.stack([(xx * x + xy * y + x0) / (width / 2), (yx * x + yy * y + y0) / (height / 2)], dim=-1)
+    # grid_sample takes 0 for pixels outside the image, so `fill` is made 0.
     levels = images.to(torch.float32, memory_format=torch.contiguous_format) - fill
-    moved = F.grid_sample(levels, places, interpolation, padding_mode="zeros", align_corners=False).add_(fill)
+    moved = F.grid_sample(levels, positions, interpolation, padding_mode="zeros", align_corners=False).add_(fill)
     return moved if images.is_floating_point() else moved.round_().to(images.dtype)
 
 

@@ -13,9 +13,9 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
 class ColorJitter(Augmentation):
-    """Change brightness, contrast, saturation and hue of each image, in an order of its own.
+    """Change brightness, contrast, saturation and hue of each image, in a random order for each.
 
-    Returns float32 images 0..1, so that nothing is rounded on the way.
+    Returns float32 images 0..1, so that nothing is rounded in between.
 
     Args:
         brightness, contrast, saturation: the factor is uniform in [max(0, 1 - x), 1 + x], or in the given range.
@@ -48,8 +48,8 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     Args:
         images: [B, 3, H, W], uint8 levels or float32 0..1.
         factors: of brightness, contrast and saturation, and the shift of hue, float32 [B, 4] on the CPU.
-        order: which of BRIGHTNESS, CONTRAST, SATURATION and HUE comes first, second, ...: int64 [B, 0 to 4] on the CPU,
-            the same ones for all images.
+        order: BRIGHTNESS, CONTRAST, SATURATION and HUE, or some of them, in the order to apply them: int64
+            [B, 0 to 4] on the CPU, the same ones for all images.
 
     Returns:
         float32 images 0..1.
@@ -60,12 +60,12 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
 
 
 def jitter_one_by_one(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """What `jitter` does, by compiled code on one core of the CPU, however many there are; channels-last memory.
+    """`jitter` in compiled code on one CPU core; the result is in channels-last memory.
 
-    A batch of 128 images at 64×64 takes 1.2 ms, and `jitter_together` on two cores 3.4 ms, the normalisation after it
-    0.1 and 0.9 ms (AMD EPYC, torch 2.14, 2026-11-28): each image stays in the cache, and in the order of its channels.
+    A batch of 128 images at 64×64 takes 1.2 ms, against 3.4 ms in `jitter_together` on two cores, and the normalisation
+    after it 0.1 against 0.9 ms (AMD EPYC, torch 2.14, 2026-11-28): each image stays in the cache, and channels-last.
     """
-    # Numba takes half a second to import.
+    # Here, since Numba takes half a second to import.
     from tiny_imagenet.data.augment.jitter_cpu import jitter_images
 
     pixels = pixel_rows(images)
@@ -76,10 +76,10 @@ def jitter_one_by_one(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
 
 
 def jitter_together(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """What `jitter` does, by operations on the whole batch on any device; contiguous memory.
+    """`jitter` by operations on the whole batch, on any device; the result is in contiguous memory.
 
-    An order for each image costs no more than one for the batch: the first three adjustments are one formula, so that
-    images that are at different ones are computed together, and hue is turned on the slice of those whose turn it is.
+    An order for each image costs no more than one for the batch: the first three adjustments share a formula, so that
+    one operation serves images at different ones, and hues are rotated on the slice of images that are at hue.
     """
     count, steps = order.shape
     is_hue = order == HUE
@@ -112,7 +112,7 @@ def _blend_(images: Tensor, factor: Tensor, of_mean: Tensor, of_pixel: Tensor) -
 
 
 def _unit_floats(images: Tensor) -> Tensor:
-    """Float32 0..1, and contiguous: what follows works on one channel at a time."""
+    """Float32 0..1 in contiguous memory, since what follows works on one channel at a time."""
     floats = images.to(torch.float32, memory_format=torch.contiguous_format)
     return floats if images.is_floating_point() else floats.div_(255)
 
@@ -120,10 +120,10 @@ def _unit_floats(images: Tensor) -> Tensor:
 def _limits(
     option: str, value: float | list[float], around: float, lowest: float, highest: float = float("inf")
 ) -> tuple[float, float] | None:
-    """The range that a factor is drawn from; None where it never changes anything."""
+    """The range to draw a factor from; None if it would change nothing."""
     if isinstance(value, (int, float)):
         if value < 0:
-            raise UserError(f"{option} must be at least 0 where it is a single number, not {value}.")
+            raise UserError(f"{option} must be at least 0 if it is a single number, not {value}.")
         value = [max(lowest, around - value) if around else -value, around + value]
     limits = require_range(option, value, lowest, highest)
     return None if limits == (around, around) else limits

@@ -1,4 +1,4 @@
-"""ColorJitter's arithmetic for CPUs: image after image, each in the cache from its levels to the result."""
+"""ColorJitter's arithmetic for CPUs, compiled: one image at a time, so that it stays in the cache."""
 
 from collections.abc import Callable
 
@@ -16,10 +16,10 @@ NO_CHROMA = np.float32(1e-12)
 
 
 def compiled(function: Callable) -> Callable:
-    """Have Numba compile a function on its first call, and keep the code beside this file or in the home folder.
+    """Compile a function with Numba on its first call, and cache the code beside this file or in the home folder.
 
-    Sums may be taken in any order, or they could not be vectorised. Division by zero does not raise, and so is not
-    looked for. Where neither folder may be written to, each process compiles anew.
+    Sums may be reordered, since they could not be vectorised otherwise. Division by zero is not checked for. If neither
+    folder is writable, each process compiles again.
     """
     options = {"fastmath": {"reassoc", "contract"}, "error_model": "numpy"}
     try:
@@ -32,16 +32,16 @@ def compiled(function: Callable) -> Callable:
 def jitter_images(images, unit, factors, order, out):
     """Adjust brightness, contrast, saturation and hue of each image in its own order.
 
-    To compile it takes 2 seconds for each dtype of the images, and to load it in later processes 0.3.
+    Compiling takes 2 seconds for each dtype of the images, loading in later processes 0.3.
 
     Args:
         images: [B, pixels, 3], uint8 or float32 levels, contiguous.
-        unit: what makes white 1 of a level, float32: to divide would take twice as long.
+        unit: factor from levels to 0..1, float32; a division would take twice as long.
         factors, order: as `jitter` takes them: float32 [B, 4] and int64 [B, 1 to 4].
-        out: float32 [B, pixels, 3], contiguous; levels 0..1 are written here.
+        out: float32 [B, pixels, 3], contiguous; the result, 0..1, is written here.
     """
     pixels = images.shape[1]
-    # One array of all three would be read with strides, and not vectorised.
+    # A single array would be read with strides, and not vectorised.
     red, green, blue = np.empty(pixels, np.float32), np.empty(pixels, np.float32), np.empty(pixels, np.float32)
     for index in range(len(images)):
         image, jittered = images[index], out[index]
@@ -64,7 +64,7 @@ def jitter_images(images, unit, factors, order, out):
 
 @compiled
 def blend(red, green, blue, factor, constant, of_grey):
-    """Each level times `factor`, plus a constant, plus the share `of_grey` of the pixel's grey, within 0..1."""
+    """Each level times `factor`, plus `constant`, plus `of_grey` times the pixel's grey, clamped to 0..1."""
     for i in range(len(red)):
         added = constant + of_grey * (RED * red[i] + GREEN * green[i] + BLUE * blue[i])
         red[i] = min(max(red[i] * factor + added, ZERO), ONE)
@@ -82,7 +82,7 @@ def mean_grey(red, green, blue):
 
 @compiled
 def turn_hue(red, green, blue, shift):
-    """Turn the colours by `shift` turns of the circle, as `adjust_hue` does and explains."""
+    """Rotate the hues by `shift` turns of the colour circle; `adjust_hue` explains how."""
     for i in range(len(red)):
         highest = max(max(red[i], green[i]), blue[i])
         chroma = highest - min(min(red[i], green[i]), blue[i])
@@ -96,5 +96,5 @@ def turn_hue(red, green, blue, shift):
 
 @compiled
 def distance(turns):
-    """To the nearest whole turn, which is the opposite colour; between a sixth and a third of a turn."""
+    """The distance to the nearest whole turn, which is the opposite colour, clamped to 1/6..1/3 of a turn."""
     return min(max(abs(turns - np.rint(turns)), SIXTH), THIRD)

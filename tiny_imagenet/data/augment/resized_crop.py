@@ -14,8 +14,8 @@ class RandomResizedCrop(Augmentation):
     """Crop a random box of each image and resample it, bilinear and antialiased, to `size`.
 
     Args:
-        size: side, or height and width, of the result in pixels; null keeps the images' own.
-        scale: range of the box's share of the image's area.
+        size: side, or height and width, of the result in pixels; null keeps the images' size.
+        scale: range of the box's area as a fraction of the image's.
         ratio: range of the box's width / height.
     """
 
@@ -41,7 +41,7 @@ def draw_crop_boxes(
     """Top, left, height and width of boxes in an image, drawn as torchvision does; int64 [4, count] on the CPU."""
     wide, high = draw_sides(count, height * width, scale, ratio)
     fits = (0 < wide) & (wide <= width) & (0 < high) & (high <= height)
-    # Where no attempt fits: the largest box with an allowed aspect ratio, in the middle.
+    # If no attempt fits: the largest box in the centre with an allowed aspect ratio.
     fallback = min(width, round(height * ratio[1])), min(height, round(width / ratio[0]))
     box_width, box_height = first_fit((wide, high), fits, fallback)
     found = fits.any(0)
@@ -55,7 +55,7 @@ def resized_crop(
 ) -> Tensor:
     """Crop a box from each image and resample it, bilinear and antialiased.
 
-    Resampling along an axis is linear: one small matrix per image and axis does what a loop over boxes would.
+    Resampling along an axis is linear, so a small matrix per image and axis replaces a loop over boxes.
 
     Args:
         images: [B, 3, H, W]; uint8 levels are rounded to uint8 again.
@@ -74,7 +74,7 @@ def resized_crop(
 
 
 def _resampling(start: Tensor, length: Tensor, size: int, new_size: int) -> Tensor:
-    """Matrices that resample `length` pixels from `start` on to `new_size` pixels, float32 [B, new_size, size].
+    """Matrices that resample the `length` pixels from `start` to `new_size` pixels, float32 [B, new_size, size].
 
     The triangular filter of Pillow and of `torch.nn.functional.interpolate(antialias=True)`: as wide as an output pixel
     where the image shrinks, never narrower than an input pixel.

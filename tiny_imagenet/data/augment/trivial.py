@@ -12,11 +12,11 @@ from torch.nn.functional import one_hot
 from torchvision.transforms.v2 import functional as F
 
 from tiny_imagenet.data.augment import colour
-from tiny_imagenet.data.augment.base import Augmentation, to_device
+from tiny_imagenet.data.augment.base import Augmentation, require_level, to_device
 from tiny_imagenet.data.augment.geometry import affine
 from tiny_imagenet.errors import UserError
 
-# Weakest and strongest magnitude of each operation, and whether it has a sign too. The affine ones come first.
+# Weakest and strongest magnitude of each operation, and whether its sign is random. The affine ones come first.
 OPERATIONS = {
     "ShearX": (0.0, 0.99, True),  # pixels along x for each pixel along y
     "ShearY": (0.0, 0.99, True),
@@ -29,7 +29,7 @@ OPERATIONS = {
     "Contrast": (0.0, 0.99, True),
     "Sharpness": (0.0, 0.99, True),
     "Posterize": (8.0, 2.0, False),  # bits
-    "Solarize": (1.0, 0.0, False),  # threshold, as a share of 255
+    "Solarize": (1.0, 0.0, False),  # threshold, as a fraction of 255
     "AutoContrast": (0.0, 0.0, False),
     "Equalize": (0.0, 0.0, False),
 }
@@ -37,14 +37,14 @@ NUM_AFFINE = 5
 
 
 class TrivialAugmentWide(Augmentation):
-    """Apply to each image one of 14 operations, all as likely, at one of `num_magnitude_bins` strengths.
+    """Apply one of 14 equally likely operations to each image, at one of `num_magnitude_bins` strengths.
 
-    It works on uint8 levels, which float images are rounded to, and returns uint8.
+    Float images are rounded to uint8 levels first; the result is uint8.
 
     Args:
         num_magnitude_bins: number of strengths, evenly spaced from an operation's weakest to its strongest.
         interpolation: for shears, translations and rotations.
-        fill: level of pixels that come from outside of the image, 0..255.
+        fill: level of pixels that come from outside the image, 0..255.
     """
 
     def __init__(
@@ -55,9 +55,8 @@ class TrivialAugmentWide(Augmentation):
     ) -> None:
         if num_magnitude_bins < 2:
             raise UserError(f"TrivialAugmentWide.num_magnitude_bins must be at least 2, not {num_magnitude_bins}.")
-        if not 0 <= fill <= 255:
-            raise UserError(f"TrivialAugmentWide.fill is a level between 0 and 255, not {fill}.")
-        self.num_magnitude_bins, self.interpolation, self.fill = num_magnitude_bins, interpolation, fill
+        self.num_magnitude_bins, self.interpolation = num_magnitude_bins, interpolation
+        self.fill = require_level("TrivialAugmentWide.fill", fill)
 
     def __call__(self, images: Tensor) -> Tensor:
         operation, magnitude = draw_operations(len(images), self.num_magnitude_bins)
@@ -65,7 +64,7 @@ class TrivialAugmentWide(Augmentation):
 
 
 def draw_operations(count: int, num_magnitude_bins: int) -> tuple[Tensor, Tensor]:
-    """Draw an operation, int64 [count] into OPERATIONS, and its magnitude, float64 [count], on the CPU."""
+    """Draw operations, as indices into OPERATIONS, int64 [count], and magnitudes, float64 [count], on the CPU."""
     weakest_to_strongest = [torch.linspace(*limits, num_magnitude_bins) for *limits, _ in OPERATIONS.values()]
     signed = torch.tensor([signed for *_, signed in OPERATIONS.values()])
     operation = torch.randint(len(OPERATIONS), (count,))
@@ -81,7 +80,7 @@ def apply_operations(
     interpolation: Literal["nearest", "bilinear"] = "nearest",
     fill: float = 0,
 ) -> Tensor:
-    """Apply to each image an operation of OPERATIONS.
+    """Apply one of OPERATIONS to each image.
 
     Args:
         images: [B, 3, H, W], uint8 or float32 0..1.
@@ -111,11 +110,11 @@ def apply_operations(
 
 
 def affine_matrices(operation: Tensor, magnitude: Tensor, height: int, width: int) -> Tensor:
-    """What `affine` takes for the affine operations, float64 [B, 2, 3]; the identity for others."""
+    """Matrices for `affine`, float64 [B, 2, 3]; the identity for operations that are not affine."""
     of_operation = one_hot(operation, len(OPERATIONS))[:, :NUM_AFFINE]
     shear_x, shear_y, right, down, degrees = (of_operation * magnitude[:, None]).unbind(1)
     cos, sin = degrees.deg2rad().cos(), degrees.deg2rad().sin()
-    # Shears keep the upper left corner where it is, rotations the centre. No two are other than zero.
+    # Shears fix the upper left corner, rotations the centre. At most one of the five magnitudes is nonzero.
     rows = [
         torch.stack([cos, shear_x - sin, shear_x * height / 2 - right.trunc()], dim=1),
         torch.stack([shear_y + sin, cos, shear_y * width / 2 - down.trunc()], dim=1),
@@ -126,12 +125,12 @@ def affine_matrices(operation: Tensor, magnitude: Tensor, height: int, width: in
 def _apply_by_choice(
     images: Tensor, choice: Tensor, operations: Sequence[Callable[..., Tensor]], *parameters: Tensor
 ) -> Tensor:
-    """Apply to each image the operation that was chosen for it.
+    """Apply to each image the operation chosen for it.
 
     Images are sorted by operation, so that each operation runs once, on a contiguous slice.
 
     Args:
-        images: [B, 3, H, W], fastest where contiguous.
+        images: [B, 3, H, W], fastest if contiguous.
         choice: index of each image's operation, int64 [B] on the CPU.
         operations: each takes n images and n rows of every parameter, and keeps the images' shape and dtype.
         parameters: [B, ...] on the CPU.

@@ -1,4 +1,4 @@
-"""From a sampler's requests to batches: a data set of whole batches, and the standard DataLoader around it."""
+"""The DataLoader of whole batches, and the Batch that it yields."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ from tiny_imagenet.data.batches.sampler import BatchRequest
 
 
 class Batch(NamedTuple):
-    """What a loader yields, and, once the data module has made its images ready, what a step gets.
+    """What a loader yields, and what a step gets after the data module has augmented and normalised it.
 
-    images: uint8 [B, 3, H, W] from the loader, normalised float32 for a step, in channels-last memory. targets: class
-    labels, int64 [B], or float [B, C] if the images were mixed; in prediction the rows of those that could be read.
-    rows: of the data set that were read, int64 [B]. seed: of the step's randomness in training, -1 otherwise.
+    images: uint8 [B, 3, H, W] from the loader, normalised float32 in a step, in channels-last memory. targets: class
+    labels, int64 [B], or float [B, C] if the images were mixed; in prediction, the rows of the images that could be
+    read. rows: the rows of the data set that were requested, int64 [B]. seed: of a training step's randomness, or -1.
     """
 
     images: Tensor
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 
 
 class IndexedImages(Sized, Protocol):
-    """Images that are read many at a time: rows [B] to uint8 [B, 3, H, W] and int64 [B]."""
+    """Images that are read many at a time: rows [B] give images uint8 [B, 3, H, W] and labels int64 [B]."""
 
     def __getitem__(self, rows: np.ndarray) -> tuple[Tensor, Tensor]: ...
 
@@ -43,7 +43,7 @@ class _Batches(Dataset):
 
 
 def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int = 0, pin_memory: bool = False) -> DataLoader:
-    """A DataLoader of whole batches: each is one indexed read, without collation, in pinned memory for a GPU."""
+    """A DataLoader of whole batches, each a single indexed read without collation."""
     return DataLoader(
         _Batches(images),
         sampler=sampler,
@@ -56,14 +56,14 @@ def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int = 0, 
 
 
 def _ignore_signals(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM, which often reach all processes of a group, to the training: it saves first."""
+    """Ignore Ctrl-C and SIGTERM to the process group: the training process saves first, then stops its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_exit_at_the_training_s_signal, daemon=True).start()
+        threading.Thread(target=_exit_on_sigterm_of_parent, daemon=True).start()
 
 
-def _exit_at_the_training_s_signal() -> None:
+def _exit_on_sigterm_of_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)

@@ -1,4 +1,4 @@
-"""A batch's way on the device, from uint8 pixels to what the network sees: resize, crop, augment, normalise, mix."""
+"""From uint8 batches to what the network sees, on the device: resize, crop, augment, normalise, mix."""
 
 import logging
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ class BatchPipeline:
 
     Args:
         image_size: side of the images that the network sees.
-        resize: side to resize to before `image_size` is cropped from it; null resizes to `image_size` straight away.
-        augmentations: applied in this order, while training only.
-        mix: MixUp and CutMix, while training only.
-        progressive: sides that training images are resized to after augmentation, each with the share of the epochs
-            after which it begins, such as {32: 0, 48: 0.4, 64: 0.7}; null trains at `image_size` throughout.
+        resize: side to resize to before cropping to `image_size`; null resizes to `image_size`.
+        augmentations: applied in this order, in training only.
+        mix: MixUp and CutMix, in training only.
+        progressive: sides that training images are resized to after augmentation, each with the fraction of the epochs
+            at which it begins, such as {32: 0, 48: 0.4, 64: 0.7}; null trains at `image_size` throughout.
             (https://arxiv.org/abs/2104.00298, without its change of regularisation.)
 
     Raises:
-        UserError: `progressive` does not begin at 0, or a share is not below 1, or a side not above 0.
+        UserError: `progressive` does not begin at 0, or has a fraction outside of 0 to below 1, or a side below 1.
     """
 
     image_size: int
@@ -42,22 +42,22 @@ class BatchPipeline:
     def __post_init__(self) -> None:
         if self.progressive is None:
             return
-        sides, shares = self.progressive.keys(), self.progressive.values()
-        if 0 not in shares or not all(0 <= share < 1 for share in shares) or min(sides) < 1:
+        sides, fractions = self.progressive.keys(), self.progressive.values()
+        if 0 not in fractions or not all(0 <= fraction < 1 for fraction in fractions) or min(sides) < 1:
             raise UserError(
-                "progressive gives a share of the epochs, 0 to below 1, to each side in pixels, one of them 0, such as "
-                f"{{32: 0, 64: 0.5}}, not {self.progressive}."
+                "progressive must give each side in pixels the fraction of the epochs at which it begins: 0 for the "
+                f"first, below 1 for the others, such as {{32: 0, 64: 0.5}}, not {self.progressive}."
             )
         last = max(self.progressive, key=self.progressive.get)
         if last != self.image_size:
             log.warning(
-                f"progressive ends with images of {last} pixels, and those of validation have {self.image_size}: set "
-                f"--data.image_size {last} where they should be the same."
+                f"progressive ends with images of {last} pixels, but validation images have {self.image_size}: set "
+                f"--data.image_size {last} to make them the same."
             )
 
     @property
     def side(self) -> int:
-        """Side in pixels that images are resized to before anything else."""
+        """Side in pixels that images are resized to first."""
         return self.resize or self.image_size
 
     def train(
@@ -65,16 +65,16 @@ class BatchPipeline:
     ) -> tuple[Tensor, Tensor]:
         """The batch as a training step sees it.
 
-        Everything random in the step, dropout included, follows from the batch's seed, which is set here.
+        This sets the batch's seed, from which all randomness of the step follows, dropout included.
 
         Args:
             batch: images uint8 [B, 3, H, W] on the device.
             mean, std: of pixels in 0..1, [3] on the device.
-            epoch: which epoch this is, from 0.
-            epochs: of the whole training; None or -1 where it has no end.
+            epoch: number of the epoch, from 0.
+            epochs: number of epochs of the training; None or -1 if it has no end.
 
         Returns:
-            images, and targets as int64 labels [B] or, where the batch was mixed, float [B, num_classes].
+            Images, and targets as int64 labels [B] or, if the batch was mixed, float [B, num_classes].
         """
         _seed(batch.seed, batch.images.device)
         crop = [RandomCrop(self.image_size)] if self.resize else []
@@ -86,30 +86,30 @@ class BatchPipeline:
         return self.mix(images, batch.targets, num_classes)
 
     def evaluate(self, batch: Batch, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch as evaluation sees it: the same each time, cropped in the centre where `resize` is given."""
+        """The batch as evaluation sees it: deterministic, with a central crop if `resize` is given."""
         images = resize(batch.images, self.side)
         if self.resize:
             images = F.center_crop(images, [self.image_size, self.image_size])
         return augment(images, [], mean, std), batch.targets
 
     def other_sizes_until(self) -> float:
-        """Share of the epochs before which training images have another size than those of evaluation; 0 if none."""
-        steps = sorted((share, side) for side, share in (self.progressive or {}).items())
+        """Fraction of the epochs until which training images have another size than evaluation images; 0 if none."""
+        steps = sorted((start, side) for side, start in (self.progressive or {}).items())
         return max((until for (_, side), (until, _) in pairwise(steps) if side != self.image_size), default=0.0)
 
     def train_size(self, epoch: int, epochs: int | None) -> int | None:
-        """Side of an epoch's training images; None where they keep the one that augmentation leaves."""
+        """Side of an epoch's training images; None keeps the side that augmentation leaves."""
         if self.progressive is None:
             return None
         if epochs in (None, -1):
-            raise UserError("progressive needs an end of the training: set --trainer.max_epochs.")
-        return max((share, size) for size, share in self.progressive.items() if share * epochs <= epoch + 1e-9)[1]
+            raise UserError("progressive needs to know the number of epochs: set --trainer.max_epochs.")
+        return max((start, side) for side, start in self.progressive.items() if start * epochs <= epoch + 1e-9)[1]
 
 
 def _seed(seed: int, device: torch.device) -> None:
     """Seed the generators that a step on `device` draws from.
 
-    torch.manual_seed also notes who asked, for devices that are not there: 0.7 ms a step within Lightning.
+    torch.manual_seed would also record a stack trace for absent devices: 0.7 ms a step under Lightning.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

@@ -15,16 +15,16 @@ class BatchRequest(NamedTuple):
 
 
 def batches_per_epoch(images: int, batch_size: int, world_size: int = 1) -> int:
-    """The number of batches that each rank sees in an epoch."""
+    """The number of batches on each rank in an epoch."""
     return -(-images // (batch_size * world_size))
 
 
 def batch_rows(images: int, batch_size: int, batch: int, rank: int = 0, world_size: int = 1) -> slice:
-    """The part of an epoch's order that makes one batch, as a slice of positions 0..images-1.
+    """The slice of an epoch's order that makes one batch, of positions 0..images-1.
 
-    The slices of all batches and ranks are disjoint and cover everything: no image is dropped, repeated or padded.
+    The slices of all batches and ranks are disjoint and cover all images: none is dropped, repeated or padded.
     Their sizes differ by at most one image, and none is larger than `batch_size`. So an epoch of batches of 3 or more
-    never ends in a single image (on which batch normalisation may fail), and all ranks take the same number of steps.
+    never ends with a single image (on which batch normalisation may fail), and all ranks take the same number of steps.
     """
     pieces = batches_per_epoch(images, batch_size, world_size) * world_size
     piece = batch * world_size + rank
@@ -45,7 +45,7 @@ class TrainBatches(Sampler):
     """The batches of one epoch from a given position on, each as a `BatchRequest`.
 
     `position()` returns (epoch, first batch) when an iteration begins. A `set_epoch` would come too late, since worker
-    processes fetch ahead; the training loop's own progress, which a checkpoint restores, is the only source.
+    processes fetch ahead; the training loop's progress, which a checkpoint restores, is the only source.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From a URL or a file to the folder of what an archive holds: verified, extracted, and all or nothing."""
+"""From the URL or file of an archive to the folder of its files: verified, extracted, all or nothing."""
 
 import hashlib
 import json
@@ -21,35 +21,36 @@ from tiny_imagenet.files import disk_errors, remove_leftovers, replace_text, rep
 
 log = logging.getLogger(__name__)
 
-RECORD = ".archive.json"  # in the extracted folder: what it came from
+RECORD = ".archive.json"  # in the extracted folder: the archive it came from
+EXTRACT_AGAIN = "Delete the extracted folder and start again, to extract the archive again."
 
 
 def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
-    """The folder root/<archive stem>/ with the archive's files, after downloading and extracting what is missing.
+    """Return root/<archive stem>/ with the archive's files; downloads and extracts what is missing.
 
-    A single top folder in the archive is left out. Whatever moment a process is killed at, the next call finishes.
+    A single top folder of the archive is left out. If a process is killed at any moment, the next call finishes.
 
     Args:
-        sources: the same archive, the preferred place first: http(s) or file:// URLs, or local paths. What comes from a
-            server is kept in `root`; local files are used where they are and never changed.
+        sources: where to get the archive, the preferred place first: http(s) or file:// URLs, or local paths. Downloads
+            are kept in `root`; local files are used in place and never changed.
         md5: checksum of the archive; None accepts any.
 
     Raises:
-        UserError: no source has it with that checksum; it is damaged, hostile or of an unknown kind; the folder is
-            there but not from an archive; the disk is full or read-only.
+        UserError: no source has it with that checksum; it is damaged, unsafe or of an unknown kind; the folder exists,
+            but not from an archive; the disk is full or read-only.
     """
     if md5 is not None and not re.fullmatch("[0-9a-f]{32}", md5 := md5.lower()):
-        raise UserError(f"md5 {md5!r} is no MD5 checksum of 32 hexadecimal digits; null accepts any archive.")
+        raise UserError(f"md5 {md5!r} is not an MD5 checksum of 32 hexadecimal digits; null accepts any archive.")
     folder = root / SUFFIX.sub("", _name(sources[0]))
     with locked(root):
         before = _Origin.read(folder)
         remove_leftovers(folder)
-        if before and any(before.answers(source, md5) for source in sources):
+        if before and any(before.matches(source, md5) for source in sources):
             return folder
         if before is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(
-                f"{folder} is in the way: it was not extracted from an archive by this program. To use it as it is: "
-                f"--data.root {folder} --data.archive null. Otherwise move it away."
+                f"{folder} exists already, but was not extracted by this program. To use it as it is, set --data.root "
+                f"{folder} --data.archive null; otherwise move it away."
             )
         archive, origin = _obtain(sources, md5, root)
         if before and before.md5 == origin.md5:
@@ -58,7 +59,7 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
             return folder
         if before:
             log.info(
-                f"{folder} came from another archive ({before.name}, MD5 {before.md5}): extracting {archive} anew."
+                f"{folder} came from another archive ({before.name}, MD5 {before.md5}): extracting {archive} instead."
             )
         try:
             _extract(archive, folder, origin)
@@ -67,16 +68,16 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
                 raise
             with disk_errors(archive):
                 archive.unlink()
-            raise UserError(f"{error} The download was removed: the same command downloads it again.") from error
+            raise UserError(f"{error} The download was removed; run the same command to download it again.") from error
     return folder
 
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Hold the lock of a data folder, which is made if need be; who holds it already may take it again.
+    """Hold the lock of a data folder, which is created if it is missing; the lock is reentrant.
 
     Raises:
-        UserError: the folder can't be made.
+        UserError: the folder can't be created.
     """
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -84,10 +85,10 @@ def locked(root: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info(f"Waiting for another process that prepares {root}.")
+        log.info(f"Waiting for another process, which is preparing {root}.")
         lock.acquire()
     except OSError:
-        # Nothing can be prepared in a read-only folder, but what is there can be used.
+        # In a read-only folder nothing can be prepared, but what it has can be used.
         yield
         return
     try:
@@ -111,7 +112,7 @@ class _Origin(NamedTuple):
 
     @classmethod
     def read(cls, folder: Path) -> "_Origin | None":
-        """Of a folder that is there; one whose record can't be read came from an unknown archive."""
+        """What a folder's record says: None without a record, unknown if it can't be read."""
         try:
             return cls(**json.loads((folder / RECORD).read_text()))
         except (FileNotFoundError, NotADirectoryError):
@@ -122,8 +123,8 @@ class _Origin(NamedTuple):
     def write(self, folder: Path) -> None:
         replace_text(folder / RECORD, json.dumps(self._asdict()))
 
-    def answers(self, source: str, md5: str | None) -> bool:
-        """Whether a folder of this origin is what is asked for."""
+    def matches(self, source: str, md5: str | None) -> bool:
+        """Whether a folder of this origin has the files of a source."""
         if md5 is not None:
             return md5 == self.md5
         path = _local_path(source)
@@ -153,7 +154,7 @@ def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, 
             log.info(f"{source}: {reason}.")
             reasons.append(f"  {source}: {reason}")
     raise UserError(
-        "The archive could not be had from anywhere:\n"
+        "The archive could not be downloaded from any source:\n"
         + "\n".join(reasons)
         + "\nGive a local archive (--data.archive FILE --data.md5 null, "
         "or its MD5), or train on generated images: make quickstart."
@@ -161,7 +162,7 @@ def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, 
 
 
 def _download(url: str, archive: Path, md5: str | None) -> None:
-    """Bring an archive to its name, verified."""
+    """Download an archive, verify it, and give it its name."""
     part = archive.with_name(archive.name + ".part")
     while True:
         resumed = part.exists()
@@ -191,18 +192,18 @@ def _verified(archive: Path, md5: str | None) -> _Origin:
     if md5 not in (None, found):
         raise Unavailable(f"the MD5 of its {origin.size:,} bytes is {found}, not {md5}")
     if not looks_whole(archive):
-        raise Unavailable(f"its {origin.size:,} bytes are no whole zip or tar archive (MD5 {found})")
+        raise Unavailable(f"its {origin.size:,} bytes are not a complete zip or tar archive (MD5 {found})")
     return origin
 
 
 def _extract(archive: Path, folder: Path, origin: _Origin) -> None:
-    """Unpack beside `folder`, then take its place."""
+    """Unpack beside `folder`, then replace it."""
     with disk_errors(folder, origin.size), replacing(folder) as beside:
         beside.mkdir()
         unpack(archive, beside)
         content = list(beside.iterdir())
         if len(content) == 1 and content[0].is_dir():
-            aside = beside.with_name(f"{beside.name}-top")  # `remove_leftovers` removes it as well
+            aside = beside.with_name(f"{beside.name}-top")  # `remove_leftovers` removes it too
             os.rename(content[0], aside)
             beside.rmdir()
             os.rename(aside, beside)
@@ -210,11 +211,11 @@ def _extract(archive: Path, folder: Path, origin: _Origin) -> None:
 
 
 def _local_path(source: str) -> Path | None:
-    """The file that a source names on this machine; None of an HTTP URL."""
+    """The local file that a source names; None for an HTTP URL."""
     try:
         address = urlsplit(source)
     except ValueError as error:
-        raise UserError(f"{source} is no valid address: {error}.") from None
+        raise UserError(f"{source} is not a valid URL: {error}.") from None
     if address.scheme in ("http", "https") and address.hostname:
         return None
     if address.scheme == "file" and address.netloc in ("", "localhost"):
@@ -229,6 +230,6 @@ def _name(source: str) -> str:
     name = path.name if path else unquote(urlsplit(source).path).rpartition("/")[2]
     if not SUFFIX.search(name) or name.startswith("."):
         if path and path.is_dir():
-            raise UserError(f"{source} is a folder, not an archive: give --data.root {source} --data.archive null.")
-        raise UserError(f"{source} names no archive: .zip, .tar, .tar.gz and .tgz are known.")
+            raise UserError(f"{source} is a folder, not an archive: set --data.root {source} --data.archive null.")
+        raise UserError(f"{source} is not the name of an archive: use a .zip, .tar, .tar.gz or .tgz file.")
     return name

@@ -1,4 +1,4 @@
-"""A file from an HTTP server, in as many pieces as the connection breaks it into.
+"""Downloads a file from an HTTP server, and resumes after broken connections.
 
 Resuming follows RFC 9110, sections 13.1.5 (If-Range), 14 (Range) and 15.5.17 (416), https://www.rfc-editor.org/rfc/rfc9110.
 """
@@ -20,24 +20,24 @@ from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 
-RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt that follows one without progress
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds to wait after each of several attempts without progress
 TIMEOUT = 20.0  # seconds without an answer or a byte
 CHUNK = 1 << 18  # bytes
-TRANSIENT = {408, 416, 425, 429}  # besides 5xx; of 416 the cause, an unfit part, is gone at the next attempt
+TRANSIENT = {408, 416, 425, 429}  # besides 5xx; after a 416 the next attempt starts over
 
 
 class Unavailable(Exception):
-    """A source from which the file can't be had, and why; another source may do."""
+    """A source can't provide the file, and why; another source may."""
 
 
 def download(url: str, part: Path) -> None:
-    """Bring `part` to the whole length of the file at `url`; what is there of the same version already is kept.
+    """Download the file at `url` to `part`, and keep what `part` already has of the same version.
 
-    What the version was is recorded beside it, for the next attempt and the next process. A server that ignores ranges
-    and a file that changed start over.
+    The version is recorded beside it, for the next attempt and the next process. The download starts over if the server
+    ignores ranges or the file has changed.
 
     Raises:
-        Unavailable: the server refuses, answers with a web page, or several attempts in a row bring nothing new.
+        Unavailable: the server refuses, answers with a web page, or several attempts in a row make no progress.
         UserError: `part` can't be written.
     """
     furthest, failures = _size(part), 0
@@ -50,23 +50,23 @@ def download(url: str, part: Path) -> None:
             if failures > len(RETRY_DELAYS):
                 raise Unavailable(f"{reason} ({failures} attempts without progress)") from reason
             delay = RETRY_DELAYS[failures - 1]
-            log.info(f"{url}: {reason}; trying again in {delay:g} s, at {size:,} bytes.")
+            log.info(f"{url}: {reason}; trying again in {delay:g} s, from {size:,} bytes.")
             time.sleep(delay)
 
 
 def discard(part: Path) -> None:
-    """Remove a part and what is recorded of it."""
+    """Remove a part and its record."""
     with disk_errors(part):
         part.unlink(missing_ok=True)
         _record(part).unlink(missing_ok=True)
 
 
 class _Interrupted(Exception):
-    """An attempt that failed for a reason which may pass."""
+    """An attempt failed for a reason that may be temporary."""
 
 
 class _Version(NamedTuple):
-    """What tells one version of a file on a server from another; `size` in bytes, null where the server didn't say."""
+    """What identifies a version of a file on a server; `size` in bytes, None if the server did not say."""
 
     url: str
     etag: str | None
@@ -75,11 +75,11 @@ class _Version(NamedTuple):
 
     @property
     def validator(self) -> str | None:
-        """What If-Range accepts: a strong ETag or a date."""
+        """The value for If-Range: a strong ETag or a date."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
 
-    def may_be(self, other: "_Version") -> bool:
-        """Whether nothing that both servers' answers state differs."""
+    def may_equal(self, other: "_Version") -> bool:
+        """Whether the two agree in all that both state."""
         return all(None in pair or pair[0] == pair[1] for pair in zip(self, other, strict=True))
 
 
@@ -101,13 +101,13 @@ def _attempt(url: str, part: Path) -> None:
             if error.code == 416:
                 discard(part)
             kind = _Interrupted if error.code >= 500 or error.code in TRANSIENT else Unavailable
-            raise kind(f"the server answers {error.code} {error.reason}") from error
+            raise kind(f"the server answered {error.code} {error.reason}") from error
     with response:
         if known and response.status == 206:
             version = _version(url, response, _total(response))
-            if not known.may_be(version) or _start(response) != offset:
+            if not known.may_equal(version) or _start(response) != offset:
                 discard(part)
-                raise _Interrupted("the file has changed on the server since its first part came")
+                raise _Interrupted("the file has changed on the server since its first part was downloaded")
             log.info(f"Resuming {url} at {offset:,} bytes.")
         else:
             length = response.headers.get("Content-Length", "")
@@ -116,13 +116,13 @@ def _attempt(url: str, part: Path) -> None:
 
 
 def _receive(response: HTTPResponse, version: _Version, part: Path, offset: int) -> None:
-    """Write the body of an answer to `part` from `offset` on."""
+    """Write the body of a response to `part`, from `offset`."""
     chunks = _chunks(response)
     chunk = next(chunks, b"")
     if offset == 0:
         if _is_web_page(response, chunk):
-            raise Unavailable("the server answers with a web page instead of an archive")
-        # The old part goes before the new record comes, so that no kill leaves the one beside the other.
+            raise Unavailable("the server answered with a web page instead of an archive")
+        # The old part is removed before the new record is written, so that a kill can't leave both.
         discard(part)
     needed = (version.size or 0) - offset
     require_free(part.parent, max(needed, 0))
@@ -133,7 +133,7 @@ def _receive(response: HTTPResponse, version: _Version, part: Path, offset: int)
             file.seek(offset)
             while chunk:
                 file.write(chunk)
-                # Nothing stays in Python's buffer, so that a kill loses nothing.
+                # Empties Python's buffer, so that a kill loses nothing.
                 file.flush()
                 advance(len(chunk))
                 chunk = next(chunks, b"")
@@ -158,7 +158,7 @@ def _open(request: Request) -> HTTPResponse:
     except HTTPError:
         raise
     except ValueError as error:  # http.client.InvalidURL among them
-        raise Unavailable(f"not a valid address: {error}") from error
+        raise Unavailable(f"not a valid URL: {error}") from error
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
@@ -177,7 +177,7 @@ def _version(url: str, response: HTTPResponse, size: int | None) -> _Version:
 
 
 def _start(response: HTTPResponse) -> int | None:
-    """The first byte of a partial answer, from `Content-Range: bytes 100-199/200`."""
+    """The first byte of a partial response, from `Content-Range: bytes 100-199/200`."""
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
@@ -189,7 +189,7 @@ def _total(response: HTTPResponse | HTTPError) -> int | None:
 
 
 def _resumable(url: str, part: Path) -> tuple[_Version | None, int]:
-    """The version of which `part` holds the first bytes, and how many; (None, 0) where it is of no use."""
+    """The version whose first bytes `part` has, and how many; (None, 0) if it can't be resumed."""
     try:
         known = _Version(*json.loads(_record(part).read_text()))
     except (OSError, ValueError, TypeError):
@@ -200,7 +200,7 @@ def _resumable(url: str, part: Path) -> tuple[_Version | None, int]:
 
 
 def _write_record(part: Path, version: _Version) -> None:
-    # In place, since one that is half written only means to start over.
+    # In place: after a half-written record the download only starts over.
     with disk_errors(part):
         _record(part).write_text(json.dumps(version))
 

@@ -1,4 +1,4 @@
-"""Zip and tar archives to plain files, refusing whatever could land elsewhere or fill the disk."""
+"""Extracts zip and tar archives, and refuses what could write elsewhere or fill the disk."""
 
 import errno
 import gzip
@@ -20,58 +20,59 @@ from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 
-# What data sets consist of. A config may choose the folder that an archive is extracted to, and what is extracted must
-# then be nothing that a program runs or reads as its settings.
+# The kinds of files in data sets. A config may choose the folder to extract to, so no file is extracted that a program
+# might run or read as its settings.
 DATA = (*EXTENSIONS, ".txt", ".csv", ".json", ".xml", ".html", ".bin")
 SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
 
-MAX_BYTES = 10 * 10**9  # that an archive may unpack to
-MAX_RATIO = 20  # times its own size that it may unpack to, where that is more than ...
+# How much an archive may unpack to: at most MAX_BYTES, and beyond SMALL_BYTES at most MAX_RATIO times its own size.
+MAX_BYTES = 10 * 10**9
+MAX_RATIO = 20
 SMALL_BYTES = 100 * 10**6
-MAX_HEADER = 1 << 14  # bytes that tarfile may read for one member before its content: names and extended headers
-# The time that tarfile takes for a long row of digits grows with its square (CVE-2024-6232, mended in Python 3.11.10).
+MAX_HEADER = 1 << 14  # bytes of a tar member before its content: names and extended headers
+# tarfile takes quadratic time for a long row of digits (CVE-2024-6232, fixed in Python 3.11.10).
 DIGITS = re.compile(rb"\d{1000}")
 CHUNK = 1 << 20  # bytes
-BLOCK = 4096  # bytes that file systems allot at a time
+BLOCK = 4096  # bytes that file systems allocate at a time
 
 
 class DamagedArchive(UserError):
-    """An archive that is not whole."""
+    """An archive that is damaged or incomplete."""
 
 
 def looks_whole(archive: Path) -> bool:
-    """Whether a file begins and, if a zip, ends as an archive does: a quick look that doesn't read what it holds."""
+    """Whether a file begins and, if a zip, ends like an archive: a quick check that doesn't read the members."""
     if _begins(archive, b"PK"):
         return zipfile.is_zipfile(archive)
     try:
         with _opened(archive) as opened:
-            # A file that was allotted but never written is zeros, which tarfile takes for an archive of nothing.
+            # A file that was allocated but never written is zeros, which tarfile takes for an empty archive.
             return opened.next() is not None
     except DamagedArchive:
         return False
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write the data files (see DATA) of a zip (stored or deflated), tar or tar.gz archive into an empty folder.
+    """Extract the data files (see DATA) of a zip (stored or deflated), tar or tar.gz archive into an empty folder.
 
-    Permissions, owners and times are not taken over. What fails leaves files behind.
+    Permissions, owners and times are not restored. A failure leaves files behind.
 
     Raises:
         DamagedArchive: the archive is truncated, a checksum is wrong, or it can't be read.
-        UserError: it holds an absolute path, `..`, a link, a special file, an encrypted member or two members of one
-            name; it unpacks to more than 10 GB or, above 100 MB, 20 times its size; or the disk is full or read-only.
+        UserError: it has an absolute path, `..`, a link, a special file, an encrypted member or two members of the same
+            name; it unpacks to more than 10 GB or, above 100 MB, 20 times its size; the disk is full or read-only.
     """
     with _opened(archive) as opened:
-        with _reading(archive):
+        with _read_errors(archive):
             members = list(_members(opened, archive))
             if not members:
-                raise EOFError("it holds nothing")
-        left_out = next((member.path for member in members if not _is_wanted(member)), None)
-        if left_out is not None:
+                raise EOFError("it is empty")
+        skipped = next((member.path for member in members if not _is_wanted(member)), None)
+        if skipped is not None:
             members = [member for member in members if _is_wanted(member)]
-            log.info(f"{archive}: files that are no data, such as {left_out!r}, are left out.")
+            log.info(f"{archive}: skipped files that are not data, such as {skipped!r}.")
         needed = sum(-(-member.size // BLOCK) * BLOCK for member in members)
-        # Named by its parent, which the user knows: `folder` is renamed in the end.
+        # Errors name the parent, which the user knows: `folder` is renamed in the end.
         require_free(folder.parent, needed)
         with disk_errors(folder.parent, needed), progress("extracting", len(members), "files") as advance:
             made: set[str] = set()
@@ -85,25 +86,26 @@ _Archive = zipfile.ZipFile | tarfile.TarFile
 
 class _Member(NamedTuple):
     path: str
-    size: int  # bytes; 0 of a directory
+    size: int  # bytes; 0 for a folder
     is_folder: bool
     info: zipfile.ZipInfo | tarfile.TarInfo
 
 
 @contextmanager
-def _reading(archive: Path) -> Iterator[None]:
+def _read_errors(archive: Path) -> Iterator[None]:
+    """Turn any error of the body, which reads an archive, into DamagedArchive, except UserErrors."""
     try:
         yield
     except UserError:
         raise
-    # On damaged input zipfile and tarfile raise what they like: BadZipFile, OSError, EOFError, zlib.error, ValueError
+    # zipfile and tarfile raise many kinds on damaged input: BadZipFile, OSError, EOFError, zlib.error, ValueError.
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise DamagedArchive(f"{archive} is damaged or can't be read: {reason}. Get it again.") from error
+        raise DamagedArchive(f"{archive} is damaged or can't be read: {reason}. Get a new copy.") from error
 
 
-class _Sparing:
-    """The file behind a tar, of which a header that is huge, or slow to parse, is not read."""
+class _HeaderLimit:
+    """The file of a tar archive, which refuses to read headers that are huge or slow to parse."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.tell, self.seek, self._file = file.tell, file.seek, file
@@ -114,20 +116,20 @@ class _Sparing:
             return self._file.read(size)
         self.left -= size
         if self.left < 0 or DIGITS.search(data := self._file.read(size)):
-            raise tarfile.ReadError(f"a header of more than {MAX_HEADER:,} bytes, or of nothing but digits")
+            raise tarfile.ReadError(f"a header has more than {MAX_HEADER:,} bytes, or a thousand digits in a row")
         return data
 
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[_Archive]:
     with ExitStack() as stack:
-        with _reading(archive):
-            # Not by is_zipfile, which also takes a tar that ends in a zip for one.
+        with _read_errors(archive):
+            # Not by is_zipfile, which also accepts a tar that ends in a zip.
             if _begins(archive, b"PK"):
                 opened = zipfile.ZipFile(archive)
             else:
                 file = gzip.open(archive) if _begins(archive, b"\x1f\x8b") else open(archive, "rb")
-                opened = tarfile.open(fileobj=_Sparing(stack.enter_context(file)), mode="r:")
+                opened = tarfile.open(fileobj=_HeaderLimit(stack.enter_context(file)), mode="r:")
         yield stack.enter_context(opened)
 
 
@@ -137,18 +139,18 @@ def _begins(archive: Path, magic: bytes) -> bool:
 
 
 def _members(opened: _Archive, archive: Path) -> Iterator[_Member]:
-    """The files and folders of an archive, each checked before the next is looked for."""
+    """The files and folders of an archive, each checked before the next is read."""
     size = archive.stat().st_size
     most, total = min(MAX_BYTES, max(SMALL_BYTES, MAX_RATIO * size)), 0
     members = _zip_members if isinstance(opened, zipfile.ZipFile) else _tar_members
     for member in members(opened, archive):
         if member.size < 0:
             raise tarfile.ReadError(f"{member.path} has a negative size")
-        total += member.size + tarfile.BLOCKSIZE  # for its header: a million empty files fill the memory as well
+        total += member.size + tarfile.BLOCKSIZE  # its header counts too: a million empty files fill the memory
         if total > most:
             raise UserError(
                 f"{archive} unpacks to more than {most:,} bytes and is refused as a decompression bomb: at most "
-                f"{MAX_BYTES:,} bytes and {MAX_RATIO} times its own {size:,} are accepted."
+                f"{MAX_BYTES:,} bytes and {MAX_RATIO} times its own {size:,} bytes are accepted."
             )
         if member.path:
             yield member
@@ -162,7 +164,7 @@ def _zip_members(opened: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
         if info.flag_bits & 0x1:
             raise UserError(_refusal(archive, info.filename, "encrypted"))
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # Python unpacks a chunk of these in one go, of whatever size it becomes.
+            # Python decompresses a chunk of these at once, however large the result.
             raise UserError(_refusal(archive, info.filename, f"of compression type {info.compress_type}"))
         yield _Member(_path(info.filename, archive), info.file_size, info.is_dir(), info)
 
@@ -174,11 +176,11 @@ def _tar_members(opened: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
         yield _Member(_path(info.name, archive), info.size if info.isfile() else 0, info.isdir(), info)
         opened.fileobj.left = MAX_HEADER
     opened.fileobj.left = None
-    # tarfile takes a header that is cut off or damaged for the end. The real one is a block of zeros; and to read on
-    # makes gzip check its sum.
+    # tarfile takes a truncated or damaged header for the end. The real end is a block of zeros, and reading it makes
+    # gzip verify its checksum.
     opened.fileobj.seek(opened.offset)
     if not (end := opened.fileobj.read(CHUNK)[: tarfile.BLOCKSIZE]) or any(end) or len(end) < tarfile.BLOCKSIZE:
-        raise tarfile.ReadError("it ends before its end mark")
+        raise tarfile.ReadError("its end mark is missing")
 
 
 def _is_wanted(member: _Member) -> bool:
@@ -187,19 +189,19 @@ def _is_wanted(member: _Member) -> bool:
 
 
 def _refusal(archive: Path, name: str, what: str) -> str:
-    return f"{archive} is not extracted: its member {name!r} is {what}. Archives of plain files are accepted."
+    return f"{archive} is not extracted: its member {name!r} is {what}. Use an archive of plain files."
 
 
 def _path(name: str, archive: Path) -> str:
-    """A member's path without empty and `.` parts, if it stays below the folder on any system."""
+    """A member's path without empty and `.` parts; raises UserError if it leads out of the folder on any system."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if re.match(r"/|[A-Za-z]:", name) or ".." in parts or "\\" in name or "\0" in name:
-        raise UserError(_refusal(archive, name, "at an absolute path or outside of the archive's folder"))
+        raise UserError(_refusal(archive, name, "at an absolute path or outside the archive's folder"))
     return "/".join(parts)
 
 
 def _write(opened: _Archive, member: _Member, archive: Path, folder: Path, made: set[str]) -> None:
-    """Write one member. `made`: the folders that exist; system calls are what extracting small files costs."""
+    """Write one member. `made` lists the folders that exist: system calls dominate the time for small files."""
     target, left = f"{folder}/{member.path}", member.size
     parent = target if member.is_folder else target.rpartition("/")[0]
     try:
@@ -208,18 +210,18 @@ def _write(opened: _Archive, member: _Member, archive: Path, folder: Path, made:
             made.add(parent)
         if member.is_folder:
             return
-        # O_EXCL: a second member of that name is refused, not written over the first.
+        # O_EXCL: a second member of the same name is refused, and does not overwrite the first.
         file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except (FileExistsError, NotADirectoryError):
-        raise UserError(_refusal(archive, member.path, "there twice, or both a file and a folder")) from None
+        raise UserError(_refusal(archive, member.path, "listed twice, or both a file and a folder")) from None
     except OSError as error:
         if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
             raise
-        what = f"of a name that the disk of {folder} does not take ({error.strerror})"
+        what = f"not a valid file name on the disk of {folder} ({error.strerror})"
         raise UserError(_refusal(archive, member.path, what)) from None
     try:
         for chunk in _chunks(opened, member, archive):
-            # What is declared was checked; what comes must keep to it.
+            # The declared size was checked; the content must not exceed it.
             left -= len(chunk)
             if left < 0:
                 break
@@ -229,13 +231,13 @@ def _write(opened: _Archive, member: _Member, archive: Path, folder: Path, made:
         os.close(file)
     if left:
         raise DamagedArchive(
-            f"{archive} is damaged: {member.path!r} has not the {member.size:,} bytes that it declares."
+            f"{archive} is damaged: {member.path!r} does not have its declared size, {member.size:,} bytes."
         )
 
 
 def _chunks(opened: _Archive, member: _Member, archive: Path) -> Iterator[bytes]:
-    # What the consumer raises doesn't pass through here.
-    with _reading(archive):
+    # Errors of the consumer don't pass through here.
+    with _read_errors(archive):
         is_zip = isinstance(opened, zipfile.ZipFile)
         with opened.open(member.info) if is_zip else opened.extractfile(member.info) as stream:
             while chunk := stream.read(CHUNK):

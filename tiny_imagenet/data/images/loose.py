@@ -1,4 +1,4 @@
-"""Any image files, of any size and kind, for prediction; those that cannot be read are left out."""
+"""Image files of any size and format, for prediction; unreadable ones are skipped."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from tiny_imagenet.errors import UserError
 
 
 class LooseImages:
-    """An image file, or all images below a folder, decoded when they are read.
+    """An image file, or all images below a folder, decoded when read.
 
     Args:
         place: the file or folder.
-        size: side in pixels that the images are brought to; see `decode_image`.
+        size: side in pixels of the decoded images; see `decode_image`.
 
     Raises:
-        UserError: there is no such file, or no image in the folder.
+        UserError: there is no such file or folder, or the folder has no image.
     """
 
     def __init__(self, place: str | Path, size: int) -> None:
@@ -41,7 +41,7 @@ class LooseImages:
             rows: positions in `names`, int64 [B].
 
         Returns:
-            uint8 [b, 3, S, S] in channels-last memory of those that can be read, b ≤ B, and their rows, int64 [b].
+            The readable images, uint8 [b, 3, S, S] in channels-last memory, b ≤ B, and their rows, int64 [b].
         """
         found = [(row, pixels) for row in rows if (pixels := self._decoded(row)) is not None]
         images = (
@@ -50,12 +50,12 @@ class LooseImages:
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor([row for row, _ in found], dtype=torch.int64)
 
     def why_unreadable(self, row: int) -> str:
-        """What is wrong with an image that was left out."""
+        """Why an image was skipped."""
         try:
             decode_image(self.folder / self.names[row], self.size)
         except UserError as error:
             return str(error)
-        return f"{self.folder / self.names[row]} could not be read a moment ago."
+        return f"{self.folder / self.names[row]} could not be read before, but can be now: start again."
 
     def _decoded(self, row: int) -> np.ndarray | None:
         try:

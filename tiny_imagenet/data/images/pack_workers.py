@@ -1,4 +1,4 @@
-"""Decoding of many image files at once, by as many processes as there are cores, into one array on disk."""
+"""Decodes image files into one array on disk, in one process per core."""
 
 import logging
 import multiprocessing
@@ -22,14 +22,14 @@ from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 4 * 2**20  # of pixels, decoded and written as one task
+CHUNK_BYTES = 4 * 2**20  # of pixels in a task
 
 
 def decode_all(files: ImageFiles, image_size: int, path: Path) -> np.ndarray:
-    """Decode all images into the uint8 [N, S, S, 3] array of an .npy file that is there already, in their order.
+    """Decode all images, in their order, into the uint8 [N, S, S, 3] array of an existing .npy file.
 
     Returns:
-        Sums over the pixels of each image, of values in 0..255 and of their squares, by channel: int64 [N, 2, 3].
+        Sums of each image's pixels, of values 0..255 and of their squares, by channel: int64 [N, 2, 3].
 
     Raises:
         UserError: an image can't be decoded, or a decoding process was killed.
@@ -37,8 +37,8 @@ def decode_all(files: ImageFiles, image_size: int, path: Path) -> np.ndarray:
     """
     job = _Job(files, image_size, path)
     starts = range(0, len(files), job.images_per_task)
-    # Forked processes are there at once and share the parent's memory; all they do is Pillow and NumPy. Outside Linux
-    # forking is unsafe or unknown.
+    # Forked processes start at once and share the parent's memory, and they use only Pillow and NumPy. Outside Linux,
+    # forking is unsafe or does not exist.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     executor = ProcessPoolExecutor(min(cores(), len(starts)), context, _start_worker, (job,))
     sums = []
@@ -50,7 +50,7 @@ def decode_all(files: ImageFiles, image_size: int, path: Path) -> np.ndarray:
     except BrokenProcessPool:
         raise UserError(
             f"A process that decoded the images of {files.folder} was killed, perhaps because memory ran out. Nothing "
-            "was kept; close other programs and start again."
+            "was saved; close other programs and start again."
         ) from None
     finally:
         executor.shutdown(cancel_futures=True)
@@ -58,14 +58,14 @@ def decode_all(files: ImageFiles, image_size: int, path: Path) -> np.ndarray:
 
 
 class _Job:
-    """What each process needs to know to decode any range of the images."""
+    """What each process needs to decode any range of the images."""
 
     def __init__(self, files: ImageFiles, image_size: int, path: Path) -> None:
         self.files, self.image_size, self.path = files, image_size, path
         self.images_per_task = max(1, CHUNK_BYTES // (image_size * image_size * 3))
 
     def run(self, start: int) -> np.ndarray:
-        """Decode one task's images and write them in their place; their sums, int64 [n, 2, 3]."""
+        """Decode the images of a task, write them in place, and return their sums, int64 [n, 2, 3]."""
         names, size = self.files.names[start : start + self.images_per_task], self.image_size
         pixels = np.empty((len(names), size, size, 3), np.uint8)
         for image, name in zip(pixels, names, strict=True):
@@ -75,9 +75,9 @@ class _Job:
 
 
 def write_rows(path: Path, start: int, rows: np.ndarray) -> None:
-    """Write rows into the array of an .npy file that is there already, from row `start` on.
+    """Write rows into the array of an existing .npy file, from row `start`.
 
-    By writing, since a full disk kills a process that assigns to a memory map.
+    Not through a memory map, since a full disk kills a process that assigns to one.
     """
     with open(path, "r+b") as file:
         np.lib.format.read_magic(file)
@@ -87,12 +87,12 @@ def write_rows(path: Path, start: int, rows: np.ndarray) -> None:
 
 
 def image_sums(pixels: np.ndarray) -> np.ndarray:
-    """Sums over each image of uint8 [n, S, S, 3], of values and of their squares, by channel: int64 [n, 2, 3]."""
+    """Sums of each image of uint8 [n, S, S, 3], of values and of their squares, by channel: int64 [n, 2, 3]."""
     return np.stack([_channel_sums(values) for values in (pixels, np.square(pixels, dtype=np.uint16))], axis=1)
 
 
 def _channel_sums(values: np.ndarray) -> np.ndarray:
-    """[n, S, S, 3] to int64 [n, 3]. In two steps, since NumPy is ten times slower at a last axis of 3."""
+    """Sum [n, S, S, 3] to int64 [n, 3], in two steps: NumPy is ten times slower with a last axis of 3."""
     count, height, width, channels = values.shape
     columns = values.reshape(count, height, width * channels).sum(1, dtype=np.uint32)
     return columns.reshape(count, width, channels).sum(1, dtype=np.int64)
@@ -101,15 +101,15 @@ def _channel_sums(values: np.ndarray) -> np.ndarray:
 def _start_worker(job: _Job) -> None:
     global _job
     _job = job
-    # Ctrl-C reaches the whole process group; the parent handles it, and ends its workers.
+    # Ctrl-C reaches the whole process group; the parent handles it and stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # decode_image makes an error of it
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # decode_image raises an error instead
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent() -> None:
-    # A parent that is killed does not tell its workers, which would wait for tasks for ever.
+def _exit_with_parent() -> None:
+    # A killed parent can't stop its workers, which would wait for tasks forever.
     multiprocessing.parent_process().join()
     os._exit(1)
 

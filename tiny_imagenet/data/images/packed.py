@@ -22,7 +22,7 @@ from tiny_imagenet.files import remove_leftovers, replacing, require_free, size_
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # Of the cache; another number makes it be built again.
+FORMAT = 1  # of the cache; one of another format is packed again
 PIXELS, SUMS, META = "pixels.npy", "sums.npy", "meta.json"
 Fill = Callable[[ImageFiles, int, Path], np.ndarray]
 
@@ -30,8 +30,8 @@ Fill = Callable[[ImageFiles, int, Path], np.ndarray]
 class PackedImages(Dataset):
     """Packed images, or some of them. All processes that read them share one copy in the page cache.
 
-    images: uint8 [M, S, S, 3], the whole memory map, read-only. rows: which of its rows this set consists of,
-    int64 [N]. labels: class labels, int64 [N]; -1 where there are none.
+    images: uint8 [M, S, S, 3], the whole memory map, read-only. rows: its rows that belong to this set, int64 [N].
+    labels: class labels, int64 [N]; -1 for unlabelled images.
     """
 
     def __init__(self, cache: Path, files: ImageFiles, rows: np.ndarray, labels: np.ndarray) -> None:
@@ -54,15 +54,15 @@ class PackedImages(Dataset):
         return images.permute(0, 3, 1, 2), torch.from_numpy(self.labels[index])
 
     def read_ahead(self) -> threading.Thread:
-        """Have the system read this set's part of the file in order, and map it, beside whatever else runs.
+        """Read this set's part of the file in order, and map it, in a background thread.
 
-        Otherwise the first epoch does it image by image, in random order: 1 to 5 ms a batch of 128 even where the file
-        is in memory already (Linux 6.18, 2026-11-21), and one seek each where it is not. Every page is touched: Linux
-        maps sixteen at a time, yet with one in sixteen touched a batch still took 0.5 to 1 ms instead of 0.3. Worker
+        Otherwise the first epoch does so image by image, in random order: 1 to 5 ms for a batch of 128 even if the file
+        is in memory already (Linux 6.18, 2026-11-21), and a seek per image if not. Every page is touched: Linux maps
+        sixteen at a time, but with one in sixteen touched a batch still took 0.5 to 1 ms instead of 0.3. Worker
         processes map the file themselves.
 
         Returns:
-            the thread that does it, started; nobody needs to wait for it.
+            The running thread, which need not be joined.
         """
         pages = self.images[self.rows.min() : self.rows.max() + 1].reshape(-1)[:: mmap.PAGESIZE]
         thread = threading.Thread(target=pages.max, kwargs={"initial": 0}, name="read ahead", daemon=True)
@@ -75,19 +75,19 @@ class PackedImages(Dataset):
         return [self.files.names[row] for row in self.rows]
 
     def select(self, rows: np.ndarray, labels: np.ndarray | None = None) -> "PackedImages":
-        """Some of these images as a set of their own, which copies no pixels.
+        """A set of some of these images, without copying pixels.
 
         Args:
             rows: positions in this set, int64 [K].
-            labels: their labels in the new set, int64 [K]; by default those that they have.
+            labels: their labels in the new set, int64 [K]; None keeps their labels.
         """
         return PackedImages(self.cache, self.files, self.rows[rows], self.labels[rows] if labels is None else labels)
 
     def mean_std(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Mean and standard deviation of each channel over all pixels of these images, in units of 0..1.
 
-        They come from sums that were taken while packing, exactly, without reading a pixel. A standard deviation is
-        never below one grey level, so that a channel without any variation can be divided by it.
+        Computed exactly from the sums of packing, without reading pixels. A standard deviation is at least one grey
+        level, so that a constant channel can be divided by it.
         """
         sums = np.load(self.cache / SUMS, mmap_mode="r")[self.rows].sum(0) / (len(self) * self.images.shape[1] ** 2)
         mean, mean_square = sums[0] / 255, sums[1] / 255**2
@@ -95,7 +95,7 @@ class PackedImages(Dataset):
         return tuple(mean.tolist()), tuple(std.tolist())
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker process opens the map itself; pickled, it would be a copy of all pixels.
+        # A worker process opens the map itself: a pickle of it would be a copy of all pixels.
         return {name: value for name, value in vars(self).items() if name != "images"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -104,16 +104,16 @@ class PackedImages(Dataset):
 
 
 def pack(files: ImageFiles, image_size: int, cache: Path, fill: Fill = decode_all) -> PackedImages:
-    """Decode all images into a memory map, or open what was packed before if its sources are still the same.
+    """Decode all images into a memory map, or open the one packed before if its source files have not changed.
 
-    The cache is a folder that appears by a rename when it is whole. Two processes must not pack into one cache at the
-    same time: hold a lock.
+    The cache is a folder that is renamed into place when it is complete. Two processes must not pack into the same
+    cache at once: hold a lock.
 
     Args:
-        files: what to pack; their order is that of the rows.
-        image_size: side S of the packed images in pixels; see `decode_image` for how others are brought to it.
-        cache: folder to keep the packed images in, made if need be; it must be used for nothing else.
-        fill: what decodes; see `decode_all`, which takes image files.
+        files: what to pack, in the order of the rows.
+        image_size: side S of the packed images in pixels; `decode_image` says how others are resized.
+        cache: folder for the packed images, created if it is missing; it must hold nothing else.
+        fill: function that decodes the images into the array; `decode_all` is for image files.
 
     Raises:
         UserError: an image can't be decoded, or the cache can't be written.
@@ -121,13 +121,13 @@ def pack(files: ImageFiles, image_size: int, cache: Path, fill: Fill = decode_al
     meta = _meta(files, image_size)
     if fault := _fault(cache, meta):
         if cache.exists():
-            log.info(f"The packed images in {cache} are not used, since {fault}; packing them again.")
+            log.info(f"The packed images in {cache} can't be used, since {fault}; packing them again.")
         _build(files, image_size, cache, meta, fill)
     return PackedImages(cache, files, np.arange(len(files)), files.labels)
 
 
 def _meta(files: ImageFiles, image_size: int) -> dict[str, Any]:
-    """What the cache of these files must say of itself."""
+    """What meta.json must say in the cache of these files."""
     digest = hashlib.blake2b("\0".join(files.names).encode("utf-8", "surrogateescape"))
     for values in (files.labels, files.sizes, files.times):
         digest.update(values.tobytes())
@@ -135,14 +135,14 @@ def _meta(files: ImageFiles, image_size: int) -> dict[str, Any]:
 
 
 def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
-    """Why a cache can't be used, None where it can."""
+    """Why a cache can't be used; None if it can."""
     try:
         found = json.loads((cache / META).read_bytes())
         lengths = {name: os.path.getsize(cache / name) for name in (PIXELS, SUMS)}
     except (OSError, ValueError) as error:
-        return f"they are not whole ({error})"
+        return f"they are incomplete ({error})"
     if not isinstance(found, dict) or found.pop("lengths", None) != lengths:
-        return "they do not have the length that they had when packed"
+        return "their length has changed since they were packed"
     changed = [name for name, value in meta.items() if found.get(name) != value]
     if "format" in changed:
         return "they were packed by another version"
@@ -168,13 +168,12 @@ def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any]
     except OSError as error:
         raise UserError(
             f"The images of {files.folder} can't be packed at {error.filename or cache}: {error.strerror or error}. "
-            f"Packing needs {size_text(needed)} in a folder that can be written; choose another --data.root, or free "
-            "some space."
+            f"Packing needs {size_text(needed)} in a writable folder; choose another --data.root, or free some space."
         ) from None
 
 
 def _remove(cache: Path) -> None:
-    """Remove a cache, and no file that is not part of one."""
+    """Remove a cache, but no file that does not belong to it."""
     if cache.exists():
         for name in (PIXELS, SUMS, META):
             (cache / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Image files in class folders: their names, labels, sizes and times, by which a later change is noticed."""
+"""Finds image files: their names and labels, and the sizes and times that show a later change."""
 
 import os
 import stat
@@ -19,8 +19,8 @@ Found = tuple[str, int, int]  # name, size and time of a file
 class ImageFiles:
     """The images of one split, sorted by class and then by name.
 
-    folder: what `names` are relative to. labels: index into `class_ids`, int64 [N], or -1 for images without a class.
-    sizes: bytes of each file, int64 [N]. times: when each was last modified, in ns, int64 [N].
+    folder: what `names` are relative to. labels: indices into `class_ids`, int64 [N], or -1 for unlabelled images.
+    sizes: bytes of each file, int64 [N]. times: of last modification, in ns, int64 [N].
     """
 
     folder: Path
@@ -34,26 +34,26 @@ class ImageFiles:
         return len(self.names)
 
     def names_of(self, class_id: str) -> set[str]:
-        """The file names, without folders, of one class."""
+        """The file names of one class, without folders."""
         rows = np.flatnonzero(self.labels == self.class_ids.index(class_id))
         return {os.path.basename(self.names[row]) for row in rows}
 
 
 def scan_classes(folder: Path, class_ids: Sequence[str]) -> ImageFiles:
-    """The images anywhere below `folder/<class id>/`, labelled by the class's place in `class_ids`.
+    """All images below `folder/<class id>/`, labelled by the position of the class in `class_ids`.
 
-    What is hidden or no image by its extension is passed over; symbolic links are followed.
+    Hidden files and files without an image's extension are skipped; symbolic links are followed.
 
     Raises:
-        UserError: a class has no folder, or no image in it.
+        UserError: a class has no folder or no images.
     """
     found, labels = [], []
     for label, class_id in enumerate(class_ids):
         images = sorted(_images(folder / class_id, f"{class_id}/"))
         if not images:
             raise UserError(
-                f"{folder / class_id} has no images ({', '.join(EXTENSIONS)}), so class {class_id} would have none. "
-                "Put them there; if they came from an archive, delete what was extracted and start again."
+                f"{folder / class_id} has no images ({', '.join(EXTENSIONS)}) for class {class_id}. Put some there; if "
+                "they came from an archive, delete the extracted folder and start again."
             )
         found += images
         labels += [label] * len(images)
@@ -61,41 +61,41 @@ def scan_classes(folder: Path, class_ids: Sequence[str]) -> ImageFiles:
 
 
 def scan_flat(folder: Path) -> ImageFiles:
-    """The images anywhere below a folder, without labels.
+    """All images below a folder, without labels.
 
     Raises:
-        UserError: the folder does not exist or has no image.
+        UserError: the folder does not exist or has no images.
     """
     images = sorted(_images(folder, ""))
     if not images:
-        raise UserError(f"{folder} has no images ({', '.join(EXTENSIONS)}). Put them there, or choose another folder.")
+        raise UserError(f"{folder} has no images ({', '.join(EXTENSIONS)}). Put some there, or choose another folder.")
     return _files(folder, (), images, [UNLABELLED] * len(images))
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
-    """The names of the class folders in a folder, sorted: all that are not hidden.
+    """The names of the class folders in a folder, sorted; hidden folders are skipped.
 
     Raises:
-        UserError: the folder does not exist or has no folder in it.
+        UserError: the folder does not exist or has no folders.
     """
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
         raise UserError(
-            f"{folder} can't be read: {error.strerror}. It should hold a folder of images a class."
+            f"{folder} can't be read: {error.strerror}. It should have one folder of images per class."
         ) from None
     if not names:
-        raise UserError(f"{folder} has no folders in it. It should hold a folder of images a class.")
+        raise UserError(f"{folder} has no folders. It should have one folder of images per class.")
     return tuple(names)
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of this name is an image that is not hidden."""
+    """Whether a file name is that of an image, and not hidden."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
 def _images(folder: Path | str, prefix: str) -> Iterator[Found]:
-    """The image files below a folder, in no order."""
+    """The image files below a folder, unsorted."""
     below = []
     try:
         with os.scandir(folder) as entries:
@@ -109,7 +109,7 @@ def _images(folder: Path | str, prefix: str) -> Iterator[Found]:
     except FileNotFoundError as error:
         if error.filename == os.fspath(folder):
             return
-        raise UserError(f"{error.filename} leads nowhere: a broken link. Remove it.") from None
+        raise UserError(f"{error.filename} is a broken link. Remove it.") from None
     except OSError as error:
         raise UserError(f"{error.filename or folder} can't be read: {error.strerror}.") from None
     for entry in below:

@@ -1,4 +1,4 @@
-"""The LightningDataModules, one kind of data set a file."""
+"""The LightningDataModules, one data set per file."""
 
 from tiny_imagenet.data.sets.base import ImageDataModule
 from tiny_imagenet.data.sets.cifar10 import CIFAR10DataModule

@@ -1,4 +1,4 @@
-"""ImageDataModule: what every data set shares, from class folders to normalised batches on the device."""
+"""ImageDataModule, the base class of all data sets: from class folders to normalised batches on the device."""
 
 import logging
 import os
@@ -28,20 +28,20 @@ log = logging.getLogger(__name__)
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
-    """Images of one data set as batches on the device: packed once, read by index, augmented there. Abstract.
+    """Abstract: the images of a data set as batches on the device, packed once, read by index and augmented there.
 
     Args:
-        root: folder that holds the data set, or that it is extracted to.
-        archive: URL or local path of the archive; null if `root` already holds its files.
+        root: folder with the data set, or to extract it to.
+        archive: URL or local path of the archive; null if `root` already has its files.
         md5: checksum of the archive; null accepts any.
         image_size: side of the square images that the network sees, in pixels.
         batch_size: images per step and device.
-        holdout: training images to hold out for validation, as a number or a fraction. 0 trains on all of them, and
-            validates on the official validation images, or on the test images if there are no others.
+        holdout: training images to hold out for validation, as a number or a fraction. 0 trains on all of them and
+            validates on the official validation images, or on the test images if there are none.
         classes: the first N classes, or those with the given ids, with labels 0..N-1; null uses all.
         resize: resize to this side, then crop `image_size` from it: a random crop in training, otherwise the centre.
         augment: augmentations of training batches, in this order.
-        mix: MixUp and CutMix of training batches; null mixes nothing.
+        mix: MixUp and CutMix of training batches; null disables them.
         progressive: sides of the training images by fraction of the epochs, such as {32: 0, 64: 0.5}; see
             `BatchPipeline`.
         normalize: by mean and standard deviation of the training pixels (dataset), or of ImageNet (for its pretrained
@@ -74,7 +74,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             raise UserError(f"num_workers must be at least 0, not {num_workers}.")
         if resize is not None and resize < image_size:
             raise UserError(
-                f"resize {resize} is smaller than image_size {image_size}, so no such image can be cropped from it."
+                f"resize {resize} is smaller than image_size {image_size}, which is cropped from it. Use "
+                f"--data.resize {image_size} or more."
             )
         self.root, self.archive, self.md5 = Path(root).expanduser(), archive, md5
         self.batch_size, self.holdout, self.num_workers = batch_size, holdout, num_workers
@@ -91,7 +92,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     @abstractmethod
     def packed(self, split: str) -> PackedImages:
-        """The packed images of `train`, `val` or `test`, after downloading, extracting and packing what is missing."""
+        """The packed images of `train`, `val` or `test`; downloads, extracts and packs what is missing."""
 
     @property
     def test_split(self) -> str:
@@ -100,7 +101,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     @property
     def val_split(self) -> str:
-        """The split whose labelled images are the validation set where none are held out."""
+        """The split whose labelled images are the validation set if none are held out."""
         return self.test_split
 
     def test_images(self) -> PackedImages:
@@ -109,16 +110,16 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     @property
     def validates_on_test(self) -> bool:
-        """Whether the validation images are the test images, which then would judge an epoch that they chose."""
+        """Whether the validation images are the test images, so that these also choose the best epoch."""
         return not self.holdout and self.val_split == self.test_split
 
     def unlabelled_images(self) -> PackedImages:
-        """The images that `predict` reads by default, with row numbers for labels."""
+        """The images that `predict` reads by default, with row numbers as labels."""
         images = self.test_images()
         return images.select(np.arange(len(images)), np.arange(len(images)))
 
     def train_and_val_images(self) -> tuple[PackedImages, PackedImages]:
-        """The images to train on, and those to validate on: held out of them, or a split of their own."""
+        """The images to train on and to validate on; the latter are held out, or a split of their own."""
         train = self._selected("train")
         if self.holdout:
             train_rows, val_rows = split_holdout(train.names, train.labels, self.holdout)
@@ -149,21 +150,21 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         images, rank, world_size = self.sets["train"], *self._ranks
-        share = len(images) // world_size
-        if self.batch_size > share:
+        per_device = len(images) // world_size
+        if self.batch_size > per_device:
             raise UserError(
-                f"batch_size {self.batch_size} is larger than the {share:,} training images of each of {world_size} "
-                f"device(s). Use --data.batch_size {share} or less, or more images."
+                f"batch_size {self.batch_size} is larger than the {per_device:,} training images per device "
+                f"({world_size} device(s)). Use --data.batch_size {per_device} or less, or more images."
             )
-        if self.batch_size == 1 and len(images) % world_size:  # Larger batches differ in size by an image instead.
+        if self.batch_size == 1 and len(images) % world_size:  # Larger batches may differ by an image.
             raise UserError(
-                f"{len(images):,} images cannot be divided one by one between {world_size} devices: some would have "
-                "none in the last step. Use --data.batch_size 2 or more, or another number of devices."
+                f"With batch_size 1, {len(images):,} images cannot be divided between {world_size} devices: some would "
+                "have none in the last step. Use --data.batch_size 2 or more, or another number of devices."
             )
         if fraction := self.pipeline.other_sizes_until():
             log.info(
                 f"progressive: for the first {fraction:.0%} of the epochs, training images have another size than "
-                "validation images, and validation accuracy says little until then."
+                "validation images, so validation accuracy says little until then."
             )
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()
@@ -180,7 +181,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return self._evaluation_loader("predict")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """The batch as the network sees it, made on the device. See `BatchPipeline`."""
+        """Augment and normalise a batch on the device; see `BatchPipeline`."""
         mean, std = self.info.mean_std(batch.images.device)
         if self.trainer.training:
             epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
@@ -201,7 +202,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     @property
     def info(self) -> DatasetInfo:
-        """What a network must know about this data; of a trained network, what it does know. See `adopt`."""
+        """What a network needs to know about this data, or the info of a trained network; see `adopt`."""
         if self._info is None:
             imagenet = self.normalize == "imagenet"
             mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else self._selected("train").mean_std()
@@ -209,10 +210,10 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return self._info
 
     def adopt(self, info: DatasetInfo) -> None:
-        """Normalise as a trained network expects it.
+        """Take over a trained network's info, and normalise as it expects.
 
         Raises:
-            UserError: the network knows other classes than this data has.
+            UserError: the network's classes are not those of this data.
         """
         if self._stage != "predict":
             require_same_classes(info, self.classes.ids)
@@ -226,7 +227,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
     def _selected(self, split: str) -> PackedImages:
-        """A split's images of the classes in use."""
+        """The images of a split that belong to the classes in use."""
         return of_classes(self.packed(split), self.all_classes(), self.classes)
 
     def _evaluation_loader(self, name: str) -> DataLoader:

@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tiny_imagenet.data.fetch.archive import extracted, locked
+from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN, extracted, locked
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.sets.base import ImageDataModule
 from tiny_imagenet.data.sets.cifar_binary import SIZE, read_class_names, scan_records, unpack_records
@@ -20,7 +20,7 @@ OFFICIAL = {"train": 50_000, "test": 10_000}  # images
 class CIFAR10DataModule(ImageDataModule):
     """CIFAR-10 from its binary archive, or a set in the same format. For the options, see `ImageDataModule`.
 
-    The test images are the test set, and also what `predict` looks at by default.
+    `predict` reads the test images by default.
     """
 
     def __init__(
@@ -41,13 +41,10 @@ class CIFAR10DataModule(ImageDataModule):
         pattern = "test_batch.bin" if split == "test" else "data_batch_*.bin"
         batches = sorted(path.name for path in self._folder.glob(pattern))
         if not batches:
-            raise UserError(f"{self._folder} has no {pattern}: it is not the folder of CIFAR-10's binary version.")
+            raise UserError(f"{self._folder} has no {pattern}. It should have the files of CIFAR-10's binary version.")
         files = scan_records(self._folder, batches, self._all_classes.ids)
         if self.md5 == MD5 and len(files) != OFFICIAL[split]:
-            raise UserError(
-                f"{self._folder} has {len(files):,} of {OFFICIAL[split]:,} {split} images. Delete it and start again, "
-                "so that the archive is extracted anew."
-            )
+            raise UserError(f"{self._folder} has {len(files):,} of {OFFICIAL[split]:,} {split} images. {EXTRACT_AGAIN}")
         with locked(self.root):
             return pack(files, SIZE, self._folder / "packed" / split, fill=unpack_records)
 
@@ -57,5 +54,5 @@ class CIFAR10DataModule(ImageDataModule):
 
     @cached_property
     def _folder(self) -> Path:
-        """The folder of the batch files, downloaded and extracted if need be."""
+        """The folder of the batch files, downloaded and extracted if it is missing."""
         return extracted([self.archive], self.md5, self.root) if self.archive else self.root

@@ -14,14 +14,14 @@ from tiny_imagenet.errors import UserError
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """`root/{train,val,test}/<class>/…`, of which val/ and test/ may be missing, or `root/<class>/…`.
+    """`root/{train,val,test}/<class>/…`, where val/ and test/ may be missing, or `root/<class>/…`.
 
-    Each image is cropped to its central square and resized to `resize`, or else `image_size`, once, when it is packed.
-    Where there is no test/, val/ is the test set, and where there is neither, the held-out images are.
+    Packing crops each image to its central square and resizes it to `resize`, or else `image_size`. Without test/, val/
+    is the test set; without either, the held-out images are.
 
     Args:
-        archive: URL or path of a zip or tar archive with such a folder; null where `root` is one.
-        holdout: null validates on val/ where there is one, and otherwise holds out a tenth.
+        archive: URL or path of a zip or tar archive of such a folder; null if `root` is one.
+        holdout: null validates on val/ if it exists, and otherwise holds out a tenth.
         others: see `ImageDataModule`.
     """
 
@@ -49,8 +49,8 @@ class ImageFolderDataModule(ImageDataModule):
             self.holdout = 0 if "val" in self._splits else 0.1
         if not self.holdout and len(self._splits) == 1:
             raise UserError(
-                f"holdout 0, but {self._folder} has neither val/ nor test/ beside train/: nothing to validate on. "
-                "Leave --data.holdout out to hold out a tenth of the images."
+                f"holdout 0 leaves nothing to validate on: {self._folder} has neither val/ nor test/. Omit "
+                "--data.holdout to hold out a tenth of the images."
             )
         return super().train_and_val_images()
 

@@ -1,4 +1,4 @@
-"""Which classes are used, and which training images are held out for validation: the same for every run."""
+"""Which classes to use, and which training images to hold out for validation: the same in every run."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from tiny_imagenet.data.images.scan import UNLABELLED
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError, did_you_mean
 
-# Not the seed of the run: runs that differ in their seed must be judged by the same images.
+# Not the seed of the run: runs with different seeds must be validated on the same images.
 SPLIT_SEED = b"0"
 
 
@@ -25,7 +25,7 @@ def choose_classes(classes: Classes, chosen: int | list[str] | None) -> Classes:
         return classes
     if isinstance(chosen, int):
         if not 2 <= chosen <= len(classes.ids):
-            raise UserError(f"classes {chosen}: choose between 2 and the {len(classes.ids)} classes that there are.")
+            raise UserError(f"classes {chosen}: choose a number between 2 and {len(classes.ids)} (all classes).")
         return Classes(classes.ids[:chosen], classes.names[:chosen])
     for class_id in chosen:
         if class_id not in classes.ids:
@@ -39,7 +39,7 @@ def choose_classes(classes: Classes, chosen: int | list[str] | None) -> Classes:
 
 
 def of_classes(images: PackedImages, all_classes: Classes, classes: Classes) -> PackedImages:
-    """The images of some classes, labelled by their place among these, of a set labelled by their place among all."""
+    """The images of `classes`, labelled by position in these, from a set labelled by position in `all_classes`."""
     if classes.ids == all_classes.ids:
         return images
     label_of = np.full(len(all_classes.ids), UNLABELLED)
@@ -50,44 +50,44 @@ def of_classes(images: PackedImages, all_classes: Classes, classes: Classes) -> 
 
 
 def split_holdout(names: Sequence[str], labels: np.ndarray, holdout: int | float) -> tuple[np.ndarray, np.ndarray]:
-    """Divide the rows of a labelled set into those to train on and those held out, with equal shares of each class.
+    """Split the rows of a labelled set into training and held-out rows, stratified by class.
 
-    Which of a class's images are held out depends on their names alone, so that an image that is added or removed
-    later moves at most one or two others of its class, and no image that was trained on is tested on by surprise.
+    Which images of a class are held out depends only on their names. So an image that is added or removed later moves
+    at most one or two others of its class, and hardly any training image becomes a validation image.
 
     Args:
         names: of the images, [N].
         labels: class of each row, int64 [N].
-        holdout: number of images (int) or share of them (float below 1) to hold out.
+        holdout: number (int) or fraction (float below 1) of the images to hold out.
 
     Returns:
-        (training rows, held-out rows), both sorted int64, disjoint, together 0..N-1. Classes of equal size give equal
-        numbers of held-out images, or numbers that differ by one where `holdout` does not divide evenly.
+        (training rows, held-out rows), both sorted int64, disjoint, together 0..N-1. Classes of equal size have equal
+        numbers of held-out images, or numbers that differ by one if `holdout` does not divide evenly.
 
     Raises:
-        UserError: nothing would be held out, or some class would have no training image left.
+        UserError: nothing would be held out, or a class would have no training images left.
     """
     count = round(holdout * len(labels)) if isinstance(holdout, float) and holdout < 1 else int(holdout)
     if not 0 < count < len(labels):
         raise UserError(
             f"holdout {holdout} would hold out {count:,} of {len(labels):,} training images. Give a number below "
-            f"{len(labels):,}, a share between 0 and 1 (--data.holdout 0.1), or 0 to validate on images of their own."
+            f"{len(labels):,}, a fraction between 0 and 1 (--data.holdout 0.1), or 0 to validate on another split."
         )
     digests = (hashlib.blake2b(os.fsencode(name), digest_size=8, key=SPLIT_SEED).digest() for name in names)
     shuffled = np.argsort(np.frombuffer(b"".join(digests), ">u8"), kind="stable")
     by_class = [shuffled[labels[shuffled] == label] for label in np.unique(labels)]
-    shares = _largest_remainder(np.array([len(rows) for rows in by_class]), count)
-    if any(share == len(rows) for share, rows in zip(shares, by_class, strict=True)):
+    counts = _largest_remainder(np.array([len(rows) for rows in by_class]), count)
+    if any(number == len(rows) for number, rows in zip(counts, by_class, strict=True)):
         raise UserError(f"holdout {holdout} would leave a class without training images; hold out fewer.")
-    held_out = np.sort(np.concatenate([rows[:share] for rows, share in zip(by_class, shares, strict=True)]))
+    held_out = np.sort(np.concatenate([rows[:number] for rows, number in zip(by_class, counts, strict=True)]))
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
 def _largest_remainder(sizes: np.ndarray, count: int) -> np.ndarray:
-    """Divide `count` in proportion to `sizes`: integers that sum to `count`, none further than 1 from its share."""
+    """Divide `count` in proportion to `sizes`: integers that sum to `count`, each within 1 of its exact part."""
     exact = sizes * count / sizes.sum()
-    shares = np.floor(exact).astype(int)
-    # A stable sort, so that equal remainders go to the first classes on every machine.
-    most_owed = np.argsort(shares - exact, kind="stable")[: count - shares.sum()]
-    shares[most_owed] += 1
-    return shares
+    counts = np.floor(exact).astype(int)
+    # A stable sort, so that among equal remainders the first classes win on every machine.
+    largest = np.argsort(counts - exact, kind="stable")[: count - counts.sum()]
+    counts[largest] += 1
+    return counts

@@ -1,4 +1,4 @@
-"""Generated images that take the same way as downloaded ones: for a first run, and for tests, without a network."""
+"""Generated images, processed like downloaded ones: for a first run and for tests, without a network."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from tiny_imagenet.data.sets.tiny_imagenet import NATIVE_SIZE, TinyImageNetDataM
 
 
 class SyntheticDataModule(TinyImageNetDataModule):
-    """Ten classes of generated 64×64 images, written as an archive and then treated as if it had been downloaded.
+    """Ten classes of generated 64×64 images, written to an archive that is then processed like a downloaded one.
 
     Args:
-        train_per_class: training images of each class; a quarter as many are made for validation.
-        others: see `ImageDataModule`. An `archive` that is given is used instead of a generated one.
+        train_per_class: training images of each class; there are a quarter as many for validation.
+        others: see `ImageDataModule`. An `archive`, if given, is used instead of a generated one.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Generated textures in the official layout: learnable by a small network, opaque to a linear classifier."""
+"""Generated textures in Tiny ImageNet's layout, which a small network can learn and a linear classifier cannot."""
 
 import io
 import zipfile
@@ -14,11 +14,11 @@ from tiny_imagenet.files import disk_errors, replacing
 FOLDER = "tiny-imagenet-200"
 BOX = "0\t0\t{0}\t{0}"  # The object fills the image.
 PERIODS = {"": 12.0, "fine ": 6.0, "coarse ": 22.0}  # pixels per repetition, times 0.7 to 1.4
-GREY_SHARE = 0.02  # of the images are grey JPEGs, as 1.8 % of Tiny ImageNet's are
+GREY_FRACTION = 0.02  # of the images, as grey JPEGs; 1.8 % of Tiny ImageNet's are
 QUALITY = 90  # of the JPEGs
 
-# Distinct in kind, not in direction alone, so that every class is still itself in a mirror. Each maps coordinates in
-# periods, [S, S] each and with a random origin, to -1..1.
+# They differ in kind, not only in direction, so that mirroring keeps the class. Each maps coordinates [S, S], which are
+# in periods from a random origin, to -1..1.
 TEXTURES = {
     "horizontal stripes": lambda x, y: _wave(y),
     "vertical stripes": lambda x, y: _wave(x),
@@ -47,24 +47,25 @@ def write_synthetic_archive(
 
     A class is a texture. An image is a patchwork of it, each patch with its own position, scale, tilt and colours, and
     noise. Since either of a patch's two colours may be the lighter, every pixel has the same mean in every class, and a
-    linear classifier on pixels is left with little more than chance. The same arguments give the same bytes.
+    linear classifier on pixels does little better than chance. The same arguments give the same bytes.
 
     Args:
-        path: file to write; it appears when it is whole.
+        path: file to write; it appears when it is complete.
         classes: number of classes, up to 30: ten textures, then the same ones finer, then coarser.
-        train_per_class, val_per_class: images of each class. test_images: unlabelled ones in all.
+        train_per_class, val_per_class: images of each class.
+        test_images: number of unlabelled images.
         image_size: side of the images in pixels.
 
     Raises:
         UserError: there are not that many classes, or the file can't be written.
     """
     if not 2 <= classes <= len(NAMES):
-        raise UserError(f"There are between 2 and {len(NAMES)} synthetic classes, not {classes}.")
+        raise UserError(f"Choose between 2 and {len(NAMES)} synthetic classes, not {classes}.")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
             for name, data in _members(classes, train_per_class, val_per_class, test_images, image_size, seed):
-                # A fixed time, since the bytes are to depend on the arguments alone.
+                # A fixed time, so that the bytes depend only on the arguments.
                 archive.writestr(zipfile.ZipInfo(f"{FOLDER}/{name}", (2015, 1, 1, 0, 0, 0)), data)
 
 
@@ -72,7 +73,7 @@ def _members(classes: int, train: int, val: int, test: int, size: int, seed: int
     """(name, content) of each file of the archive."""
     ids = [f"n{90_000_000 + 1_234 * label:08d}" for label in range(classes)]
     order = np.random.default_rng(seed)
-    # Neither file is in order in the official archive either; words.txt there has more than the classes.
+    # As in the official archive, neither file is sorted, and words.txt has more than the classes.
     yield "wnids.txt", "".join(f"{class_id}\n" for class_id in order.permutation(ids)).encode()
     words = [("n00001740", "entity"), *zip(ids, NAMES, strict=False)]
     yield "words.txt", "".join(f"{class_id}\t{name}\n" for class_id, name in words).encode()
@@ -93,7 +94,7 @@ def _members(classes: int, train: int, val: int, test: int, size: int, seed: int
 
 def _jpeg(label: int, size: int, rng: np.random.Generator) -> bytes:
     image = Image.fromarray(_pixels(label, size, rng))
-    if rng.random() < GREY_SHARE:
+    if rng.random() < GREY_FRACTION:
         image = image.convert("L")
     data = io.BytesIO()
     image.save(data, "JPEG", quality=QUALITY)
@@ -105,9 +106,8 @@ def _pixels(label: int, size: int, rng: np.random.Generator) -> np.ndarray:
     patches = rng.integers(4, 8)
     y, x = np.mgrid[:size, :size].astype(float)
     centres = rng.uniform(0, size, (2, patches))
-    patch = ((y - centres[0, :, None, None]) ** 2 + (x - centres[1, :, None, None]) ** 2).argmin(
-        0
-    )  # [S, S], by Voronoi
+    distances = (y - centres[0, :, None, None]) ** 2 + (x - centres[1, :, None, None]) ** 2
+    patch = distances.argmin(0)  # [S, S], the nearest centre's
     period = (list(PERIODS.values())[label // len(TEXTURES)] * rng.uniform(0.7, 1.4, patches))[patch]
     tilt = np.deg2rad(rng.uniform(-15, 15, patches))[patch]
     mirrored = rng.choice([-1, 1], patches)[patch]
@@ -115,7 +115,7 @@ def _pixels(label: int, size: int, rng: np.random.Generator) -> np.ndarray:
     y, x = np.stack([y, x]) - (centres + rng.uniform(-12, 12, (2, patches)))[:, patch]
     along, across = x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
     texture = list(TEXTURES.values())[label % len(TEXTURES)](mirrored * along / period, across / period)
-    # From the middle of two colours towards the one or the other, which are at least 60 apart in some channel.
+    # The texture moves between two colours that differ by at least 60 in some channel.
     colour = rng.normal(size=(patches, 3))
     colour *= rng.uniform(30, 80, (patches, 1)) / abs(colour).max(1, keepdims=True)
     pixels = rng.uniform(80, 176, (patches, 3))[patch] + texture[..., None] * colour[patch]
@@ -123,10 +123,10 @@ def _pixels(label: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _wave(distance: np.ndarray) -> np.ndarray:
-    """-1..1 with a period of 1."""
+    """A wave in -1..1 with a period of 1."""
     return np.sin(2 * np.pi * distance)
 
 
 def _centred(distance: np.ndarray) -> np.ndarray:
-    """The distance to the nearest whole number, -0.5..0.5."""
+    """The signed distance to the nearest whole number, -0.5..0.5."""
     return distance - np.round(distance)

@@ -14,7 +14,7 @@ from tiny_imagenet.data.sets.base import ImageDataModule
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes, check_counts, read_classes, restructure_validation
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-# The same bytes, by the same MD5, in a GitHub release.
+# A GitHub release with the same bytes and so the same MD5.
 MIRROR = (
     "https://github.com/tjmoon0104/pytorch-tiny-imagenet/releases/download/tiny-imagenet-dataset/tiny-imagenet-200.zip"
 )
@@ -25,9 +25,9 @@ NATIVE_SIZE = 64  # pixels
 class TinyImageNetDataModule(ImageDataModule):
     """Tiny ImageNet, or any archive or folder in its layout. For the options, see `ImageDataModule`.
 
-    The official test images have no labels, and `predict` reads them. So with a `holdout` the official validation
-    images are the test set. The default holds out 10,000 of the official training images, and as large a share of
-    others. Images are packed at their own 64×64 pixels; larger ones, of another data set, at what the network sees.
+    The official test images have no labels; `predict` reads them. So the official validation images are the test set,
+    and validation images are held out of the training images, by default a tenth: 10,000 of the official ones. Images
+    are packed at their own 64×64 pixels; larger ones, of another data set, at the size that the pipeline resizes to.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TinyImageNetDataModule(ImageDataModule):
 
     @cached_property
     def _folder(self) -> Path:
-        """The folder of train/, val/ and test/, downloaded, extracted and restructured as far as it was not yet."""
+        """The folder of train/, val/ and test/; downloads, extracts and restructures what is missing."""
         sources = self._sources()
         folder = extracted(sources, self.md5, self.root) if sources else self.root
         with locked(self.root):
@@ -79,7 +79,7 @@ class TinyImageNetDataModule(ImageDataModule):
         return folder
 
     def _sources(self) -> list[str]:
-        """Where the archive may be had, the preferred place first; nothing where `root` holds its files."""
+        """Where to get the archive, the preferred source first; empty if `root` already has its files."""
         if self.archive is None:
             return []
         return [URL, MIRROR] if self.archive == URL else [self.archive]

@@ -1,7 +1,7 @@
-"""The official layout of Tiny ImageNet: class ids and names, the validation folder, and the images that it promises.
+"""The official layout of Tiny ImageNet: class ids and names, the validation folder, and the number of images.
 
-As the archive of http://cs231n.stanford.edu/tiny-imagenet-200.zip has it: wnids.txt, words.txt, train/<wnid>/images/
-with <wnid>_boxes.txt beside, val/images/ with val_annotations.txt, test/images/.
+http://cs231n.stanford.edu/tiny-imagenet-200.zip has wnids.txt, words.txt, train/<wnid>/<wnid>_boxes.txt and
+train/<wnid>/images/, val/val_annotations.txt and val/images/, and test/images/.
 """
 
 import os
@@ -15,36 +15,37 @@ from pathlib import Path
 
 import numpy as np
 
+from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN
 from tiny_imagenet.data.images.scan import ImageFiles, is_image
 from tiny_imagenet.errors import UserError, some
 from tiny_imagenet.files import disk_errors
 
 ANNOTATIONS = "val_annotations.txt"
-CLASS_ID = re.compile(r"\w[\w.-]{0,59}")  # It names a folder, which may have 255 bytes.
-# File, class id and four box coordinates; a file name with a separator in it would lead out of the folder.
+CLASS_ID = re.compile(r"\w[\w.-]{0,59}")  # it names a folder, whose name may have 255 bytes
+# File, class id and four box coordinates. A file name with a separator could lead out of the folder.
 ANNOTATION = re.compile(r"(?!\.\.?\t)([^\t/\\\0]+)\t([^\t]+)(?:\t-?\d+){4}")
-# Images of each class in the official archive, and unlabelled ones in all.
+# In the official archive: classes, training and validation images of each class, and test images in all.
 OFFICIAL = {"classes": 200, "train": 500, "val": 50, "test": 10_000}
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Classes in the order of their labels: `ids` sorted, and what each is called."""
+    """Classes in the order of their labels: sorted `ids`, and their names."""
 
     ids: tuple[str, ...]
     names: tuple[str, ...]
 
 
 def read_classes(folder: Path) -> Classes:
-    """The classes of wnids.txt, sorted, with their names from words.txt; one without a name there is called by its id.
+    """The classes of wnids.txt, sorted, with their names from words.txt; a class without one is named by its id.
 
     Raises:
-        UserError: wnids.txt is missing or empty, or has a line twice or one that can't name a folder.
+        UserError: wnids.txt is missing or empty, repeats an id, or has one that can't name a folder.
     """
     ids = _class_ids(folder)
     words = dict.fromkeys(ids, "")
     with suppress(FileNotFoundError):
-        # 80,000 lines, of which 200 are wanted.
+        # It has 80,000 lines, of which 200 are needed.
         for line in (folder / "words.txt").read_text(encoding="utf-8", errors="replace").splitlines():
             class_id, _, name = line.partition("\t")
             if class_id in words:
@@ -53,14 +54,14 @@ def read_classes(folder: Path) -> Classes:
 
 
 def restructure_validation(folder: Path) -> None:
-    """Move val/images/*.JPEG to val/<class id>/images/, as train/ has it, by val_annotations.txt, which is kept.
+    """Move val/images/*.JPEG to val/<class id>/images/, as in train/, by val_annotations.txt, which is kept.
 
-    Nothing happens where this was done before. Everything is checked before anything is moved, and files are moved one
-    by one, so that a process that was killed half way is simply run again.
+    Does nothing if this is already done. Everything is checked before anything is moved, and files are moved one by
+    one, so that after a kill half way the next call finishes.
 
     Raises:
-        UserError: an annotation is malformed or names an unknown class or no image, an image has no annotation, or
-            would replace another one; or the disk is full or read-only.
+        UserError: an annotation is malformed, or its class is unknown or its image missing; an image has no annotation,
+            or would replace another one; the disk is full or read-only.
     """
     images = folder / "val" / "images"
     if not images.is_dir():
@@ -68,8 +69,8 @@ def restructure_validation(folder: Path) -> None:
     path = folder / "val" / ANNOTATIONS
     class_of = read_annotations(path, _class_ids(folder))
     waiting = {name for name in os.listdir(images) if is_image(name)}
-    homes = {class_id: folder / "val" / class_id / "images" for class_id in set(class_of.values())}
-    moved = {class_id: set(os.listdir(home)) if home.is_dir() else set() for class_id, home in homes.items()}
+    targets = {class_id: folder / "val" / class_id / "images" for class_id in set(class_of.values())}
+    moved = {class_id: set(os.listdir(target)) if target.is_dir() else set() for class_id, target in targets.items()}
     if unlabelled := sorted(waiting - class_of.keys()):
         raise UserError(
             f"{path} has no line for {some(unlabelled)} in {images}. Remove what does not belong there, or extract "
@@ -77,21 +78,21 @@ def restructure_validation(folder: Path) -> None:
         )
     if missing := [name for name in class_of if name not in waiting and name not in moved[class_of[name]]]:
         raise UserError(
-            f"{images} lacks {some(missing)} that {path.name} lists. Extract the archive again: delete {folder} and "
+            f"{images} lacks {some(missing)}, listed in {path.name}. Extract the archive again: delete {folder} and "
             "start again."
         )
-    again = [name for name in waiting if name in moved[class_of[name]]]
-    if differing := [name for name in again if not cmp(images / name, homes[class_of[name]] / name, shallow=False)]:
+    both = [name for name in waiting if name in moved[class_of[name]]]
+    if differing := [name for name in both if not cmp(images / name, targets[class_of[name]] / name, shallow=False)]:
         raise UserError(
-            f"{images} has {some(sorted(differing))}, and so has the folder of its class, with other content. Remove "
-            "the wrong ones, or extract the archive again."
+            f"{images} and the folders of its classes have different images of the same name: "
+            f"{some(sorted(differing))}. Remove the wrong ones, or extract the archive again."
         )
     with disk_errors(folder / "val"):
-        for home in homes.values():
-            home.mkdir(parents=True, exist_ok=True)
+        for target in targets.values():
+            target.mkdir(parents=True, exist_ok=True)
         for name in waiting:
-            os.replace(images / name, homes[class_of[name]] / name)
-    # What is no image (Thumbs.db) stays behind, and the folder with it.
+            os.replace(images / name, targets[class_of[name]] / name)
+    # A file that is not an image (Thumbs.db) stays, and so does the folder.
     with suppress(OSError):
         images.rmdir()
 
@@ -99,10 +100,10 @@ def restructure_validation(folder: Path) -> None:
 def read_annotations(path: Path, class_ids: Collection[str]) -> dict[str, str]:
     """The class id of each file that val_annotations.txt lists.
 
-    Lines are: file, class id, four box coordinates, separated by tabs.
+    A line has a file, its class id and four box coordinates, separated by tabs.
 
     Raises:
-        UserError: the file is missing, or a line is malformed, or a class unknown, or a file listed twice.
+        UserError: the file can't be read, a line is malformed, a class is unknown, or a file is listed twice.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -126,12 +127,12 @@ def read_annotations(path: Path, class_ids: Collection[str]) -> dict[str, str]:
             repeated.append(f"line {number} ({name[:60]})")
         class_of[name] = class_id
     for what, where in (
-        ("not of the form: file, class id, four numbers, separated by tabs", malformed),
-        ("of a class that wnids.txt does not have", unknown),
-        ("about a file that has one already", repeated),
+        ("must have a file, a class id and four numbers, separated by tabs", malformed),
+        ("must have a class id from wnids.txt", unknown),
+        ("must not repeat a file", repeated),
     ):
         if where:
-            raise UserError(f"{path}: {some(where)}: {what}. Correct the file, or extract the archive again.")
+            raise UserError(f"{path}: {some(where)} {what}. Correct the file, or extract the archive again.")
     return class_of
 
 
@@ -140,13 +141,12 @@ def check_counts(files: ImageFiles, split: str, official: bool = False) -> None:
 
     Args:
         files: what was found in the split's folder.
-        official: whether it is the official archive's, and must have its 200 classes of 500 training and 50 validation
-            images and its 10,000 unlabelled ones as well.
+        official: whether it is the official archive's, and so must have 200 classes of 500 training and 50 validation
+            images, and 10,000 unlabelled ones.
 
     Raises:
-        UserError: some class has fewer images than it should; missing ones are named.
+        UserError: a class has fewer images than it should; missing ones are named.
     """
-    again = "Delete what was extracted and start again, so that the archive is extracted anew."
     listed = _listed_files(files, split)
     found = np.bincount(files.labels[files.labels >= 0], minlength=len(files.class_ids)).tolist()
     least = OFFICIAL[split] if official else 0
@@ -159,15 +159,15 @@ def check_counts(files: ImageFiles, split: str, official: bool = False) -> None:
             named = f" ({some(sorted(missing))} missing)" if missing else ""
             short.append(f"{class_id} has {number} of {expected}{named}")
     if short:
-        raise UserError(f"{files.folder}: images are missing: {some(short, 3)}. {again}")
+        raise UserError(f"{files.folder}: images are missing: {some(short, 3)}. {EXTRACT_AGAIN}")
     if official and split != "test" and len(found) != OFFICIAL["classes"]:
-        raise UserError(f"{files.folder} has {len(found)} of {OFFICIAL['classes']} classes. {again}")
+        raise UserError(f"{files.folder} has {len(found)} of {OFFICIAL['classes']} classes. {EXTRACT_AGAIN}")
     if official and split == "test" and len(files) < least:
-        raise UserError(f"{files.folder} has {len(files):,} of {least:,} images. {again}")
+        raise UserError(f"{files.folder} has {len(files):,} of {least:,} images. {EXTRACT_AGAIN}")
 
 
 def _listed_files(files: ImageFiles, split: str) -> dict[str, list[bytes]]:
-    """The annotation lines of each class, each beginning with its file's name and a tab; {} where there are none."""
+    """The annotation lines of each class, cut after the file's name for `val`; {} without annotations."""
     listed: dict[str, list[bytes]] = {}
     if split == "train":
         for class_id in files.class_ids:
@@ -180,20 +180,20 @@ def _listed_files(files: ImageFiles, split: str) -> dict[str, list[bytes]]:
 
 
 def _class_ids(folder: Path) -> tuple[str, ...]:
-    """The sorted ids of wnids.txt, which itself is not sorted."""
+    """The ids of wnids.txt, sorted, as the file is not."""
     path = folder / "wnids.txt"
     try:
         ids = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(
-            f"{path} can't be read: {reason}. It lists the class ids, one a line; is {folder} the folder of train/, "
-            "val/ and test/? For a plain folder of class folders choose --data ImageFolderDataModule."
+            f"{path} can't be read: {reason}. It should list the class ids, one per line. Is {folder} the folder of "
+            "train/, val/ and test/? For a plain folder of class folders use --data ImageFolderDataModule."
         ) from None
     if not ids:
-        raise UserError(f"{path} is empty: it should list the class ids, one a line. Extract the archive again.")
+        raise UserError(f"{path} is empty: it should list the class ids, one per line. Extract the archive again.")
     if wrong := [class_id for class_id in ids if not CLASS_ID.fullmatch(class_id)]:
-        raise UserError(f"{path}: {some(wrong)} can't be a class id, since that names a folder. Correct the file.")
+        raise UserError(f"{path}: {some(wrong)} can't be a class id, which is the name of a folder. Correct the file.")
     if twice := [class_id for class_id, times in Counter(ids).items() if times > 1]:
         raise UserError(f"{path} lists {some(twice)} more than once. Correct the file, or extract the archive again.")
     return tuple(sorted(ids))
