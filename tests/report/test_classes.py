@@ -1,12 +1,14 @@
 """The classes of a tested run: best, worst, confused, and examples."""
 
+import numpy as np
 import pytest
+import torch
 
-from tests.helpers.runs import (
-    only,
-    write_run,
-)
+from tests.helpers.runs import only, write_run
 from tiny_imagenet import report
+from tiny_imagenet.callbacks.pictures import examples_figure
+from tiny_imagenet.report.text import class_names
+from tiny_imagenet.run.result_tables import per_class
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def tested(tmp_path):
 
 def test_best_and_worst_classes(tested):
     everything = report.best_and_worst_classes(tested, 10)
-    assert everything["name"].str.split(",").str[0].tolist() == ["goldfish", "Persian cat", "Egyptian cat", "tabby"]
+    assert everything["name"].tolist() == ["goldfish", "Persian cat", "Egyptian cat", "tabby"]
     assert everything["top-1 (%)"].tolist() == [100.0, 50.0, 50.0, 25.0]
     assert everything["images"].tolist() == [4, 4, 2, 4]
     # Called Persian: 2 of 4 Persian cats, 2 tabbies, 1 Egyptian.
@@ -27,11 +29,11 @@ def test_best_and_worst_classes(tested):
 
 def test_most_confused_pairs_count_both_directions(tested):
     pairs = report.most_confused(tested)
-    short = [[str(cell).split(",")[0] for cell in row] for row in pairs.drop(columns="of their images (%)").to_numpy()]
-    assert short == [
-        ["tabby", "Persian cat", "2", "2", "4"],
-        ["tabby", "Egyptian cat", "1", "0", "1"],
-        ["Egyptian cat", "Persian cat", "1", "0", "1"],
+    assert list(pairs.columns[:5]) == ["A", "B", "A predicted as B", "B predicted as A", "total"]
+    assert pairs.iloc[:, :5].to_numpy().tolist() == [
+        ["tabby", "Persian cat", 2, 2, 4],
+        ["tabby", "Egyptian cat", 1, 0, 1],
+        ["Egyptian cat", "Persian cat", 1, 0, 1],
     ]
     assert pairs["of their images (%)"].tolist() == pytest.approx([100 * 4 / 8, 100 * 1 / 6, 100 * 1 / 6])
     assert len(report.most_confused(tested, 1)) == 1
@@ -43,3 +45,34 @@ def test_examples_are_shown_no_wider_than_asked_and_may_be_missing(tested):
     assert report.examples(tested) is None
     (tested.folder / "examples.png").unlink()
     assert report.examples(tested) is None
+
+
+def test_a_class_has_its_first_synonym_with_its_id_if_another_has_it_too():
+    names = {
+        "n1": "crane, bird",
+        "n2": "crane",
+        "n3": "European fire salamander, Salamandra salamandra",
+        "n4": "x" * 40,
+    }
+    assert class_names(names) == {
+        "n1": "crane (n1)",
+        "n2": "crane (n2)",
+        "n3": "European fire salamander",
+        "n4": "x" * 27 + "…",
+    }
+
+
+def test_examples_mark_right_and_wrong_answers():
+    """The picture that testing leaves for the report."""
+    targets, predictions = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+    names = ["European fire salamander, Salamandra salamandra", "goldfish, Carassius auratus"]
+    classes = list(per_class(targets, np.stack([predictions, 1 - predictions], axis=1), ["a", "b"], names))
+
+    class Images:
+        def __getitem__(self, rows):
+            return torch.zeros(len(rows), 3, 8, 8, dtype=torch.uint8), None
+
+    axes = examples_figure(Images(), targets, predictions, classes, examples=2).axes
+    assert [axis.get_title(loc="left") for axis in axes[::2]] == ["goldfish: 100 %", "European fire salamander: 50 %"]
+    marks = [(axis.texts[0].get_text(), axis.texts[0].get_color()) for axis in axes]
+    assert marks == [("✓", "darkgreen")] * 3 + [("goldfish", "firebrick")]

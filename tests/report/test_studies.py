@@ -7,6 +7,7 @@ import pytest
 from tests.helpers.runs import ADAM, AUGMENT, LOOKAHEAD, SGD, only, with_optimizer, write_condition_numbers, write_run
 from tiny_imagenet import report
 from tiny_imagenet.report.published import TEN_MODELS
+from tiny_imagenet.run.protocol import write_protocol
 
 
 def test_the_ten_models_stand_beside_the_published(tmp_path):
@@ -73,7 +74,7 @@ def test_learning_rates(tmp_path):
     assert [run.label for run in runs] == ["lr/000: lr 0.01", "lr/001: lr 0.0001", "lr/002: lr 0.001"]
     study = only(report.find_studies(runs, report.LEARNING_RATE))
     assert report.study_table(study)["learning rate"].tolist() == [1e-4, 1e-3, 1e-2]
-    axis = report.effects([study]).axes[0]
+    axis = report.effects([study]).axes[-1]
     assert (axis.get_xscale(), axis.get_xlabel()) == ("log", "learning rate")
 
 
@@ -91,17 +92,26 @@ def test_condition_numbers(tmp_path):
     assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([1, 2, 3], [20.0, 30.0, 45.0])
 
 
-def test_a_peak_of_the_validation_loss_leaves_the_picture(tmp_path):
-    run = tmp_path / "run/version_0"
-    write_run(run, top1=0.5)
-    lines = (run / "metrics.csv").read_text().splitlines()
-    column, train = lines[0].split(",").index("val/loss"), lines[0].split(",").index("train/loss")
-    highest = max(float(line.split(",")[train]) for line in lines[1:])
-    before = report.curves(report.find_runs(tmp_path).runs, "loss").axes[0].get_ylim()[1]
-    cells = lines[1].split(",")
-    cells[column] = "900.0"
-    (run / "metrics.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
-    runs = report.find_runs(tmp_path).runs
-    for figure in (report.curves(runs, "loss"), report.curve_grid([runs], "loss")):
-        assert figure.axes[0].get_ylim()[1] == pytest.approx(2 * highest)
-    assert before != pytest.approx(2 * highest), "nothing is cut off where all are of one height"
+def test_runs_on_other_data_or_splits_are_not_controlled(tmp_path):
+    def studies(**changed):
+        """Batch sizes 64 and 128 of runs that are alike but for this."""
+        for place, size in enumerate((64, 128)):
+            options = {"train_images": 4500, "val_images": 500, "validates_on_test": False, "data": {}}
+            options |= {name: values[place] for name, values in changed.items()}
+            data = {"batch_size": size, **options.pop("data")}
+            write_protocol(write_run(tmp_path / f"{sorted(changed)}/{place}/version_0", data=data), **options)
+        return report.find_studies(report.find_runs(tmp_path / str(sorted(changed))).runs, report.BATCH_SIZE)
+
+    assert only(studies()).controlled
+    assert not studies(train_images=(225, 4500))
+    assert not studies(val_images=(25, 500))
+    assert not studies(validates_on_test=(True, False))
+    archives = [{"archive": f"https://a.b/{name}.zip"} for name in ("small", "large")]
+    assert not studies(data=archives)
+
+
+def test_one_archive_in_two_places_is_one_data_set(tmp_path):
+    for place, archive in enumerate(("https://a.b/tiny.zip", "/data/tiny.zip")):
+        data = {"archive": archive, "root": f"data{place}", "batch_size": 64 * (place + 1)}
+        write_run(tmp_path / f"run{place}/version_0", data=data)
+    assert only(report.find_studies(report.find_runs(tmp_path).runs, report.BATCH_SIZE)).controlled

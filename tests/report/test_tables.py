@@ -10,19 +10,20 @@ from tests.helpers.runs import (
     write_run,
 )
 from tiny_imagenet import report
-from tiny_imagenet.report.tables import in_markdown
+from tiny_imagenet.report.tables import in_csv, in_markdown
 
 
 def test_the_table_of_runs(tmp_path):
     write_run(tmp_path / "going/version_1", data={"augment": AUGMENT, "num_workers": 4}, epochs=10, done=4, top1=0.5)
     write_run(tmp_path / "tested/version_0", model={"arch": "resnet50"}, epochs=10, top1=0.6, seconds=30.0, tested=True)
     table = report.runs_table(report.find_runs(tmp_path).runs)
-    assert table["run"].tolist() == ["going", "tested"]
-    assert table["version"].tolist() == [1, 0]
-    assert table["arch"].tolist() == ["resnet18", "resnet50"]
-    assert table["augmented"].tolist() == ["yes", "no"]
-    assert table["augment"].tolist() == ["RandomCrop+RandomHorizontalFlip", "none"]
+    assert table["run"].tolist() == table["folder"].tolist() == ["tested", "going"], "the best first"
+    assert table["version"].tolist() == [0, 1]
+    assert table["arch"].tolist() == ["resnet50", "resnet18"]
+    assert table["augmented"].tolist() == ["no", "yes"]
+    assert table["augment"].tolist() == ["none", "RandomCrop+RandomHorizontalFlip"]
     assert "num_workers" not in table  # without effect on any result
+    assert list(table.columns[:5]) == ["run", *(f"{split} top-{k} (%)" for split in ("val", "test") for k in (1, 5))]
     expected = {
         "epochs": [4, 10],
         "of": [10, 10],
@@ -36,7 +37,7 @@ def test_the_table_of_runs(tmp_path):
         "memory (MiB)": [2048.0, 2048.0],
     }
     for name, values in expected.items():
-        assert table[name].tolist() == pytest.approx(values, nan_ok=True), name
+        assert table[name].tolist()[::-1] == pytest.approx(values, nan_ok=True), name
 
 
 def test_the_best_epoch_is_not_the_last(tmp_path):
@@ -52,3 +53,11 @@ def test_markdown_is_rounded_and_aligned():
     assert in_markdown(table) == (
         "| run | val top-1 (%) | images |\n| --- | ---: | ---: |\n| a/b | 51.23 | 10000 |\n| c |  | 2 |\n"
     )
+
+
+def test_text_that_a_spreadsheet_would_run_gets_an_apostrophe():
+    table = pd.DataFrame({"run": ["=1+1", "+a", "-b", "@c", "a=b", "-0.5", "\t=d", "e\x1b[2J"], "=x": [-1.5] * 8})
+    assert in_csv(table).splitlines() == [
+        "run,'=x", "'=1+1,-1.5", "'+a,-1.5", "'-b,-1.5", "'@c,-1.5", "a=b,-1.5", "-0.5,-1.5", "\\t=d,-1.5",
+        "e\\x1b[2J,-1.5",
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pictures of a test: images of the best and worst classes, and the confusion matrix. Import late, for matplotlib."""
+"""Pictures of a test: images of the best and worst classes, and the confusion matrix. Import late: needs matplotlib."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,9 @@ def examples_figure(
     most: int = 5,
     examples: int = 8,
 ) -> Figure:
-    """Test images of the best and the worst classes, a class a row, each wrong one under its predicted class.
+    """Test images of the best and the worst classes, a class a row.
+
+    Wrong answers are labelled with the predicted class in red, right ones with a green check mark.
 
     Args:
         images: indexed by rows [n], gives uint8 [n, 3, H, W] and labels.
@@ -37,13 +39,15 @@ def examples_figure(
         pixels = images[rows][0].permute(0, 2, 3, 1).numpy()
         for axis in row_of_axes:
             axis.set_axis_off()
-        title = f"{classes[label]['name'][:40]}: {100 * classes[label]['top1']:.0f} %"
-        row_of_axes[0].set_title(title, loc="left", fontsize=9, weight="bold")
+        title = f"{_short(classes[label]['name'], 60)}: {100 * classes[label]['top1']:.0f} %"
+        row_of_axes[0].set_title(title, loc="left", fontsize=11, weight="bold", parse_math=False)
         for axis, image, predicted in zip(row_of_axes, pixels, predictions[rows], strict=False):
             right = predicted == label
+            text, colour = ("✓", "darkgreen") if right else (_short(classes[predicted]["name"], 20), "firebrick")
             axis.imshow(image)
-            axis.text(0, 1.0, "" if right else classes[predicted]["name"][:16], fontsize=7, color="firebrick", va="top",
-                      transform=axis.transAxes, backgroundcolor=(1, 1, 1, 0.7) if not right else "none")  # fmt: skip
+            axis.text(0.02, 0.98, text, fontsize=9, color=colour, weight="bold" if right else None, va="top",
+                      transform=axis.transAxes, parse_math=False,
+                      bbox={"facecolor": (1, 1, 1, 0.8), "edgecolor": "none", "pad": 1.5})  # fmt: skip
     return figure
 
 
@@ -55,6 +59,14 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
     figure.colorbar(axis.imshow(shares, cmap="viridis", vmin=0, vmax=1), label="share of the class's images")
     axis.set(xlabel="predicted class", ylabel="true class")
     if len(names) <= 30:
-        axis.set_xticks(range(len(names)), [name[:20] for name in names], rotation=90, fontsize=7)
-        axis.set_yticks(range(len(names)), [name[:20] for name in names], fontsize=7)
+        axis.set_xticks(
+            range(len(names)), [_short(name, 20) for name in names], rotation=90, fontsize=7, parse_math=False
+        )
+        axis.set_yticks(range(len(names)), [_short(name, 20) for name in names], fontsize=7, parse_math=False)
     return figure
+
+
+def _short(name: str, longest: int) -> str:
+    """The first synonym of a class's name, with an ellipsis if it is longer."""
+    name = name.split(",")[0].strip() or name
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"

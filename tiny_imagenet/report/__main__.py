@@ -8,9 +8,9 @@ from tiny_imagenet.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the report of a folder of runs. Exits with 1, and a message, where that is not possible."""
+    """Write the report of a folder of runs. Exits with 1 and a message if that is not possible."""
     parser = argparse.ArgumentParser(
-        prog="python -m tiny_imagenet.report", description="Tables and pictures of runs, finished or still going."
+        prog="python -m tiny_imagenet.report", description="Tables and pictures of runs, finished or not."
     )
     parser.add_argument(
         "runs", nargs="?", default="runs", help="folder of runs, one run, or a checkpoint (default: runs)"
@@ -21,10 +21,11 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     # Imported here, so that --help does not wait for pandas and matplotlib.
     from tiny_imagenet.report import find_runs, sections, write_report
+    from tiny_imagenet.report.text import printable
 
     try:
         runs, skipped = find_runs(arguments.runs)
-        title = f"{len(runs)} run{'s' if len(runs) > 1 else ''} in {Path(arguments.runs).resolve().name}"
+        title = f"{len(runs)} run{'s' if len(runs) > 1 else ''} in {printable(Path(arguments.runs).resolve().name)}"
         page = write_report(arguments.out, title, list(sections(runs, skipped)))
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""The files that a run leaves, read while it may still be writing them."""
+"""The files that a run leaves, read even while it is writing them, and checked."""
 
 import csv
 import io
@@ -6,56 +6,121 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from tiny_imagenet.run.folder import read_file
+from tiny_imagenet.run.metric_names import is_accuracy
+
+CONDITION_COLUMNS = ["epoch", "layer", "condition_number"]
 TEXT_COLUMNS = {"class_id", "name", "target_id", "target", "predicted_id", "predicted", "layer"}
+COUNTS = {"images", "correct", "count", "epoch"}
+FRACTIONS = {"top1", "top5", "precision"}
+LARGEST_TABLE = 50_000_000  # bytes; metrics.csv has 100 an epoch, confusion.csv of 200 classes 500 kB
+LARGEST_JSON = 100_000
+LARGEST_VALUE = 1e30  # figures cannot be scaled to more
+LARGEST_COUNT = 1e12
+LARGEST_CONDITION = 1e30  # a layer with more is taken as rank-deficient
+MOST_LAYERS = 1000
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
-    """A metrics.csv, one row for each finished epoch, in order.
+    """A metrics.csv, one row for each finished epoch, in order. What is infinite becomes NaN.
 
     Raises:
-        ValueError: it has no column `epoch`, or no whole row yet.
+        ValueError: it has no column `epoch`, no whole row yet, an impossible epoch or an accuracy outside 0 to 1.
     """
-    metrics = read_table(path, ["epoch"]).dropna(subset="epoch")
+    metrics = read_table(path, ["epoch"])
+    metrics = metrics[~np.isnan(metrics["epoch"].to_numpy())]
     if metrics.empty:
         raise ValueError(f"{path.name} has no finished epoch yet")
+    for name in metrics.columns:
+        values = metrics[name].to_numpy()
+        if is_accuracy(name):
+            _require(path, name, values, 0, 1)
+        elif (np.abs(values) > LARGEST_VALUE).any():
+            metrics = metrics.assign(**{name: np.where(np.abs(values) > LARGEST_VALUE, np.nan, values)})
+    epochs = metrics["epoch"].to_numpy()
+    if (np.diff(epochs) > 0).all():
+        return metrics.reset_index(drop=True)
     return metrics.drop_duplicates("epoch", keep="last").sort_values("epoch", ignore_index=True)
+
+
+def read_conditions(path: Path) -> pd.DataFrame:
+    """A condition_numbers.csv; a rank-deficient layer has infinity.
+
+    Raises:
+        ValueError: see `read_table`, or it has too many layers to draw.
+    """
+    table = read_table(path, CONDITION_COLUMNS)
+    layers = table["layer"].nunique()
+    if layers > MOST_LAYERS:
+        raise ValueError(f"{path.name} has {layers:,} layers, more than {MOST_LAYERS:,}")
+    numbers = table["condition_number"].to_numpy()
+    return table.assign(condition_number=np.where(numbers > LARGEST_CONDITION, np.inf, numbers))
 
 
 def read_test(path: Path) -> dict[str, float]:
     """The numbers of a test_metrics.json.
 
     Raises:
-        ValueError: it isn't readable, or has no top1.
+        ValueError: it isn't readable, or has no top1, or an accuracy outside 0 to 1.
     """
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
+        content = json.loads(read_file(path, LARGEST_JSON))
+        numbers = {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
+    except (ValueError, OverflowError, AttributeError) as error:
         raise ValueError(f"{path.name} is not readable: {error}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("top1"), int | float):
+    if "top1" not in numbers:
         raise ValueError(f"{path.name} has no top1")
-    return {name: float(value) for name, value in content.items() if isinstance(value, int | float)}
+    for name in FRACTIONS & numbers.keys():
+        _require(path, name, np.array([numbers[name]]), 0, 1)
+    return numbers
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file. A line that is not whole is left out; what should be a number and is none becomes NaN.
+def read_table(path: Path, columns: Sequence[str], characters: int | None = None) -> pd.DataFrame:
+    """A CSV file. Incomplete lines are left out; what should be a number but is not becomes NaN.
+
+    Args:
+        characters: how many to read from the start, all if None.
 
     Raises:
-        ValueError: it lacks one of the columns, or has no whole row yet.
+        ValueError: it is too large, lacks one of the columns, has no whole row yet, or an impossible count or fraction.
     """
-    text = path.read_bytes().decode("utf-8", "replace").replace("\0", "")
+    text = read_file(path, LARGEST_TABLE).decode("utf-8", "replace").replace("\0", "")[:characters]
     # What follows the last line break may be half of a row, or a number without its last digits.
-    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
+    reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
     try:
-        rows = [row for row in reader if None not in row and None not in row.values()]
+        header = next(reader, [])
+        rows = [row for row in reader if len(row) == len(header)]
     except csv.Error as error:
         raise ValueError(f"{path.name} is not readable: {error}") from None
-    if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+    if missing := [name for name in columns if name not in header]:
         raise ValueError(f"{path.name} has no column {', '.join(missing)}" if text.strip() else f"{path.name} is empty")
     if not rows:
         raise ValueError(f"{path.name} has no whole row yet")
-    table = pd.DataFrame(rows)
-    for name in table.columns.difference(list(TEXT_COLUMNS)):
-        table[name] = pd.to_numeric(table[name], errors="coerce")
-    return table
+    table = {
+        name: list(cells) if name in TEXT_COLUMNS else _numbers(cells)
+        for name, cells in zip(header, zip(*rows, strict=True), strict=True)
+    }
+    for name in COUNTS & table.keys():
+        _require(path, name, table[name], 0, LARGEST_COUNT)
+    for name in FRACTIONS & table.keys():
+        _require(path, name, table[name], 0, 1)
+    return pd.DataFrame(table)
+
+
+def _numbers(cells: Sequence[str]) -> np.ndarray:
+    try:
+        return np.array([cell or "nan" for cell in cells], dtype=object).astype(float)
+    except ValueError:
+        return pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(dtype=float)
+
+
+def _require(path: Path, name: str, values: np.ndarray, least: float, most: float) -> None:
+    """Refuse values out of a range; NaN is in it."""
+    wrong = values[(values < least) | (values > most)]
+    if len(wrong):
+        raise ValueError(f"{path.name} has {name} {wrong[0]:g}, which is not in {least:g} to {most:g}")

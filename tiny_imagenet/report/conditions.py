@@ -5,12 +5,23 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from tiny_imagenet.report.figures import SMALL, hide_empty, new_figure, new_panels
+from tiny_imagenet.report.choosing import best_first
+from tiny_imagenet.report.figures import (
+    COLOURED,
+    LEGEND_LINE,
+    PANELS,
+    WIDTH,
+    epoch_axis,
+    hide_empty,
+    legend_below,
+    log_axis,
+    new_figure,
+    new_panels,
+    panel_title,
+)
 from tiny_imagenet.report.runs import Run
 
 DEPTH = colormaps["viridis"]
@@ -18,7 +29,7 @@ DEPTH = colormaps["viridis"]
 
 def with_conditions(runs: Sequence[Run]) -> list[Run]:
     """Those of the runs that have condition numbers; the functions below are for these."""
-    return [run for run in runs if len(run.conditions.dropna())]
+    return [run for run in runs if run.layer_conditions.size]
 
 
 def conditions_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -28,16 +39,18 @@ def conditions_table(runs: Sequence[Run]) -> pd.DataFrame:
     """
     rows = []
     for run in runs:
-        by_epoch = _by_epoch(run)
-        last = by_epoch.iloc[-1]
+        by_epoch = run.layer_conditions
+        ends = by_epoch.iloc[[0, -1]]
+        last = ends.iloc[-1]
         finite = last[np.isfinite(last)]
+        first_median, last_median = _medians(ends)
         rows.append(
             {
                 "run": run.label,
                 "layers": by_epoch.shape[1],
                 "epochs": int(by_epoch.index[-1]),
-                "median first": _medians(by_epoch).iloc[0],
-                "median last": _medians(by_epoch).iloc[-1],
+                "median first": first_median,
+                "median last": last_median,
                 "largest last": finite.max(),
                 "its layer": finite.idxmax() if len(finite) else "",
                 "rank-deficient last": int(np.isinf(last).sum()),
@@ -47,52 +60,41 @@ def conditions_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def condition_medians(runs: Sequence[Run]) -> Figure:
-    """The median condition number of each run's layers against epochs, each run in its colour."""
-    figure, axes = new_figure(10, 4.2 + 0.1 * max(0, len(runs) - 20))
-    for run in runs:
-        medians = _medians(_by_epoch(run))
-        axes[0, 0].plot(
-            medians.index, medians, color=run.colour, marker="." if len(medians) <= 12 else None, label=run.label
-        )
+    """The median condition number of each run's layers against epochs, each in its colour; beyond twenty, the best."""
+    shown = best_first(runs)[:COLOURED]
+    figure, axes = new_figure(WIDTH, 3.8 + LEGEND_LINE * -(-len(shown) // 2))
+    last = 1
+    for run in shown:
+        medians = _medians(run.layer_conditions)
+        last = max(last, medians.index[-1])
+        axes[0, 0].plot(medians.index, medians, color=run.colour, alpha=0.9, marker="." if len(medians) <= 12 else None)
     axes[0, 0].set(xlabel="epoch", ylabel="median condition number of the layers")
-    _in_decades(axes[0, 0])
-    axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside right upper", fontsize=SMALL if len(runs) <= 20 else SMALL - 2, frameon=False)
+    log_axis(axes[0, 0])
+    epoch_axis(axes[0, 0], last)
+    legend_below(figure, [Line2D([], [], color=run.colour, label=run.label) for run in shown])
     return figure
 
 
-def condition_numbers(runs: Sequence[Run], columns: int = 3) -> Figure:
-    """Every layer's condition number against epochs, a panel for each run, from the first layer (dark) to the last."""
-    columns = min(columns, len(runs))
-    figure, axes = new_panels(-(-len(runs) // columns), columns, 3.8, "epoch", "condition number")
-    for axis, run in zip(axes.flat, runs, strict=False):
-        by_epoch = _by_epoch(run).replace(np.inf, np.nan)
+def condition_numbers(runs: Sequence[Run], columns: int = 3, most: int = PANELS) -> Figure:
+    """Every layer's condition number against epochs, a panel for each of the best runs; the first layer is dark."""
+    shown = best_first(runs)[:most]
+    columns = min(columns, len(shown))
+    figure, axes = new_panels(-(-len(shown) // columns), columns, 2.9, "epoch", "condition number")
+    last = 1
+    for axis, run in zip(axes.flat, shown, strict=False):
+        by_epoch = run.layer_conditions.replace(np.inf, np.nan)
+        last = max(last, by_epoch.index[-1])
         colours = DEPTH(np.linspace(0, 1, by_epoch.shape[1]))
         lines = axis.plot(by_epoch.index, by_epoch, linewidth=1, marker="." if len(by_epoch) <= 12 else None)
         for line, colour in zip(lines, colours, strict=True):
             line.set_color(colour)
-        axis.set_title(run.label, fontsize=SMALL - 1, y=1.0, pad=3)
-        _in_decades(axis)
+        panel_title(axis, run.label, 2.9)
+        log_axis(axis)
     hide_empty(axes)
-    handles = [Line2D([], [], color=DEPTH(d), label=f"{name} layer") for name, d in (("first", 0.0), ("last", 1.0))]
-    figure.legend(handles=handles, loc="upper right", ncols=2, fontsize=SMALL, frameon=False)
+    epoch_axis(axes[0, 0], last)
+    depths = {"first layer": 0.0, "last layer": 1.0}
+    legend_below(figure, [Line2D([], [], color=DEPTH(depth), label=name) for name, depth in depths.items()])
     return figure
-
-
-def _in_decades(axis: Axes) -> None:
-    """A logarithmic scale with plain numbers, of which there are enough also within a decade."""
-    axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _by_epoch(run: Run) -> pd.DataFrame:
-    """Condition numbers [epochs, layers], by the number of finished epochs, layers in the file's order."""
-    rows = run.conditions.dropna().drop_duplicates(["epoch", "layer"], keep="last")
-    table = rows.pivot(index="epoch", columns="layer", values="condition_number")
-    table.index = table.index.astype(int) + 1
-    return table[rows["layer"].drop_duplicates()]
 
 
 def _medians(by_epoch: pd.DataFrame) -> pd.Series:

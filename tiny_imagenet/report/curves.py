@@ -2,13 +2,30 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from tiny_imagenet.report.figures import SMALL, hide_empty, new_figure, new_panels
+from tiny_imagenet.errors import some
+from tiny_imagenet.report.choosing import best_first
+from tiny_imagenet.report.figures import (
+    COLOURED,
+    LEGEND_LINE,
+    PANELS,
+    SMALL,
+    WIDTH,
+    epoch_axis,
+    hide_empty,
+    legend_below,
+    log_axis,
+    new_figure,
+    new_panels,
+    panel_title,
+)
+from tiny_imagenet.report.peaks import Peaks, find_peaks
 from tiny_imagenet.report.runs import Run
 
 AXIS_LABELS = {
@@ -17,79 +34,94 @@ AXIS_LABELS = {
     "loss": "cross-entropy loss",
     "lr": "learning rate",
 }
+STAGES = {"val": "validation", "train": "training"}
 TRAIN, VAL = "tab:orange", "tab:blue"
 FEW = 10  # runs whose training and validation curves are legible in one pair of axes
+POINTS = 2000  # of one line, at most
+LINE = 1.4  # points
+OTHERS = "0.82"  # grey
 
 
 def curves(runs: Sequence[Run], metric: str = "top1") -> Figure:
     """All runs' curves of `top1`, `top5`, `loss` or `lr` in one figure, each run in its colour.
 
-    Up to ten runs share one pair of axes; more have one for training and one for validation. The legend is sorted, the
-    best run first.
+    Up to ten runs share one pair of axes; more have one for validation and one for training. The legend is sorted, the
+    best run first; beyond twenty runs the others are grey. Where curves coincide, the lower ones are wider.
+    A few losses far above all others leave the picture, and the legend says so.
     """
-    stages = [stage for stage in ("train", "val") if any(len(run.values(f"{stage}/{metric}")) for run in runs)]
+    ordered = best_first(runs, metric)
+    coloured, others = ordered[:COLOURED], ordered[COLOURED:]
+    stages = [stage for stage in STAGES if any(len(run.values(f"{stage}/{metric}")) for run in runs)]
     panels = [stages] if len(runs) <= FEW else [[stage] for stage in stages]
     panels = panels if stages else [[""]]  # a metric of no stage, such as lr
-    entries = -(-len(runs) // 3) if len(runs) > FEW else 0
-    figure, axes = new_figure(11, 4.6 + 0.17 * entries, 1, len(panels), sharey=True)
-    for axis, stages_here in zip(axes[0], panels, strict=True):
-        for run in runs:
-            for stage in stages_here:
-                _draw(axis, run, f"{stage}/{metric}" if stage else metric, run.colour, dashed=stage == "train")
-        _label(
-            axis, metric, {"train": "training", "val": "validation"}.get(stages_here[0]) if len(panels) > 1 else None
-        )
-    axes[0, 0].set_ylabel(AXIS_LABELS.get(metric, metric))
-    _leave_out_peaks(axes[0, 0], runs, metric)
-    handles = [Line2D([], [], color=run.colour, label=_with_best(run, metric)) for run in _best_first(runs, metric)]
-    if len(runs) <= FEW:
-        styles = {"train": ("--", "training"), "val": ("-", "validation")}
-        handles += [Line2D([], [], color="0.4", linestyle=styles[s][0], label=styles[s][1]) for s in stages]
-        figure.legend(handles=handles, loc="outside right upper", fontsize=SMALL, frameon=False)
-    else:
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=SMALL - 1, frameon=False)
+    entries = [Line2D([], [], color=run.colour, label=_with_best(run, metric)) for run in coloured]
+    if others:
+        entries.append(Line2D([], [], color=OTHERS, label=f"{len(others)} more runs"))
+    if len(panels) == 1 and stages:
+        entries += [_grey(STAGES[stage], dashed=stage == "train") for stage in stages]
+    names = [f"{stage}/{metric}" for stage in stages] or [metric]
+    peaks = find_peaks(runs, names) if metric == "loss" else Peaks()
+    notes = [note for note in (peaks.note, *(_coinciding_note(coloured, name) for name in names)) if note]
+    height = 3.4 * len(panels) + LEGEND_LINE * (-(-len(entries) // 2) + len(notes)) + 0.4
+    figure, axes = new_figure(WIDTH, height, len(panels), 1, sharex=True, sharey=True)
+    for axis, stages_here in zip(axes[:, 0], panels, strict=True):
+        for name in [f"{stage}/{metric}" for stage in stages_here if stage] or [metric]:
+            _draw_grey(axis, others, name)
+            _draw_coloured(axis, coloured, name, peaks)
+        if len(panels) > 1:
+            axis.set_title(STAGES[stages_here[0]], fontsize=SMALL + 1, loc="left")
+        axis.set_ylabel(AXIS_LABELS.get(metric, metric))
+    axes[-1, 0].set_xlabel("epoch")
+    epoch_axis(axes[-1, 0], _last_epoch(runs))
+    _scale(axes[0, 0], metric, peaks)
+    legend_below(figure, [*entries, *(_note(note) for note in notes)])
     return figure
 
 
 def accuracy_by_minutes(runs: Sequence[Run]) -> Figure:
     """Validation top-1 against the minutes that a run has trained, for what a given time buys. The best run first."""
-    figure, axes = new_figure(11, 4.6)
-    for run in _best_first(runs, "top1"):
+    figure, axes = new_figure(WIDTH, 3.8 + LEGEND_LINE * -(-len(runs) // 2))
+    for run in best_first(runs):
         minutes, top1 = run.values("seconds").cumsum() / 60, in_percent(run.values("val/top1"), "top1")
         shared = top1.index.intersection(minutes.index)
-        axes[0, 0].plot(minutes[shared], top1[shared], color=run.colour, linewidth=1.4, marker=".",
-                        label=_with_best(run, "top1"))  # fmt: skip
+        axes[0, 0].plot(minutes[shared], top1[shared], color=run.colour, linewidth=LINE, marker=".", alpha=0.8)
     axes[0, 0].set(xlabel="minutes of training", ylabel=AXIS_LABELS["top1"], xlim=(0, None), ylim=(0, None))
-    figure.legend(loc="outside right upper", fontsize=SMALL, frameon=False)
+    legend_below(figure, [Line2D([], [], color=run.colour, label=_with_best(run, "top1")) for run in best_first(runs)])
     return figure
 
 
-def curve_panels(runs: Sequence[Run], metric: str = "top1", columns: int = 4) -> Figure:
-    """A small panel for each run, with its training and validation curve of `top1`, `top5` or `loss`."""
-    columns = min(columns, len(runs))
-    padded = [*runs, *[None] * (-len(runs) % columns)]
+def curve_panels(runs: Sequence[Run], metric: str = "top1", columns: int = 3, most: int = PANELS) -> Figure:
+    """A small panel for each of the best runs, with its training and validation curve of `top1`, `top5` or `loss`."""
+    shown = best_first(runs, metric)[:most]
+    columns = min(columns, len(shown))
+    padded = [*shown, *[None] * (-len(shown) % columns)]
     return curve_grid([padded[start : start + columns] for start in range(0, len(padded), columns)], metric, width=2.9)
 
 
-def curve_grid(grid: Sequence[Sequence[Run | None]], metric: str = "top1", width: float = 5.0) -> Figure:
+def curve_grid(grid: Sequence[Sequence[Run | None]], metric: str = "top1", width: float = 4.2) -> Figure:
     """Panels of training and validation curves on the same scales, one for each run of the grid; None leaves a gap.
 
     Args:
         width: of a panel, in inches.
     """
-    figure, axes = new_panels(len(grid), len(grid[0]), width, "epoch", AXIS_LABELS.get(metric, metric))
+    runs = [run for row in grid for run in row if run is not None]
+    peaks = find_peaks(runs, [f"{stage}/{metric}" for stage in STAGES]) if metric == "loss" else Peaks()
+    figure, axes = new_panels(
+        len(grid), len(grid[0]), width, "epoch", AXIS_LABELS.get(metric, metric), legend=3 if peaks.note else 1
+    )
     for axis, run in zip(axes.flat, (run for row in grid for run in row), strict=True):
         if run is not None:
-            _draw(axis, run, f"train/{metric}", TRAIN, dashed=True)
-            _draw(axis, run, f"val/{metric}", VAL)
-            axis.set_title(run.label, fontsize=SMALL if width > 4 else SMALL - 1.5, y=1.0, pad=3)
+            _draw(axis, run, f"train/{metric}", TRAIN, peaks)
+            _draw(axis, run, f"val/{metric}", VAL, peaks)
+            panel_title(axis, run.label, width)
     hide_empty(axes)
-    _leave_out_peaks(axes[0, 0], [run for row in grid for run in row if run is not None], metric)
+    epoch_axis(axes[0, 0], _last_epoch(runs))
+    _scale(axes[0, 0], metric, peaks)
     handles = [
         Line2D([], [], color=TRAIN, linestyle="--", label="training"),
         Line2D([], [], color=VAL, label="validation"),
     ]
-    figure.legend(handles=handles, loc="upper right", ncols=2, fontsize=SMALL, frameon=False)
+    legend_below(figure, [*handles, *([_note(peaks.note)] if peaks.note else [])], columns=1 if peaks.note else 2)
     return figure
 
 
@@ -98,41 +130,84 @@ def in_percent(values: pd.Series, metric: str) -> pd.Series:
     return 100 * values if "top" in metric else values
 
 
-def _draw(axis: Axes, run: Run, metric: str, colour: str, dashed: bool = False) -> None:
-    values = in_percent(run.values(metric), metric)
+def _draw_coloured(axis: Axes, runs: Sequence[Run], name: str, peaks: Peaks) -> None:
+    """The best run on top. Where curves coincide, the lower ones are wider, so that each colour is visible."""
+    coinciding = _coinciding(runs, name)
+    above: dict[int, int] = {}
+    widths = {}
+    for run in runs:
+        group = next((number for number, each in enumerate(coinciding) if run in each), -1)
+        widths[run] = LINE + 1.6 * min(above.get(group, 0), 3) * (group >= 0)
+        above[group] = above.get(group, 0) + 1
+    for run in reversed(runs):
+        _draw(axis, run, name, run.colour, peaks, widths[run])
+
+
+def _draw(axis: Axes, run: Run, name: str, colour: str, peaks: Peaks, width: float = LINE) -> None:
+    values = _thinned(in_percent(run.values(name), name))
     marker = "." if len(values) <= 12 else None  # a single epoch would not be seen
-    axis.plot(values.index, values, color=colour, linestyle="--" if dashed else "-", linewidth=1.4, marker=marker,
-              alpha=0.7 if dashed else 1)  # fmt: skip
+    dashed = name.startswith("train/")
+    axis.plot(values.index, values, color=colour, linestyle="--" if dashed else "-", linewidth=width, marker=marker,
+              alpha=0.7 if dashed else 0.9)  # fmt: skip
+    if peaks.top is not None and (beyond := values.index[values > peaks.top]).size:
+        axis.scatter(beyond, np.full(len(beyond), peaks.top), color=colour, marker="^", s=16, clip_on=False)
 
 
-def _label(axis: Axes, metric: str, title: str | None) -> None:
-    axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if title:
-        axis.set_title(title, fontsize=SMALL + 2)
-    if metric == "lr":
-        axis.set_yscale("log")
-
-
-def _leave_out_peaks(axis: Axes, runs: Sequence[Run], metric: str) -> None:
-    """Where a validation loss far above any training loss would press all else flat, let it leave the picture."""
-    if metric != "loss":
+def _draw_grey(axis: Axes, runs: Sequence[Run], name: str) -> None:
+    if not runs:
         return
-    highest = {s: max((run.values(f"{s}/loss").max() for run in runs if len(run.values(f"{s}/loss"))), default=0.0)
-               for s in ("train", "val")}  # fmt: skip
-    if 0 < 2 * highest["train"] < highest["val"]:
-        axis.set_ylim(0, 2 * highest["train"])
+    every = [_thinned(in_percent(run.values(name), name)) for run in runs]
+    lines = [np.column_stack([values.index, values]) for values in every if len(values)]
+    axis.add_collection(LineCollection(lines, colors=OTHERS, linewidths=0.6), autolim=True)
+    axis.autoscale_view()
 
 
-def _best_first(runs: Sequence[Run], metric: str) -> list[Run]:
-    best = pd.Series([run.best(f"val/{metric}") for run in runs], dtype=float)
-    return [
-        runs[place] for place in best.sort_values(ascending=metric == "loss", na_position="last", kind="stable").index
-    ]
+def _thinned(values: pd.Series) -> pd.Series:
+    step = -(-len(values) // POINTS)
+    return values if step <= 1 else values.iloc[::step]
+
+
+def _scale(axis: Axes, metric: str, peaks: Peaks) -> None:
+    if metric == "lr" or peaks.logarithmic:
+        log_axis(axis)
+    if peaks.top is not None:
+        axis.set_ylim(peaks.bottom, peaks.top)
+
+
+def _coinciding(runs: Sequence[Run], name: str) -> list[list[Run]]:
+    """Groups of runs whose curves of a metric are the same as far as they go."""
+    groups: list[list[Run]] = []
+    for run in sorted(runs, key=lambda run: -len(run.values(name))):
+        values = run.values(name)
+        if len(values):
+            same = [group for group in groups if values.equals(group[0].values(name).iloc[: len(values)])]
+            same[0].append(run) if same else groups.append([run])
+    return [group for group in groups if len(group) > 1]
+
+
+def _coinciding_note(runs: Sequence[Run], name: str) -> str:
+    groups = _coinciding(runs, name)
+    kind = f"{STAGES.get(name.partition('/')[0], '')} curves".lstrip()
+    if len(groups) == 1:
+        return f"{len(groups[0])} {kind} coincide: {some((run.label for run in groups[0]), 2)}"
+    return f"{sum(map(len, groups))} {kind} coincide with others" if groups else ""
+
+
+def _last_epoch(runs: Sequence[Run]) -> int:
+    return max(int(run.metrics["epoch"].max()) + 1 for run in runs)
 
 
 def _with_best(run: Run, metric: str) -> str:
     best = run.best(f"val/{metric}")
     if pd.isna(best):
-        return run.label
-    return f"{100 * best:.1f} %  {run.label}" if metric.startswith("top") else f"{best:.3f}  {run.label}"
+        return f"–  {run.label}"
+    return f"{100 * best:.1f} %  {run.label}" if metric.startswith("top") else f"{best:.4g}  {run.label}"
+
+
+def _grey(label: str, dashed: bool) -> Line2D:
+    return Line2D([], [], color="0.4", linestyle="--" if dashed else "-", label=label)
+
+
+def _note(text: str) -> Line2D:
+    """A line of the legend that explains the picture, without a line of it."""
+    return Line2D([], [], linestyle="none", label=text)

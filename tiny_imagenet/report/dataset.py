@@ -1,4 +1,4 @@
-"""What a data set looks like: its images, how many there are of each class, and their levels."""
+"""What a data set looks like: its images, the number in each class, and their levels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,7 +27,7 @@ def class_counts(labels: Mapping[str, np.ndarray], names: Sequence[str]) -> pd.D
 
 
 def counts_figure(counts: pd.DataFrame) -> Figure:
-    """Images of each class, from `class_counts`: a panel for each set. Classes are named where there are few."""
+    """Images of each class, from `class_counts`: a panel for each set. Few classes are named."""
     splits = list(counts.columns[1:])
     named = len(counts) <= NAMED
     figure, axes = new_figure(10, 1.7 * len(splits) + (1.2 if named else 0.4), len(splits), 1, sharex=True)
@@ -50,7 +50,7 @@ def counts_figure(counts: pd.DataFrame) -> Figure:
 def levels_figure(images: np.ndarray) -> Figure:
     """How often each level occurs in each colour channel of uint8 images [N, H, W, 3], and their mean image.
 
-    Clipped levels, 0 and 255, are often so many that they would hide the others: they are told in the legend.
+    Clipped levels, 0 and 255, can outnumber all others, so the legend gives their shares instead.
     """
     figure, axes = new_figure(9, 3.2, 1, 2, width_ratios=[2.5, 1])
     for channel, (name, colour) in enumerate(CHANNELS.items()):
@@ -87,7 +87,7 @@ def image_rows(
     height = lines * (side * tallest + (0.48 if captions else 0.3))
     figure = Figure(figsize=(width, height))
     axes = figure.subplots(lines, columns, squeeze=False)
-    # Set by hand: a constrained layout of so many axes takes longer than all the rest.
+    # Set by hand: a constrained layout of so many axes is slow.
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.05 / height, top=1 - 0.25 / height, wspace=0.03,
                            hspace=(0.48 if captions else 0.3) / (side * tallest))  # fmt: skip
     for axis in axes.flat:

@@ -1,14 +1,22 @@
 """What all figures share: their look."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-SMALL = 8  # points
+from tiny_imagenet.report.text import cut
+
+WIDTH = 6.5  # inches, of a figure that is not a grid of panels: legible on a phone
+SMALL = 9  # points
+LEGEND_LINE = 0.19  # inches
+COLOURED = 20  # runs that have a colour and a line in the legend, the best ones
+PANELS = 12  # runs that get a panel of their own, the best ones
 
 
 def new_figure(
@@ -25,19 +33,21 @@ def new_figure(
     return figure, axes
 
 
-def new_panels(rows: int, columns: int, width: float, x: str, y: str) -> tuple[Figure, np.ndarray]:
-    """A grid of panels with the same scales, `width` inches each, with room for titles and a legend on top.
+def new_panels(rows: int, columns: int, width: float, x: str, y: str, legend: int = 1) -> tuple[Figure, np.ndarray]:
+    """A grid of panels with the same scales, `width` inches each, with room for titles, and below it for a legend.
 
-    Its margins are set by hand: a constrained layout of fifty panels takes longer than the rest of a report.
+    Its margins are set by hand: a constrained layout of so many panels takes longer than the rest of a report.
+
+    Args:
+        legend: lines of the legend.
     """
-    height, left, right, top, bottom, gap = 0.3 + 0.4 * width, 0.7, 0.1, 0.5, 0.55, 0.32
+    below = 0.15 + LEGEND_LINE * legend
+    height, left, right, top, bottom, gap = 0.3 + 0.4 * width, 0.75, 0.1, 0.3, 0.6 + below, 0.32
     size = left + columns * width + right, top + rows * (height + gap) + bottom
     figure, axes = new_figure(*size, rows, columns, layout=None, sharex=True, sharey=True)
     figure.subplots_adjust(left / size[0], bottom / size[1], 1 - right / size[0], 1 - top / size[1], 0.06, gap / height)
-    figure.supxlabel(x, fontsize=SMALL + 1, y=0.1 / size[1], va="bottom")
+    figure.supxlabel(x, fontsize=SMALL + 1, y=(below + 0.05) / size[1], va="bottom")
     figure.supylabel(y, fontsize=SMALL + 1, x=0.1 / size[0], ha="left")
-    for axis in axes.flat:
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure, axes
 
 
@@ -47,6 +57,40 @@ def light_grid(axis: Axes) -> None:
     axis.grid(color="0.9", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.tick_params(which="both", labelsize=SMALL)
+
+
+def epoch_axis(axis: Axes, epochs: int) -> None:
+    """Whole epochs below an axis, the last being `epochs`; a single one has the only tick."""
+    if epochs <= 1:
+        axis.set(xlim=(0.5, 1.5), xticks=[1])
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def log_axis(axis: Axes) -> None:
+    """A logarithmic scale with plain numbers, of which there are enough also within a decade."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib draws as it is, though it holds dollar signs."""
+    return text.replace("$", r"\$")
+
+
+def panel_title(axis: Axes, text: str, width: float) -> None:
+    """A panel's title, cut to its width in inches."""
+    axis.set_title(plain(cut(text, int(width * 14))), fontsize=SMALL, y=1.0, pad=3)
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int = 2) -> None:
+    """The figure's legend, below all axes."""
+    for handle in handles:  # a label that begins with _ would be left out
+        handle.set_label(plain(re.sub("^_", " _", str(handle.get_label()))))
+    loc = "outside lower center" if figure.get_layout_engine() else "lower center"
+    figure.legend(handles=handles, loc=loc, ncols=columns, fontsize=SMALL, frameon=False, borderaxespad=0.3)
 
 
 def hide_empty(axes: np.ndarray) -> None:
@@ -68,7 +112,7 @@ def bars(
 ) -> None:
     """Horizontal bars, the first on top, each with its value as `text`, if there is one."""
     drawn = axis.barh(range(len(labels)), values, color=colours, height=0.7)
-    axis.set_yticks(range(len(labels)), labels)
+    axis.set_yticks(range(len(labels)), [plain(label) for label in labels])
     if text:
         axis.bar_label(drawn, [text.format(value) for value in values], padding=3, fontsize=SMALL)
     axis.set_ylim(len(labels) - 0.4, -0.6)

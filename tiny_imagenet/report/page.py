@@ -1,24 +1,27 @@
 """The report as files: one page that opens from disk, the tables as Markdown and CSV, the pictures as PNG."""
 
-import base64
-import html
-import io
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader
 from matplotlib.figure import Figure
 from PIL import Image
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import replace_bytes, replace_text
-from tiny_imagenet.report.tables import in_markdown, shown_text
+from tiny_imagenet.report.drawing import drawn
+from tiny_imagenet.report.tables import in_csv, in_markdown, shown_text
+from tiny_imagenet.report.text import printable
 
-DPI = 100
+TEMPLATE = "page.html.jinja"
 NO_BREAK_HYPHEN = "\u2011"
 LONG = 70  # characters, of a cell that is wrapped
+NAMES = ("run", "folder", "where")  # columns whose cells may break anywhere, to leave room for the others
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,18 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `name` becomes that of its files."""
+    """A table; `name` becomes that of its files.
+
+    `main` are the columns to show at first, in their order; all if there are none. `best` are the rows to mark.
+    A folded table is shown after a click on its caption.
+    """
 
     name: str
     caption: str
     content: pd.DataFrame
+    main: Sequence[str] = ()
+    best: Set[int] = frozenset()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,78 +73,81 @@ def write_report(out: Path, title: str, sections: Sequence[Section]) -> Path:
     Raises:
         UserError: the folder can't be written.
     """
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+                              lstrip_blocks=True)  # fmt: skip
+    slugs = [f"{number}-{_slug(section.title)}" for number, section in enumerate(sections, start=1)]
     try:
-        body = "".join(f'<h2 id="{_slug(s.title)}">{html.escape(s.title)}</h2>{_items(out, s)}' for s in sections)
-        links = "".join(f'<a href="#{_slug(s.title)}">{html.escape(s.title)}</a>' for s in sections)
-        title = html.escape(title)
-        replace_text(out / "report.html", PAGE.format(title=title, links=links, body=body, style=STYLE))
+        page = environment.get_template(TEMPLATE).render(
+            title=title,
+            sections=[
+                {
+                    "slug": slug,
+                    "title": section.title,
+                    "groups": _groups(out, section.items),
+                }
+                for slug, section in zip(slugs, sections, strict=True)
+            ],
+        )
+        replace_text(out / "report.html", page)
     except OSError as error:
         raise UserError(f"The report cannot be written to {out} ({error}). Choose another folder with --out.") from None
     return out / "report.html"
 
 
-def _items(out: Path, section: Section) -> str:
-    parts = []
-    for item in section.items:
-        if isinstance(item, Text):
-            parts.append(f"<p>{html.escape(item.text)}</p>")
-        elif isinstance(item, Table):
-            replace_text(out / "tables" / f"{item.name}.csv", item.content.to_csv(index=False, lineterminator="\n"))
+def _groups(out: Path, items: Sequence[Item]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Neighbours of one kind together: pictures stand side by side where the page is wide enough."""
+    written = [_written(out, item) for item in items]
+    return [(kind, list(group)) for kind, group in groupby(written, key=lambda item: item["kind"])]
+
+
+def _written(out: Path, item: Item) -> dict[str, Any]:
+    """Write an item's files, and return what the page shows of it."""
+    match item:
+        case Text():
+            return {"kind": "text", "text": item.text}
+        case Table():
+            replace_text(out / "tables" / f"{item.name}.csv", in_csv(item.content))
             replace_text(out / "tables" / f"{item.name}.md", in_markdown(item.content))
-            parts.append(
-                f"<p class=caption>{html.escape(item.caption)}</p><div class=wide>{_table(item.content)}</div>"
-            )
-        else:
-            file, content = _encoded(item)
-            replace_bytes(out / "pictures" / file, content)
-            kind = "jpeg" if file.endswith("jpg") else "png"
-            source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-            caption = html.escape(item.caption)
-            parts.append(f'<figure><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>')
-    return "".join(parts)
+            return {"kind": "table", "caption": item.caption, "folded": item.folded, **_table(item)}
+        case Picture():
+            picture = drawn(item.content)
+            replace_bytes(out / "pictures" / f"{item.name}.{picture.extension}", picture.file)
+            return {"kind": "picture", "caption": item.caption, "picture": picture}
 
 
-def _table(table: pd.DataFrame) -> str:
-    numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
-    head = "".join(f"<th>{html.escape(str(name)).replace('-', NO_BREAK_HYPHEN)}" for name in table.columns)
-    rows = [
-        "".join(
-            f"<td{' class=n' * right or ' class=long' * (len(cell) > LONG)}>{html.escape(cell)}"
-            for cell, right in zip(row, numeric, strict=True)
-        )
-        for row in shown_text(table).itertuples(index=False)
+def _table(table: Table) -> dict[str, Any]:
+    names = [str(name) for name in table.content.columns]
+    main = [name for name in table.main if name in names] or names
+    names = [*main, *(name for name in names if name not in main)]
+    content = table.content[names]
+    numeric = [pd.api.types.is_numeric_dtype(kind) for kind in content.dtypes]
+    columns = [
+        {
+            "name": printable(name).replace("-", NO_BREAK_HYPHEN),
+            "classes": _classes(n=number, name=name in NAMES, rest=name not in main),
+        }
+        for name, number in zip(names, numeric, strict=True)
     ]
-    return f"<table><thead><tr>{head}</thead><tbody>{''.join(f'<tr>{row}' for row in rows)}</tbody></table>"
+    rows = [
+        {
+            "best": place in table.best,
+            "cells": [_cell(*cell) for cell in zip(shown, values, columns, numeric, strict=True)],
+        }
+        for place, (shown, values) in enumerate(
+            zip(shown_text(content).itertuples(index=False), content.itertuples(index=False), strict=True)
+        )
+    ]
+    return {"columns": columns, "rows": rows, "hidden": len(names) - len(main)}
 
 
-def _encoded(picture: Picture) -> tuple[str, bytes]:
-    """A picture's file name and content: figures are PNG; photographs JPEG, a fifth of the size."""
-    content = io.BytesIO()
-    if isinstance(picture.content, Figure):
-        picture.content.savefig(content, dpi=DPI, format="png")
-        return f"{picture.name}.png", content.getvalue()
-    picture.content.save(content, "JPEG", quality=88)
-    return f"{picture.name}.jpg", content.getvalue()
+def _cell(text: str, value: Any, column: dict[str, str], number: bool) -> dict[str, str]:
+    long = " long" * (len(text) > LONG)
+    return {"text": text, "classes": column["classes"] + long, "value": repr(float(value)) if number and text else ""}
+
+
+def _classes(**classes: bool) -> str:
+    return " ".join(name for name, wanted in classes.items() if wanted)
 
 
 def _slug(title: str) -> str:
     return re.sub(r"\W+", "-", title.lower()).strip("-")
-
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{style}</style></head>
-<body><h1>{title}</h1><nav>{links}</nav>{body}</body></html>
-"""
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1em }
-h1 { font-size: 1.5em } h2 { font-size: 1.2em; margin-top: 2.5em; border-bottom: 1px solid #ccc }
-nav { display: flex; flex-wrap: wrap; gap: .3em 1.2em } a { color: #1a5fb4 }
-.wide { overflow-x: auto } .caption, figcaption { color: #555; font-size: 13px; margin: 1em 0 .3em }
-table { border-collapse: collapse; font-size: 13px }
-th { text-align: left; vertical-align: bottom; background: #f4f4f4 }
-th, td { padding: .25em .7em; border-bottom: 1px solid #e4e4e4 } td { white-space: nowrap }
-.n { text-align: right } .long { white-space: normal } tbody tr:hover { background: #f4f8ff }
-figure { margin: 1.2em 0 } img { max-width: 100%; height: auto }
-"""

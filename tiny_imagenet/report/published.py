@@ -1,4 +1,4 @@
-"""The published studies' figures, and our runs beside them. (The figures came to us without links to the studies.)"""
+"""The published studies' figures, and our runs beside them. (Their sources are not known.)"""
 
 from collections.abc import Sequence
 
@@ -23,6 +23,10 @@ OTHERS = {
     "resnet50_transfer": {"train top-1": 96.9, "top-1": 52.9, "top-5": 75.9},
     "cifar10_resnet18_5m": {"top-1": 91.49},
 }
+OUR_COLUMNS = (
+    *("val top-1 (%)", "val top-5 (%)", "test top-1 (%)", "test top-5 (%)", "train top-1 last (%)"),
+    *("epochs", "of"),
+)
 # Augmentation may come with a resize, and the published study's does.
 ARCHITECTURE = Factor(
     "architecture",
@@ -37,7 +41,7 @@ def architecture_studies(runs: Sequence[Run]) -> list[Study]:
 
 
 def ten_models_grid(study: Study) -> dict[str, list[Run | None]]:
-    """Architecture → its baseline and its augmented run, None where there is none.
+    """Architecture → its baseline and its augmented run, None if there is none.
 
     The published five come first. Of several runs the one that was tested, then the newest, is taken.
     """
@@ -68,18 +72,7 @@ def other_studies_table(runs: Sequence[Run]) -> pd.DataFrame:
     chosen = [run for run in runs if _config_name(run) in OTHERS]
     if not chosen:
         return pd.DataFrame()
-    ours = results_table(chosen)[
-        [
-            "run",
-            "epochs",
-            "of",
-            "train top-1 last (%)",
-            "val top-1 (%)",
-            "val top-5 (%)",
-            "test top-1 (%)",
-            "test top-5 (%)",
-        ]
-    ]
+    ours = results_table(chosen)[["run", *OUR_COLUMNS]]
     for figure in ("train top-1", "top-1", "top-5"):
         ours[f"published {figure} (%)"] = [OTHERS[_config_name(run)].get(figure, float("nan")) for run in chosen]
     return ours

@@ -1,9 +1,11 @@
-"""What the report tells of some runs: a section for each question that they can answer."""
+"""The report's sections: one for each question that the runs can answer."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from tiny_imagenet.report.choosing import best_few, best_first, best_of_each_data, by_data
 from tiny_imagenet.report.classes import (
     best_and_worst_classes,
     classes_figure,
@@ -13,6 +15,7 @@ from tiny_imagenet.report.classes import (
 )
 from tiny_imagenet.report.conditions import condition_medians, condition_numbers, conditions_table, with_conditions
 from tiny_imagenet.report.curves import FEW, accuracy_by_minutes, curve_grid, curve_panels, curves
+from tiny_imagenet.report.figures import COLOURED, PANELS
 from tiny_imagenet.report.page import Item, Picture, Section, Table, Text
 from tiny_imagenet.report.published import (
     TEN_MODELS,
@@ -35,20 +38,20 @@ from tiny_imagenet.report.studies import (
     ranking,
     study_table,
 )
-from tiny_imagenet.report.tables import runs_table
+from tiny_imagenet.report.tables import MAIN, data_columns, runs_table
 
 TESTED = 3  # runs whose classes are shown, the best ones: each takes a page
+STUDIES = 4  # of one factor, the largest ones
 NUMBERS = {"Batch size": BATCH_SIZE, "Learning rate": LEARNING_RATE}
 CHOICES = {"Optimizers": OPTIMIZER, "Schedulers": SCHEDULER, "Width and blocks": SHAPE, "Epochs": EPOCHS}
 
 
 def sections(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Section]:
-    """The report's sections, in order; those that these runs hold nothing for are left out."""
+    """The report's sections, in order, without empty ones."""
     yield Section("Runs", list(_all_runs(runs, skipped)))
     yield Section("Curves", list(_curves(runs)))
-    for number, study in enumerate(architecture_studies(runs), start=1):
-        title = "Architectures, baseline and augmented"
-        yield Section(title if number == 1 else f"{title} ({number})", list(_architectures(study, number)))
+    if studies := architecture_studies(runs):
+        yield Section("Architectures, baseline and augmented", list(_architectures(studies)))
     if len(table := other_studies_table(runs)):
         caption = "Runs of the other published studies' configs, and the published figures."
         yield Section("Beside published figures", [Table("published", caption, table)])
@@ -60,92 +63,124 @@ def sections(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Sectio
             yield Section(title, list(_choices(studies)))
     if having := with_conditions(runs):
         yield Section("Condition numbers", list(_conditions(having)))
-    tested = sorted((run for run in runs if len(run.per_class)), key=lambda run: -run.test.get("top1", 0))
-    for run in tested[:TESTED]:
-        yield Section(f"Classes: {run.label}", list(_classes(run, len(tested))))
+    tested = [run for run in runs if len(run.per_class)]
+    for place, run in enumerate(best_few(tested, TESTED), start=1):
+        yield Section(f"Classes: {run.label}", list(_classes(run, place, len(tested))))
 
 
 def _all_runs(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Item]:
     caption = (
-        "All runs, with the settings that are not the same in all of them. Accuracies are in percent; val top-1 is of "
-        "the best epoch (of the last where the validation images are the test images), val top-5 of the same one; "
-        "seconds an epoch, images/s and memory are medians without the first epoch."
+        "Best validation top-1 first; click a column's head to sort by it. Val top-1 and top-5 are from the epoch with "
+        "the best val top-1, or from the last epoch if the validation images are the test images. Images/s, seconds an "
+        "epoch and memory are medians without the first epoch. All columns: other results, and settings that differ."
     )
-    yield Table("runs", caption, runs_table(runs))
-    if going := sum(len(run.metrics) < run.settings.get("trainer.max_epochs", 0) for run in runs):
-        yield Text(f"{going} of {len(runs)} have not finished all their epochs, so they stand lower than they will.")
+    table = runs_table(runs)
+    main = [*MAIN, *data_columns(table)] if (data_sets := len(by_data(runs))) > 1 else MAIN
+    best = set(best_of_each_data(runs)) if len(runs) > 1 else set()
+    yield Table("runs", caption, table, main, {place for place, run in enumerate(best_first(runs)) if run in best})
+    if data_sets > 1:
+        advice = "Accuracies compare only within one; the best run of each is marked."
+        yield Text(f"These runs use {data_sets} data sets or splits. {advice}")
+    if going := sum(not run.finished for run in runs):
+        yield Text(f"{going} of {len(runs)} runs have not finished all their epochs; their results may still rise.")
     if skipped:
         reasons = pd.DataFrame({"where": list(skipped), "why": list(skipped.values())})
-        yield Table("skipped", "Skipped, since it could not be read:", reasons)
+        yield Table("skipped", "Skipped, because they could not be read:", reasons)
 
 
 def _curves(runs: Sequence[Run]) -> Iterator[Item]:
+    few = len(runs) <= FEW
+    if len(runs) > 1:
+        yield Text(f"Best run first{f'; the best {COLOURED} are in colour' if len(runs) > COLOURED else ''}.")
     for metric, name in (("top1", "Top-1 accuracy"), ("loss", "Loss")):
-        caption = f"{name}: training dashed, validation solid. In the legend, the best run first."
-        yield Picture(f"curves_{metric}", caption, curves(runs, metric))
-    if len(runs) <= FEW:
+        yield Picture(f"curves_{metric}", f"{name}.", curves(runs, metric))
+    if few:
         caption = "Validation top-1 against minutes of training, validation included."
         yield Picture("accuracy_by_minutes", caption, accuracy_by_minutes(runs))
     else:
-        yield Picture("curves_each", "Top-1 accuracy of each run.", curve_panels(runs))
+        yield Picture("curves_each", f"Top-1 accuracy of {_of_all(PANELS, runs)}.", curve_panels(runs))
 
 
-def _architectures(study: Study, number: int) -> Iterator[Item]:
-    grid, settings = ten_models_grid(study), study.runs[0].settings
-    pixels, epochs = (settings.get(name, "?") for name in ("data.image_size", "trainer.max_epochs"))
-    recipe = f"These runs: {settings.get('data', '?')}, {pixels}x{pixels}, {epochs} epochs"
-    yield Text(f"{recipe}{', ' + study.label if study.label else ''}.")
-    if TEN_MODELS.keys() & grid.keys():
+def _architectures(studies: Sequence[Study]) -> Iterator[Item]:
+    if any(TEN_MODELS.keys() & ten_models_grid(study).keys() for study in studies):
         yield Text("Published: test top-1 at 224x224, 50 epochs with batch 64 and plain SGD at 0.1, all 200 classes.")
-        if settings.get("data.classes") is not None or not str(settings.get("data")).startswith("TinyImageNet"):
-            yield Text("These runs are not of all 200 classes, so their accuracies do not compare with the published.")
-    yield Table(f"architectures_{number}", "Baseline and augmented, top-1 in percent.", ten_models_table(study))
-    for metric, name in (("top1", "Top-1 accuracy"), ("loss", "Loss")):
-        caption = f"{name}: baseline on the left, augmented on the right."
-        yield Picture(f"architectures_{number}_{metric}", caption, curve_grid(list(grid.values()), metric))
+    yield from _largest(studies)
+    for number, study in enumerate(studies[:STUDIES], start=1):
+        grid, settings = ten_models_grid(study), study.runs[0].settings
+        pixels, epochs = (settings.get(name, "?") for name in ("data.image_size", "trainer.max_epochs"))
+        recipe = f"These runs: {settings.get('data', '?')}, {pixels}x{pixels}, {epochs} epochs"
+        other = settings.get("data.classes") is not None or not str(settings.get("data")).startswith("TinyImageNet")
+        not_all = " They do not use all 200 classes, so their accuracies do not compare with the published ones."
+        yield Text(f"{recipe}{', ' + study.label if study.label else ''}.{not_all if other else ''}")
+        table = ten_models_table(study)
+        yield Table(f"architectures_{number}", "Top-1 in percent.", table)
+        for metric, name in (("top1", "Top-1 accuracy"), ("loss", "Loss")):
+            caption = f"{name}: baseline on the left, augmented on the right."
+            yield Picture(f"architectures_{number}_{metric}", caption, curve_grid(list(grid.values()), metric))
 
 
 def _numbers(studies: Sequence[Study]) -> Iterator[Item]:
-    """Studies of a number: what it does, in one figure."""
+    """Studies of a number: its effect, in one figure."""
     name = studies[0].factor.name.replace(" ", "_")
-    caption = "A point for each run; lines go through the means of runs that differ in nothing else but the seed."
-    yield Picture(name, caption, effects(studies))
-    yield from _tables(studies, name)
+    yield from _largest(studies)
+    caption = "A point for each run. Lines connect the means of runs that differ only in the seed."
+    yield Picture(name, caption, effects(studies[:STUDIES]))
+    for number, study in enumerate(studies[:STUDIES], start=1):
+        yield _table(study, f"{name}_{number}", _title(study))
 
 
 def _choices(studies: Sequence[Study]) -> Iterator[Item]:
-    """Studies of something that is no number: which is best."""
-    name = studies[0].factor.name.replace(" ", "_")
-    for number, study in enumerate(studies, start=1):
-        yield Picture(f"{name}_{number}", f"The best run of each. {study.label}", ranking(study))
-        yield Picture(f"{name}_{number}_top1", f"Top-1 accuracy. {study.label}", curves(study.runs))
-    yield from _tables(studies, name)
+    """Studies of something that is not a number: which is best."""
+    factor = studies[0].factor.name
+    name = factor.replace(" ", "_")
+    yield from _largest(studies)
+    for number, study in enumerate(studies[:STUDIES], start=1):
+        yield Text(_title(study))
+        yield Picture(f"{name}_{number}", f"The best run of each {factor}.", ranking(study))
+        yield Picture(f"{name}_{number}_top1", "Top-1 accuracy of all.", curves(study.runs))
+        yield _table(study, f"{name}_{number}", "")
 
 
-def _tables(studies: Sequence[Study], name: str) -> Iterator[Item]:
-    for number, study in enumerate(studies, start=1):
-        yield Table(
-            f"{name}_{number}",
-            study.label or "All else is the same.",
-            study_table(study).dropna(axis="columns", how="all"),
-        )
+def _largest(studies: Sequence[Study]) -> Iterator[Item]:
+    if len(studies) > STUDIES:
+        yield Text(f"The largest {STUDIES} of {len(studies)} comparisons are shown.")
+
+
+def _title(study: Study) -> str:
+    if study.controlled:
+        label = f" ({study.label})" if study.label else ""
+        return f"These runs differ only in {study.factor.name} and seed{label}."
+    return f"{study.label[:1].upper()}{study.label[1:]}."
+
+
+def _table(study: Study, name: str, caption: str) -> Item:
+    table = study_table(study).dropna(axis="columns", how="all")
+    return Table(name, caption, table, [study.factor.name, *MAIN[1:], "run"])
 
 
 def _conditions(runs: Sequence[Run]) -> Iterator[Item]:
-    yield Picture("condition_medians", "The median over each run's layers.", condition_medians(runs))
-    yield Picture("condition_numbers", "Every layer, from the first (dark) to the last.", condition_numbers(runs))
-    yield Table("condition_numbers", "At the first and the last epoch that was measured.", conditions_table(runs))
+    caption = f"The median over the layers of {_of_all(COLOURED, runs)}."
+    yield Picture("condition_medians", caption, condition_medians(runs))
+    caption = f"Every layer of {_of_all(PANELS, runs)}, from the first (dark) to the last (light)."
+    yield Picture("condition_numbers", caption, condition_numbers(runs))
+    yield Table("condition_numbers", "At the first and the last measured epoch.", conditions_table(runs))
 
 
-def _classes(run: Run, tested: int) -> Iterator[Item]:
-    name = f"{run.name.replace('/', '_')}_v{run.version}"
-    if tested > TESTED:
-        yield Text(f"The best {TESTED} of {tested} tested runs are shown.")
+def _classes(run: Run, place: int, tested: int) -> Iterator[Item]:
+    name = f"{place}_{re.sub(r'[^A-Za-z0-9.-]+', '_', f'{run.name}_v{run.version}')[:80]}"
+    if tested > TESTED and place == 1:
+        yield Text(f"The best {TESTED} of {tested} tested runs are shown, chosen by validation.")
     yield Picture(f"classes_{name}", "The best and the worst classes.", classes_figure(run))
+    pairs = most_confused(run)
+    if len(pairs):
+        yield Picture(f"confused_{name}", "The pairs of classes that are confused most often.", confused_figure(run))
     if picture := examples(run):
-        yield Picture(f"examples_{name}", "Test images of the best and the worst classes.", picture)
-    yield Table(f"classes_{name}", "The best and the worst classes, in percent.", best_and_worst_classes(run))
-    if len(pairs := most_confused(run)):
-        caption = "The pairs of classes most often taken for one another."
-        yield Picture(f"confused_{name}", caption, confused_figure(run))
-        yield Table(f"confused_{name}", caption, pairs)
+        yield Picture(f"examples_{name}", "Test images; wrong answers are labelled with the predicted class.", picture)
+    yield Table(f"classes_{name}", "Table of these classes", best_and_worst_classes(run), folded=True)
+    if len(pairs):
+        yield Table(f"confused_{name}", "Table of these pairs", pairs, folded=True)
+
+
+def _of_all(most: int, runs: Sequence[Run]) -> str:
+    """ "the best 12 of 500 runs", or "each run" if there are no more."""
+    return f"the best {most} of {len(runs)} runs; {len(runs) - most} are not drawn" if len(runs) > most else "each run"

@@ -1,10 +1,15 @@
-"""What a run's config.yaml says, as one flat list of settings, and how two runs' settings differ."""
+"""A run's config.yaml as one flat list of settings, and how the settings of runs differ."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
-# Where things lie, how they are shown and what is kept: no result depends on these.
+from tiny_imagenet.report.text import printable
+from tiny_imagenet.run.protocol import Protocol
+
+# Locations, display and what is kept: these affect no result.
 WITHOUT_EFFECT = {
     *("data.archive", "data.images", "data.md5", "data.num_workers", "data.root"),
     *("model.max_parameters", "trainer.enable_progress_bar", "trainer.fast_dev_run", "trainer.log_every_n_steps"),
@@ -13,12 +18,31 @@ WITHOUT_EFFECT = {
 
 SHORT = {"trainer.accumulate_grad_batches": "accumulate"}
 
+# What identifies a data set and its split; accuracies compare only within one.
+DATA = (
+    *("data", "data.source", "data.classes"),
+    *("data.train_images", "data.val_images", "data.validates_on_test"),
+)
+
+# Numeric settings that figures and tables use → the smallest valid value.
+NUMBERS = {
+    "data.batch_size": 1,
+    "data.image_size": 1,
+    "model.width": 0,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.max_epochs": -1,
+}
+LARGEST = 1e9
+
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config's settings by dotted name, such as `model.arch`, without those that affect no result.
 
-    `data` is the name of the data module's class, `data.*` are its options, `model.lr` is the optimizer's learning rate
-    and `model.optimizer` all the rest of it. What is null is left out.
+    `data` is the name of the data module's class, `data.*` are its options, `data.source` is what it reads;
+    `model.lr` is the optimizer's learning rate and `model.optimizer` all the rest of it. What is null is left out.
+
+    Raises:
+        ValueError: the architecture is not text, or a number that the report uses is not valid.
     """
     found: dict[str, Any] = {"seed": config.get("seed_everything")}
     for section in ("model", "data", "trainer"):
@@ -30,25 +54,39 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
             found |= {f"{section}.{name}": value for name, value in content.items()}
     optimizer = found.get("model.optimizer")
     if is_component(optimizer):
-        del found["model.optimizer"]  # to follow the learning rate, which is looked for first
+        del found["model.optimizer"]  # so that it follows the learning rate
         found["model.lr"] = learning_rate(optimizer)
         found["model.optimizer"] = _without_learning_rate(optimizer)
-    return {name: value for name, value in found.items() if value is not None and name not in WITHOUT_EFFECT}
+    found["data.source"] = _source(found)
+    found = {name: value for name, value in found.items() if value is not None and name not in WITHOUT_EFFECT}
+    _check(found)
+    return found
+
+
+def with_protocol(found: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
+    """The settings and how many images there were to train and validate on, as far as known."""
+    counted = {f"data.{name}": value for name, value in protocol._asdict().items() if value is not None}
+    return {**found, **counted}
 
 
 def differing(every: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The settings that are not the same in all runs, for each run, as short text under short names (`arch`, `lr`)."""
+    """For each run, the settings that differ between runs, as short text under short names (`arch`, `lr`)."""
     names = [name for each in every for name in each]
     columns = {}
     for name in dict.fromkeys(names):
         values = [each.get(name) for each in every]
         if len({frozen(value) for value in values}) > 1:
-            columns[SHORT.get(name, name.split(".")[-1])] = described(values)
+            columns[short_name(name)] = described(values)
     return [{name: texts[row] for name, texts in columns.items()} for row in range(len(every))]
 
 
+def short_name(name: str) -> str:
+    """The column of a setting: batch_size for data.batch_size."""
+    return SHORT.get(name, printable(name.split(".")[-1], 60))
+
+
 def described(values: Sequence[Any]) -> list[str]:
-    """Several runs' values of one setting, each in as few words as tell it from the others.
+    """Several runs' values of one setting, each in the fewest words that distinguish it.
 
     A component (class_path and init_args) is its class, with those arguments that differ between values of that class.
     """
@@ -68,7 +106,7 @@ def is_component(value: Any) -> bool:
 
 def component_name(component: Mapping[str, Any]) -> str:
     """The class of a component, without its module."""
-    return component["class_path"].rsplit(".", 1)[-1]
+    return printable(component["class_path"].rsplit(".", 1)[-1], 60)
 
 
 def learning_rate(component: Mapping[str, Any]) -> float | None:
@@ -76,9 +114,10 @@ def learning_rate(component: Mapping[str, Any]) -> float | None:
     arguments = _arguments(component)
     if "lr" in arguments:
         try:
-            return float(arguments["lr"])
-        except (TypeError, ValueError):
+            rate = float(arguments["lr"])
+        except (TypeError, ValueError, OverflowError):
             return None
+        return rate if math.isfinite(rate) else None
     rates = (learning_rate(value) for value in arguments.values() if is_component(value))
     return next((rate for rate in rates if rate is not None), None)
 
@@ -86,6 +125,24 @@ def learning_rate(component: Mapping[str, Any]) -> float | None:
 def frozen(value: Any) -> str:
     """A value from a config as text that is the same for equal values."""
     return json.dumps(value, sort_keys=True, default=str)
+
+
+def _source(found: Mapping[str, Any]) -> str | None:
+    """What a run read: the archive's file name without its folder, or the data folder if there is no archive."""
+    archive, root = found.get("data.archive"), found.get("data.root")
+    if archive is None:
+        return None if root is None else str(root)
+    name, md5 = PurePath(str(archive)).name, found.get("data.md5")
+    return name if md5 is None else f"{name} (MD5 {md5})"
+
+
+def _check(found: Mapping[str, Any]) -> None:
+    for name, least in NUMBERS.items():
+        value = found.get(name, least)
+        if type(value) not in (int, float) or not least <= value <= LARGEST:
+            raise ValueError(f"config.yaml has {name} {printable(repr(value), 40)}, which is not a valid number")
+    if not isinstance(found.get("model.arch", ""), str):
+        raise ValueError(f"config.yaml has model.arch {printable(repr(found['model.arch']), 40)}, which is not a name")
 
 
 def _arguments(component: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -129,4 +186,4 @@ def _text(value: Any, telling: Mapping[str, set[str]]) -> str:
         return "yes" if value else "no"
     if value is None:
         return "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value, 200)

@@ -1,4 +1,4 @@
-"""Runs that differ in one thing only: what a batch size, a learning rate or an optimizer does."""
+"""Runs that differ in one factor only, such as the batch size, the learning rate or the optimizer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,21 +6,24 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from tiny_imagenet.report.figures import SMALL, bars, new_figure
+from tiny_imagenet.report.figures import LEGEND_LINE, WIDTH, bars, legend_below, new_figure
 from tiny_imagenet.report.runs import Run
 from tiny_imagenet.report.settings import component_name, described, differing, frozen, is_component
 from tiny_imagenet.report.tables import results_table
+from tiny_imagenet.report.text import LONGEST, cut, printable
 
 BARS = 20  # of one study, the best ones
+TICKS = 12  # values that fit below an axis
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Something that a study varies: the settings that make it up, and its value in a run's settings.
+    """What a study varies: the settings that make it up, and its value in a run's settings.
 
-    A factor that is a number has `measures`, what it is drawn against (a column of `study_table` → axis label), and the
-    `base` of its logarithmic axis.
+    A numeric factor has `measures`, what it is drawn against (a column of `study_table` → axis label), and the `base`
+    of its logarithmic axis.
     """
 
     name: str
@@ -30,7 +33,7 @@ class Factor:
     base: int = 10
 
     def others(self, run: Run) -> dict[str, Any]:
-        """A run's settings that the factor and the seed do not make up."""
+        """A run's settings, its data and protocol too, except the factor's own and the seed."""
         return {name: value for name, value in run.settings.items() if name not in (*self.own, "seed")}
 
 
@@ -38,8 +41,8 @@ class Factor:
 class Study:
     """Runs with at least two values of a factor, `values` in the order of `runs`.
 
-    `label` is what tells the study from others of the same factor. A study is controlled if nothing but the factor and
-    the seed differs; otherwise its runs are trials of one sweep.
+    `label` tells the study from others of the same factor. A study is controlled if only the factor and the seed
+    differ, and the data and the protocol are the same; otherwise its runs are trials of one sweep.
     """
 
     factor: Factor
@@ -95,18 +98,19 @@ EPOCHS = Factor(
 
 
 def find_studies(runs: Sequence[Run], factor: Factor) -> list[Study]:
-    """The studies of a factor among these runs.
+    """The studies of a factor among these runs, the largest controlled one first.
 
-    Runs alike in all other settings make a study. So do trials of one sweep that are in no such study and differ in
-    other numbers too, as when a sweep scales the learning rate along with the batch size.
+    Runs that agree in all other settings, in the data and in the protocol make a study. So do trials of one sweep that
+    are in no such study and differ in other numbers too, as when a sweep scales the learning rate with the batch size.
     """
     having = [run for run in runs if factor.value(run.settings) is not None]
     controlled = _varying(_grouped(having, lambda run: frozen(factor.others(run))), factor)
-    left = [run for run in having if run.sweep and not any(run in group for group in controlled)]
+    placed = {run for group in controlled for run in group}
+    left = [run for run in having if run.sweep and run not in placed]
     sweeps = _varying(_grouped(left, lambda run: _sweep_and_kinds(run, factor)), factor)
     told_apart = differing([factor.others(group[0]) for group in controlled])
-    labels = [", ".join(f"{name} {text}" for name, text in texts.items()) for texts in told_apart]
-    labels += [f"{group[0].sweep.name} (other settings differ too)" for group in sweeps]
+    labels = [cut(", ".join(f"{name} {text}" for name, text in texts.items()), LONGEST) for texts in told_apart]
+    labels += [f"{printable(group[0].sweep.name)} (other settings differ too)" for group in sweeps]
     return [
         Study(factor, label, group, [factor.value(run.settings) for run in group], controlled=place < len(controlled))
         for place, (label, group) in enumerate(zip(labels, [*controlled, *sweeps], strict=True))
@@ -114,7 +118,7 @@ def find_studies(runs: Sequence[Run], factor: Factor) -> list[Study]:
 
 
 def study_table(study: Study) -> pd.DataFrame:
-    """One row a run: the factor's value, what was reached, and what it took.
+    """One row a run: the factor's value, results and cost.
 
     Sorted by the factor if it is a number, else the best run first.
     """
@@ -126,42 +130,50 @@ def study_table(study: Study) -> pd.DataFrame:
 
 
 def effects(studies: Sequence[Study]) -> Figure:
-    """What depends on a number, such as the batch size: a point for each run, and a line through their means.
+    """The effect of a number, such as the batch size: a point for each run, and a line through their means.
 
-    All studies are of one factor, and it has `measures`: a panel for each. Only a controlled study has the line.
+    All studies are of one factor with `measures`: a panel for each. Only a controlled study has the line.
     """
     factor = studies[0].factor
-    columns = min(len(factor.measures), 2)
-    rows = -(-len(factor.measures) // columns)
-    figure, axes = new_figure(5.2 * columns, 3.5 * rows + 0.2 * len(studies), rows, columns)
+    labels = [study.label for study in studies if study.label]
+    height = 3.0 * len(factor.measures) + LEGEND_LINE * len(labels) + 0.2
+    figure, axes = new_figure(WIDTH, height, len(factor.measures), 1, sharex=True)
+    tables = [study_table(study) for study in studies]
     for axis, measure in zip(axes.flat, factor.measures, strict=True):
         axis.set_xscale("log", base=factor.base)
-        for place, study in enumerate(studies):
-            table, colour = study_table(study).dropna(subset=measure), f"C{place % 10}"
-            axis.plot(table[factor.name], table[measure], "o", color=colour, markersize=4, label=study.label)
+        for place, (study, whole) in enumerate(zip(studies, tables, strict=True)):
+            table, colour = whole.dropna(subset=measure), f"C{place % 10}"
+            axis.plot(table[factor.name], table[measure], "o", color=colour, markersize=4, alpha=0.8)
             if study.controlled:
                 axis.plot(table.groupby(factor.name)[measure].mean(), color=colour, linewidth=1.4)
-        if factor.base == 2:
-            ticks = sorted({value for study in studies for value in study.values})
-            axis.set_xticks(ticks, [str(tick) for tick in ticks])
-            axis.minorticks_off()
-        axis.set(xlabel=factor.name, ylabel=factor.measures[measure])
+        axis.set_ylabel(factor.measures[measure])
         if "best" not in factor.measures[measure]:
             axis.set_ylim(bottom=0)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    if any(labels):
-        figure.legend(handles, labels, loc="outside lower center", fontsize=SMALL, frameon=False)
+    lowest = axes[-1, 0]
+    lowest.set_xlabel(factor.name)
+    ticks = sorted({value for study in studies for value in study.values})
+    if factor.base == 2 and len(ticks) <= TICKS:
+        lowest.set_xticks(ticks, [str(tick) for tick in ticks])
+        lowest.minorticks_off()
+    if labels:
+        handles = [Line2D([], [], color=f"C{place % 10}", label=s.label or "others") for place, s in enumerate(studies)]
+        legend_below(figure, handles, columns=1)
     return figure
 
 
 def ranking(study: Study) -> Figure:
-    """The best run with each value of a factor that is no number, such as the optimizer, best first."""
+    """The best run with each value of a factor, such as the optimizer, best first."""
     measure = "val top-1 (%)"
     table = study_table(study).dropna(subset=measure).sort_values(measure, ascending=False, kind="stable")
     best = table.drop_duplicates(study.factor.name).head(BARS)
     colours = {run.label: run.colour for run in study.runs}
-    figure, axes = new_figure(9, 0.9 + 0.36 * len(best))
-    bars(axes[0, 0], list(best[study.factor.name]), [colours[label] for label in best["run"]], list(best[measure]))
+    figure, axes = new_figure(WIDTH, 0.9 + 0.36 * len(best))
+    bars(
+        axes[0, 0],
+        [cut(str(value), 40) for value in best[study.factor.name]],
+        [colours[label] for label in best["run"]],
+        list(best[measure]),
+    )
     axes[0, 0].set_xlabel(f"best {measure}")
     return figure
 
@@ -174,12 +186,13 @@ def _grouped(runs: Sequence[Run], key: Callable[[Run], str]) -> list[list[Run]]:
 
 
 def _varying(groups: Sequence[list[Run]], factor: Factor) -> list[list[Run]]:
-    """Those of the groups that have at least two values of the factor."""
-    return [group for group in groups if len({frozen(factor.value(run.settings)) for run in group}) > 1]
+    """The groups with at least two values of the factor, the largest first."""
+    varying = [group for group in groups if len({frozen(factor.value(run.settings)) for run in group}) > 1]
+    return sorted(varying, key=len, reverse=True)
 
 
 def _sweep_and_kinds(run: Run, factor: Factor) -> str:
-    """A trial's sweep and all its settings that are no numbers, so that two optimizers never share a line."""
+    """A trial's sweep and all its settings that are not numbers, so that two optimizers never share a line."""
     kinds = {
         name: component_name(value) if is_component(value) else value
         for name, value in factor.others(run).items()

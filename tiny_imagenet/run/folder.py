@@ -1,7 +1,9 @@
 """A run's folder, runs/NAME/version_N: its name, its files, and the lock against two trainings writing to it."""
 
 import errno
+import os
 import re
+import stat
 from pathlib import Path
 from typing import IO, Any
 
@@ -9,6 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.files import size_text
 
 try:
     import fcntl
@@ -18,6 +21,7 @@ except ModuleNotFoundError:  # on Windows
 RUNS = Path("runs")  # under the working directory
 CONFIG, METRICS = "config.yaml", "metrics.csv"
 CHECKPOINTS = "checkpoints"
+LARGEST_CONFIG = 1_000_000  # bytes; a run's is 3 kB
 
 
 def version_of(run: Path) -> int | None:
@@ -56,14 +60,48 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     path = run / CONFIG
     try:
-        config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        config = yaml.load(read_file(path, LARGEST_CONFIG), _Loader)
+    except RecursionError:
+        raise UserError(f"{path} is damaged: it is nested too deeply. {_RESTORE}") from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # the last four: wrong !!tags
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path} is damaged{where}: {getattr(error, 'problem', error)}. {_RESTORE}") from None
     if not isinstance(config, dict) or not isinstance(config.get("trainer", {}), dict):
         raise UserError(f"{path} is damaged: it holds no options. {_RESTORE}")
     return config
+
+
+def read_file(path: Path, largest: int) -> bytes:
+    """The content of a regular file. A pipe or a device, which might never end, is refused without waiting for it.
+
+    Args:
+        largest: size in bytes, at most.
+
+    Raises:
+        OSError: it can't be opened.
+        ValueError: it is no regular file, or larger.
+    """
+    with open(os.open(path, _OPEN_AT_ONCE), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path.name} is not a regular file")
+        if status.st_size > largest:
+            raise ValueError(f"{path.name} has {size_text(status.st_size)}, more than {size_text(largest)}")
+        return file.read(largest)
+
+
+_OPEN_AT_ONCE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # the last on Windows only
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):
+    """Refuses aliases: nested ones make gigabytes of a small file. What training writes has none."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        if b"&" in content and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _SafeLoader)):
+            raise ValueError("it has YAML aliases")
 
 
 _RESTORE = "Restore it, or write another in the form of configs/defaults.yaml."

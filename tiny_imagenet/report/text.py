@@ -1,0 +1,31 @@
+"""Text from runs as it is shown: printable, of bearable length, and a class under one name."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+NAME_LENGTH = 28  # of a class
+LONGEST = 300  # of any other text
+
+
+def printable(text: object, longest: int = LONGEST) -> str:
+    """Text that cannot steer a terminal: control characters are escaped, and what is too long ends in an ellipsis."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: longest + 1])
+    return cut(shown, longest)
+
+
+def cut(text: str, longest: int) -> str:
+    """Text of at most so many characters; what was longer ends in an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
+def class_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Class id → the first synonym of its name, such as goldfish for "goldfish, Carassius auratus".
+
+    Classes that share it, such as the two cranes of ImageNet, also get their ids.
+    """
+    first = {class_id: printable(str(name).split(",")[0].strip() or name) for class_id, name in names.items()}
+    sharing = Counter(first.values())
+    return {
+        class_id: cut(name, NAME_LENGTH) if sharing[name] == 1 else f"{cut(name, NAME_LENGTH)} ({printable(class_id)})"
+        for class_id, name in first.items()
+    }
