@@ -235,7 +235,7 @@ def test_yaml_that_runs_code(run, workdir):
 
 @pytest.mark.parametrize("pruner, message", [
     (CODE, "pruner: a config may not name strange.Code, since a class can run any code"),
-    ({"class_path": "optuna.pruners._base.abc"}, "it is no pruner"),
+    ({"class_path": "optuna.pruners._base.abc"}, "it is not a pruner"),
 ])  # fmt: skip
 def test_sweep_file_that_names_a_class(workdir, monkeypatch, guarded, pruner, message):
     enter(workdir, monkeypatch)
