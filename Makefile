@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# Without bytecode each process would compile all that it imports again: 12 s instead of 5.
+# Without bytecode, each process would compile all its imports again: 12 s instead of 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install quickstart test test-slow lint format gpu
@@ -13,12 +13,12 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
-install: $(STAMP)  ## Make .venv and install requirements.txt into it.
+install: $(STAMP)  ## Create .venv and install requirements.txt in it.
 
 quickstart: $(STAMP)  ## Train on generated images for about a minute.
 	$(RUN) training.py fit --config quickstart.yaml
 
-test: $(STAMP)  ## Run every test but the slow ones.
+test: $(STAMP)  ## Run all tests except the slow ones.
 	$(RUN) -m pytest
 
 test-slow: $(STAMP)  ## Run the slow tests.
@@ -28,14 +28,14 @@ lint: $(STAMP)  ## Check style and formatting.
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 
-format: $(STAMP)  ## Mend style and formatting where ruff can.
+format: $(STAMP)  ## Fix style and formatting where ruff can.
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 
-# What says most about an hour comes first; EPOCHS=10 where it must do for the ten. Trainings go on where they stopped, and
-# one that fails does not keep the others from running. Where all packages are there: make gpu RUN=python3 -o .venv/.installed
-gpu: $(STAMP)  ## Where there is a GPU: its tests, the benchmark, a short record, the ten ResNets, long records; reports of it all.
-	@$(RUN) -c "import sys, torch; torch.cuda.is_available() or sys.exit('torch finds no GPU that it can use; what does nvidia-smi say?')"
+# The most informative hour comes first; EPOCHS=10 shortens the ten ResNets. Interrupted trainings resume, and if one fails,
+# the others still run. If all packages are installed already: make gpu RUN=python3 -o .venv/.installed
+gpu: $(STAMP)  ## On a GPU: its tests, the benchmark, a short record, the ten ResNets, long records, and reports of all runs.
+	@$(RUN) -c "import sys, torch; torch.cuda.is_available() or sys.exit('torch finds no usable GPU; check the output of nvidia-smi')"
 	-$(RUN) -m pytest -m gpu
 	-[ -e benchmark/benchmark.md ] || $(RUN) -m tiny_imagenet.benchmark --out benchmark
 	-$(RUN) training.py fit --config records/tiny_resnet18_fast.yaml --ckpt_path last
@@ -45,7 +45,7 @@ gpu: $(STAMP)  ## Where there is a GPU: its tests, the benchmark, a short record
 		$(RUN) training.py fit --config records/$$recipe.yaml --ckpt_path last || [ $$? -lt 128 ] || exit; done
 	$(RUN) -m tiny_imagenet.report runs --out report
 
-# The stamp is written last, so an installation that broke off is taken up again.
+# The stamp is written last, so an interrupted installation is repeated.
 $(STAMP): requirements.txt
 	@if command -v uv > /dev/null; then \
 		[ -x $(RUN) ] || uv venv --quiet --python $(PYTHON) $(VENV); \
