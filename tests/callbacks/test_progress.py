@@ -1,4 +1,4 @@
-"""How a training shows its progress."""
+"""How training shows its progress."""
 
 import re
 import sys
