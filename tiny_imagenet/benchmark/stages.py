@@ -73,7 +73,7 @@ def packing(files: ImageFiles, count: int = 10_000) -> float:
 def training_steps(
     data: ImageDataModule, fit_options: list[str], device: torch.device, workers: int, options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
-    """`fit` beside a bare loop, in turns with the ancestor's training at 224×224."""
+    """`fit` compared with a bare loop, in turns with the ancestor's training at 224×224."""
     train, found = data.sets["train"], {}
     ancestor = steps.ancestor_training(train.files.folder, workers, device, len(data.classes.ids))
     ancestor_rates: list[float] = []
