@@ -44,7 +44,7 @@ def test_fit_test_predict(run, small, tmp_path):
     assert [row["file"] for row in predictions] == sorted(f"test_{number}.JPEG" for number in range(10))
     for row in predictions:
         probabilities = [float(row[f"p{k}"]) for k in range(1, 5)]
-        assert probabilities == sorted(shares, reverse=True)
+        assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
         assert row["id1"] in {row["class_id"] for row in classes}
 

@@ -112,7 +112,7 @@ def test_a_process_that_waits_for_a_lost_one_ends_with_a_message(launch, small, 
     stuck = callback("killing.StuckAt", hook="train_batch_start", at=10, rank=0)
     status, output = launch(*fit, *kill, *stuck)
     assert status == -signal.SIGKILL
-    assert "terminated with code -9" in output and "goes on with --ckpt_path last" in output
+    assert "terminated with code -9" in output and "To resume the training, add --ckpt_path last" in output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] in (8, 10)
 

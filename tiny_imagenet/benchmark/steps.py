@@ -26,6 +26,7 @@ from torchvision.models import get_model
 from tiny_imagenet.benchmark.pipelines import ancestor_transforms, image_files
 from tiny_imagenet.benchmark.timing import Contestant, synchronize
 from tiny_imagenet.cli.arguments import TRAINING
+from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups
@@ -57,7 +58,7 @@ class BareLoop(Callback):
         self.optimizer = pl_module.optimizer(parameter_groups(self.network))
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         if batch_idx % self.turn:
             return
@@ -67,7 +68,8 @@ class BareLoop(Callback):
             self.fit_seconds.append(now - self._turn_began)
             self.fit_turns.append((time.time() - self.fit_seconds[-1], time.time()))
         else:
-            self._resident = tuple(tensor.clone(memory_format=torch.preserve_format) for tensor in batch)
+            both = (batch.images, batch.targets)
+            self._resident = tuple(tensor.clone(memory_format=torch.preserve_format) for tensor in both)
         for _ in range(self.turn):
             self._step(trainer)
         synchronize()
