@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
-# Without bytecode each process would compile all that it imports again: 12 s instead of 5.
+# Without bytecode, each process would compile all its imports again: 12 s instead of 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install quickstart test test-slow lint format gpu
@@ -14,13 +14,13 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
-install: $(STAMP)  ## Make .venv and install the project into it.
+install: $(STAMP)  ## Create .venv and install the project in it.
 
 quickstart: $(STAMP)  ## Train on generated images for about a minute.
 	$(RUN) training.py fit --config quickstart.yaml
 	@echo "To run commands as they are printed in README, activate the environment once: source $(VENV)/bin/activate"
 
-test: $(DEV_STAMP)  ## Run every test but the slow ones.
+test: $(DEV_STAMP)  ## Run all tests except the slow ones.
 	$(RUN) -m pytest
 
 test-slow: $(DEV_STAMP)  ## Run the slow tests.
@@ -30,14 +30,14 @@ lint: $(DEV_STAMP)  ## Check style and formatting.
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 
-format: $(DEV_STAMP)  ## Mend style and formatting where ruff can.
+format: $(DEV_STAMP)  ## Fix style and formatting where ruff can.
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 
-# What says most about an hour comes first; EPOCHS=10 where it must do for the ten. Trainings go on where they stopped, and
-# one that fails does not keep the others from running. Where all packages are there: make gpu RUN=python3 -o .venv/.installed -o .venv/.installed-dev
-gpu: $(DEV_STAMP)  ## Where there is a GPU: its tests, the benchmark, a short record, the ten ResNets, long records; reports of it all.
-	@$(RUN) -c "import sys, torch; torch.cuda.is_available() or sys.exit('torch finds no GPU that it can use; what does nvidia-smi say?')"
+# The most informative hour comes first; EPOCHS=10 shortens the ten ResNets. Interrupted trainings resume, and if one fails,
+# the others still run. If all packages are installed already: make gpu RUN=python3 -o .venv/.installed -o .venv/.installed-dev
+gpu: $(DEV_STAMP)  ## On a GPU: its tests, the benchmark, a short record, the ten ResNets, long records, and reports of all runs.
+	@$(RUN) -c "import sys, torch; torch.cuda.is_available() or sys.exit('torch finds no usable GPU; check the output of nvidia-smi')"
 	-$(RUN) -m pytest -m gpu
 	-[ -e benchmark/benchmark.md ] || $(RUN) -m tiny_imagenet.benchmark --out benchmark
 	-$(RUN) training.py fit --config records/tiny_resnet18_fast.yaml --ckpt_path last
@@ -47,7 +47,7 @@ gpu: $(DEV_STAMP)  ## Where there is a GPU: its tests, the benchmark, a short re
 		$(RUN) training.py fit --config records/$$recipe.yaml --ckpt_path last || [ $$? -lt 128 ] || exit; done
 	$(RUN) -m tiny_imagenet.report runs --out report
 
-# The stamps are written last, so that an interrupted installation is taken up again.
+# The stamps are written last, so an interrupted installation is repeated.
 $(STAMP): requirements.txt pyproject.toml
 	@$(call pip_install,-e .)
 	@touch $@

@@ -1,4 +1,4 @@
-"""Shared by the tests: a small generated data set, prepared once, and the command line run in this process."""
+"""Fixtures of all tests: a small generated data set, prepared once, and the command line, run in this process."""
 
 import os
 import subprocess
@@ -17,21 +17,21 @@ from tiny_imagenet.cli.app import Cli
 from tiny_imagenet.cli.arguments import plan
 from tiny_imagenet.data.sets.textures import write_synthetic_archive
 
-# The tests' own callbacks are named on command lines.
+# Command lines name the tests' own callbacks.
 os.environ["TINY_IMAGENET_ALLOW"] = "tests"
 
-# Networks as small as these gain nothing from more threads, and lose much where other processes want the cores.
+# Such small networks gain nothing from more threads, and are much slower if other processes need the cores.
 torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Last, since with torch 2.11 a process that has pretended a GPU forks none that can train.
+    # Last, because with torch 2.11 training fails in processes that are forked after a GPU was simulated.
     items.sort(key=lambda item: item.path.name == "test_pretended_gpu.py")
 
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory) -> Path:
-    """A zip in the official layout: 4 classes, 32 training and 12 validation images each, 10 unlabelled ones."""
+    """A zip in the official layout: 4 classes of 32 training and 12 validation images, and 10 unlabelled images."""
     path = tmp_path_factory.mktemp("archive") / "small.zip"
     write_synthetic_archive(path, classes=4, train_per_class=32, val_per_class=12, test_images=10, seed=0)
     return path
@@ -39,13 +39,13 @@ def archive(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory) -> Path:
-    """Where the small archive is extracted and packed by the first test that uses it."""
+    """The folder in which the first test that needs it extracts and packs the small archive."""
     return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture
 def small(archive, data_root) -> list[str]:
-    """Options of a training that takes a second or two: two epochs of 8 steps on a narrow network."""
+    """Options of a training that takes a second or two: two epochs of 8 steps, and a narrow network."""
     return [
         f"--data.archive={archive}",
         "--data.md5=null",
@@ -63,7 +63,7 @@ def small(archive, data_root) -> list[str]:
 
 @pytest.fixture
 def parsed(tmp_path, monkeypatch):
-    """Parse and instantiate a fit's command line, in an empty working directory, without running it."""
+    """Parse a command line of `fit` and instantiate its classes, in an empty working directory, without training."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["training.py"])
     monkeypatch.setattr(Cli, "_run_subcommand", lambda self, subcommand: None)
@@ -74,12 +74,12 @@ def parsed(tmp_path, monkeypatch):
 def run(tmp_path, monkeypatch, capfd):
     """Run a command line as `training.py` would, in an empty working directory.
 
-    Returns its exit status and what it printed; runs then lie in `tmp_path / "runs"`.
+    Returns its exit status and output; runs are in `tmp_path / "runs"`.
     """
     monkeypatch.chdir(tmp_path)
 
     def run(*argv: str) -> tuple[int, str]:
-        # Lightning compares the two, and warns where a test's own command line is in argv.
+        # Lightning warns if sys.argv holds other arguments, such as those of pytest.
         monkeypatch.setattr(sys, "argv", ["training.py"])
         status = 0
         try:
@@ -97,7 +97,7 @@ def run(tmp_path, monkeypatch, capfd):
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
-    """Fit with these options, once a session. Returns the run's folder, which all tests share: `finished` copies it."""
+    """Fit with these options, once per session. Returns the run's folder, which tests share and must not change."""
 
     @cache
     def finished_run(*options: str) -> Path:
@@ -113,11 +113,11 @@ def finished_run(tmp_path_factory):
 
 @pytest.fixture
 def finished(finished_run, run, tmp_path, capfd):
-    """Put a finished run of these options where `run` would, for a test to change; returns its folder."""
+    """Copy a finished run with these options to where `run` would put it, for a test to change. Returns its folder."""
 
     def finished(*options: str) -> Path:
         version = finished_run(*options)
-        capfd.readouterr()  # or the first test would find what was printed in the output of its own command
+        capfd.readouterr()  # discards the output of the training
         return copy_run(version, tmp_path / version.relative_to(version.parents[2]))
 
     return finished
@@ -125,19 +125,19 @@ def finished(finished_run, run, tmp_path, capfd):
 
 @pytest.fixture
 def trained(finished, small) -> Path:
-    """The folder of a finished run of two epochs, with augmentation."""
+    """The folder of a finished run with two epochs and augmentation."""
     return finished("--config=resnet18_aug.yaml", *small)
 
 
 @pytest.fixture
 def checkpoint(finished, small) -> Path:
-    """The best checkpoint of a finished run of one epoch, which is version_0 of `defaults`."""
+    """The best checkpoint of a finished run with one epoch, version_0 of `defaults`."""
     return finished(*small, "--trainer.max_epochs=1") / "checkpoints" / "best.ckpt"
 
 
 @pytest.fixture
 def launch(tmp_path):
-    """Run training.py as a process of its own, which starts those of other ranks; five minutes at most."""
+    """Run training.py in its own process, which starts the processes of other ranks, for five minutes at most."""
 
     def launch(*argv: str) -> tuple[int, str]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

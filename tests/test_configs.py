@@ -35,7 +35,9 @@ def test_config(parsed, config):
             optimizer.step()
             schedule.step()
         rate = optimizer.defaults["lr"]
-        assert max(rates) == pytest.approx(rate, rel=1e-3) and rates[-1] < 1e-2 * rate, "up to its rate and down to 0"
+        assert max(rates) == pytest.approx(rate, rel=1e-3) and rates[-1] < 1e-2 * rate, (
+            "it rises to its rate and falls to about 0"
+        )
 
 
 @pytest.mark.parametrize("config", [c for c in CONFIG_FILES if c.name != "defaults.yaml"], ids=str)
@@ -44,14 +46,14 @@ def test_config_is_short_and_says_what_it_is(config):
     header = [line for line in text.splitlines() if line.startswith("#")]
     assert len(text.splitlines()) <= 25
     assert any(f"training.py fit --config {config}" in line or f"--config {config}" in line for line in header)
-    assert any("easured" in line for line in header), "its header says what was measured, or that it was not run"
+    assert any("easured" in line for line in header), "the header says what was measured, or that there was no run"
 
 
 def test_defaults_are_complete(parsed):
-    """Every option that all data sets share, and every option of the model, stands in defaults.yaml."""
+    """defaults.yaml has every option that all data sets share, and every option of the model."""
     defaults = yaml.safe_load((CONFIGS / "defaults.yaml").read_text())
     cli = parsed()
-    own = {"root", "archive", "md5", "image_size", "holdout"}  # each data module has its own
+    own = {"root", "archive", "md5", "image_size", "holdout"}  # each data module has its own defaults
     options = cli.config.fit
     assert defaults["data"]["init_args"].keys() == set(vars(options.data.init_args)) - own
     assert defaults["model"].keys() == set(vars(options.model))
@@ -74,7 +76,7 @@ def test_overlays_change_the_recipe_of_any_experiment(parsed):
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
-def test_baseline_and_augmented_differ_in_augmentation_only(depth):
+def test_baseline_and_augmented_differ_only_in_augmentation(depth):
     baseline, augmented = (
         yaml.safe_load((CONFIGS / f"resnet{depth}_{kind}.yaml").read_text()) for kind in ("baseline", "aug")
     )

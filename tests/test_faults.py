@@ -1,4 +1,4 @@
-"""What a user may get wrong or run into, and the one message that says what to do."""
+"""Errors that users can make or meet, each with one message that says what to do."""
 
 import errno
 import os
@@ -66,7 +66,7 @@ CLI_FAULTS = {
     "validation never": (["fit", "--trainer.check_val_every_n_epoch=0"], 1, "check_val_every_n_epoch"),
     "impossible seed": (["fit", "--seed_everything=-1"], 1, "seed"),
     "missing weights": (["fit", "--model.weights=no.ckpt"], 1, "'no.ckpt' is neither a file nor a name that torchv"),
-    "missing checkpoint to go on from": (["fit", "--ckpt_path=no.ckpt"], 1, "There is no checkpoint no.ckpt"),
+    "missing checkpoint to resume from": (["fit", "--ckpt_path=no.ckpt"], 1, "There is no checkpoint no.ckpt"),
 }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_one_message_and_nothing_left(run, small, tmp_path, fault):
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EISDIR])
-def test_files_that_may_not_be_written_are_named(code):
+def test_files_that_cannot_be_written_are_named(code):
     error = OSError(code, os.strerror(code), "runs/a/metrics.csv")
     assert user_message(error) == f"runs/a/metrics.csv: {os.strerror(code)}."
 
@@ -100,7 +100,7 @@ def test_a_run_s_config_that_is_damaged_or_gone(run, small, checkpoint):
     elsewhere = checkpoint.parents[3] / "last.ckpt"
     checkpoint.rename(elsewhere)
     status, output = run("fit", *small, f"--ckpt_path={elsewhere}", "--trainer.max_epochs=2")
-    assert status == 0 and "is gone, so it is unknown" in output, "a run of its own, which is told"
+    assert status == 0 and "is gone, so it is unknown" in output, "a new run, with a warning"
 
 
 def test_a_batch_of_one_image_that_cannot_be_normalised(run, small):
@@ -118,10 +118,10 @@ def test_metrics_csv_may_be_deleted_while_running(run, small, tmp_path):
     metrics = tmp_path / "runs" / "defaults" / "version_0" / "metrics.csv"
     status, output = run("fit", *small, *callback("killing.DeleteAt", path=metrics))
     assert status == 0, output
-    assert len(metrics.read_text().splitlines()) == 3, "the row from before it was deleted is there as well"
+    assert len(metrics.read_text().splitlines()) == 3, "the row from before the deletion is there too"
 
 
-def test_a_run_folder_deleted_while_running_is_told(run, small, tmp_path):
+def test_a_run_folder_deleted_while_running_is_reported(run, small, tmp_path):
     folder = tmp_path / "runs" / "defaults" / "version_0"
     status, output = run("fit", *small, *callback("killing.DeleteAt", path=folder))
     assert status == 1, output
@@ -171,8 +171,8 @@ def test_a_result_that_a_full_disk_has_no_room_for(tmp_path):
         assert not list(place.iterdir())
 
 
-def test_a_disk_that_fills_up_keeps_the_checkpoint_before(run, small, tmp_path, monkeypatch):
-    with disk(tmp_path / "disk", "size=2500k") as place:  # for one checkpoint, and not for two
+def test_a_disk_that_fills_up_keeps_the_previous_checkpoint(run, small, tmp_path, monkeypatch):
+    with disk(tmp_path / "disk", "size=2500k") as place:  # space for one checkpoint, not for two
         monkeypatch.chdir(place)
         status, output = run("fit", *small)
         assert status == 1, output

@@ -1,4 +1,4 @@
-"""Trainings on real GPUs, where there are any: what no pretended one can tell."""
+"""Trainings on real GPUs: what a pretended GPU cannot show."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ ON_GPU = ["--trainer.accelerator=gpu"]
 
 
 @pytest.mark.parametrize("more", [[], ["--trainer.precision=bf16-mixed"]], ids=["32 bit", "bf16"])
-def test_a_training_that_was_stopped_ends_as_one_that_was_not(launch, small, tmp_path, more):
+def test_a_stopped_and_resumed_training_ends_like_an_uninterrupted_one(launch, small, tmp_path, more):
     fit = ["fit", *small, *ON_GPU, *more, "--model.optimizer.lr=0.01", *SAVE_OFTEN, *EMA, *MIX]
     stop = callback("killing.SignalAt", number=15, at=10)
     assert launch(*fit, "--name=whole")[0] == 0
@@ -50,8 +50,8 @@ def test_two_gpus_train_test_and_stop(launch, small, tmp_path):
 @needs_two
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("fault", ["FailAt", "SigkillAt"])
-def test_what_ends_one_gpu_s_process_ends_both(launch, small, fault, rank):
-    """NCCL would wait half an hour."""
+def test_a_fault_that_ends_one_gpu_s_process_ends_both(launch, small, fault, rank):
+    """NCCL alone would wait for half an hour."""
     end = callback(f"killing.{fault}", hook="train_batch_start", at=10, rank=rank)
     status, output = launch("fit", *small, *ON_GPU, *TWO, *end)
     assert status != 0, output

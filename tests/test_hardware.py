@@ -1,4 +1,4 @@
-"""What is chosen for which device."""
+"""The choices for each device."""
 
 import platform
 import subprocess
@@ -22,10 +22,10 @@ from tiny_imagenet.models import REDUCTION, build_resnet
         ({}, "32-true"),
     ],
 )
-def test_a_cpu_trains_in_bf16_where_it_computes_in_it(monkeypatch, capabilities, expected):
+def test_a_cpu_trains_in_bf16_if_it_supports_it(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert set_up("cpu", None, single_pixels=False) == expected
-    assert set_up("cpu", "32-true", single_pixels=False) == "32-true", "what the user asks for comes first"
+    assert set_up("cpu", "32-true", single_pixels=False) == "32-true", "the user's choice comes first"
     assert set_up("cpu", None, single_pixels=True) == "32-true"
     with pytest.raises(UserError, match="gives wrong gradients"):
         set_up("cpu", "bf16-mixed", single_pixels=True)
@@ -47,7 +47,7 @@ def test_a_gpu(monkeypatch, supported, expected):
 
 @pytest.mark.parametrize("stem", REDUCTION)
 def test_what_single_pixels_are(stem):
-    """The last stage's input, by the network itself."""
+    """The size of the last stage's input, measured with the network."""
     network, seen = build_resnet("resnet18", 10, stem=stem, width=0.125).eval(), []
     network.layer4.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[-1]))
     for side in (REDUCTION[stem], REDUCTION[stem] + 1):
@@ -64,7 +64,7 @@ def test_small_images_train_in_32_bits_on_a_cpu_that_computes_in_bf16(run, small
         version = 0 if sides == "null" else 1
         config = yaml.safe_load((tmp_path / f"runs/defaults/version_{version}/config.yaml").read_text())
         assert config["trainer"]["precision"] == expected
-    # On a machine without bf16, the first goes on as it began.
+    # On a machine without bf16, the first run resumes in its precision.
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     last = tmp_path / "runs/defaults/version_0/checkpoints/last.ckpt"
     status, output = run("fit", *small, *options, "--trainer.max_epochs=2", f"--ckpt_path={last}")
@@ -72,7 +72,7 @@ def test_small_images_train_in_32_bits_on_a_cpu_that_computes_in_bf16(run, small
     assert "precision" not in output.replace("bf16-mixed", "")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is for glibc")
 @pytest.mark.parametrize(("prepare", "kept"), [("", False), ("keep_freed_memory()", True)])
 def test_freed_memory_is_kept_for_the_next_tensors(prepare, kept):
     program = f"""
@@ -89,6 +89,6 @@ before = resident()
 del tensor
 print(before - resident())
 """
-    # In a process of its own: nothing takes the setting back.
+    # In another process, because the setting cannot be undone.
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (int(done.stdout) < 4 << 20) == kept

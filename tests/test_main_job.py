@@ -1,4 +1,4 @@
-"""The main job as a user does it, on the small archive: fit, validate, test, predict, and what they leave."""
+"""The main job as users do it, on the small archive: fit, validate, test and predict, and their files."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_fit_test_predict(run, small, tmp_path):
     metrics = json.loads((trained / "test_metrics.json").read_text())
     assert metrics.keys() == {"top1", "top5", "loss", "images"}
     assert metrics["images"] == 48
-    assert metrics["top5"] == 1.0 >= metrics["top1"], "four classes: each answer is among the first five"
+    assert metrics["top5"] == 1.0 >= metrics["top1"], "with four classes, every answer is in the top five"
     classes = table(trained / "per_class.csv")
     assert [row["class_id"] for row in classes] == sorted(row["class_id"] for row in classes)
     assert sum(int(row["images"]) for row in classes) == 48
@@ -43,15 +43,15 @@ def test_fit_test_predict(run, small, tmp_path):
     predictions = table(trained / "predictions.csv")
     assert [row["file"] for row in predictions] == sorted(f"test_{number}.JPEG" for number in range(10))
     for row in predictions:
-        shares = [float(row[f"p{k}"]) for k in range(1, 5)]
-        assert shares == sorted(shares, reverse=True)
-        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        probabilities = [float(row[f"p{k}"]) for k in range(1, 5)]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
         assert row["id1"] in {row["class_id"] for row in classes}
 
     status, output = run("validate", f"--ckpt_path={best}")
     assert status == 0, output
     epoch = torch.load(best, weights_only=True)["epoch"]
-    assert f"{float(rows[epoch]['val/top1']):.6f}"[:7] in output, "the same figure as in the epoch that it is of"
+    assert f"{float(rows[epoch]['val/top1']):.6f}"[:7] in output, "the same value as in the checkpoint's epoch"
 
 
 def test_the_same_seed_gives_the_same_run(run, small, tmp_path):

@@ -1,4 +1,4 @@
-"""The notebooks: kept without outputs, and run from top to bottom."""
+"""The notebooks: stored without outputs, and run from top to bottom."""
 
 import json
 import re
@@ -25,7 +25,7 @@ AUGMENTATIONS = [kind for kind in Augmentation.__subclasses__() if kind.__module
 
 
 def execute(name: str, folder: Path = NOTEBOOKS) -> nbformat.NotebookNode:
-    """Run a notebook in a fresh kernel whose working directory is `folder`; the file is left as it is."""
+    """Run a notebook in a new kernel with the working directory `folder`; the file does not change."""
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     return notebook
@@ -46,12 +46,12 @@ def code(name: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    """For the kernels: networks and images as small as these gain nothing from more."""
+    """One thread per kernel: such small networks and images gain nothing from more."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
-def test_notebooks_are_kept_without_outputs(path):
+def test_notebooks_are_stored_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -68,7 +68,7 @@ def test_evaluation(tmp_path, monkeypatch, folder):
     monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
     notebook = execute("evaluation.ipynb", folder)
     assert "resnet50_aug: test top-1 59.00 %, top-5 79.00 %" in texts(notebook)
-    # Two figures of curves, the classes, their examples, the pairs.
+    # Two figures of curves, the classes, their examples, the confused pairs.
     assert pictures(notebook) == 5
 
 
@@ -83,18 +83,18 @@ def test_explore_data(tmp_path, monkeypatch):
     notebook = explored(monkeypatch, tmp_path, "SyntheticDataModule", train_per_class=20)
     shown = texts(notebook)
     assert "SyntheticDataModule: 10 classes, 64x64 pixels" in shown
-    # Of each class 20 images, of which a tenth is held out, and a quarter as many to test on.
+    # 20 images per class, a tenth of them held out; a quarter as many test images.
     for figure in ("min", "max"):
         assert re.search(rf"^{figure} +18\.0 +2\.0 +5\.0$", shown, re.M)
     assert len(AUGMENTATIONS) >= 6
     for kind in AUGMENTATIONS:
         assert re.search(rf"^{kind.__name__}: .*\. [1-8] of 8 draws differ from the original", shown, re.M), kind
-    shares = [tuple(map(int, pair)) for pair in re.findall(r"(\d+) % \+ (\d+) %", shown)]
-    assert len(shares) == 2 * 8
-    assert all(99 <= one + other <= 101 for one, other in shares)
-    assert len(set(shares)) > 8, "drawn anew each time"
+    fractions = [tuple(map(int, pair)) for pair in re.findall(r"(\d+) % \+ (\d+) %", shown)]
+    assert len(fractions) == 2 * 8
+    assert all(99 <= one + other <= 101 for one, other in fractions)
+    assert len(set(fractions)) > 8, "each draw is new"
     assert "resnet50_aug.yaml: RandomCrop(size=None, padding=8," in shown
-    # Samples, counts, levels, augmentations, mixing, the recipe.
+    # Samples, class counts, pixel values, augmentations, mixing, the recipe.
     assert pictures(notebook) == 6
 
 
@@ -107,7 +107,7 @@ def test_explore_a_folder_of_classes(tmp_path, monkeypatch):
             Image.fromarray(image).save(tmp_path / "set" / name / f"{number}.png")
     notebook = explored(monkeypatch, tmp_path / "set", "ImageFolderDataModule", image_size=24, resize=40, holdout=3)
     assert "ImageFolderDataModule: 3 classes, 40x40 pixels" in texts(notebook)
-    # The random crop that comes with `resize` is left out, or no draw would be as the original.
+    # The random crop of `resize` is left out; with it, every draw would differ from the original.
     assert re.search(r"^RandomHorizontalFlip: .* [1-7] of 8 draws differ", texts(notebook), re.M)
     assert pictures(notebook) == 6
 
@@ -123,24 +123,24 @@ def test_experiments(tmp_path, monkeypatch):
     html = "".join(output.get("data", {}).get("text/html", "") for output in ten.outputs)
     assert "resnet50 46.00 45.00 42.20 54.00 53.50" in " ".join(re.sub("<[^>]+>", " ", html).split())
     for study in ("architectures", "batch size", "learning rate", "optimizer"):
-        assert f"{study}: all else is the same" in shown
+        assert f"{study}: all other settings are the same" in shown
     assert re.findall("No runs here.*", shown) == [
         "No runs here that differ in their scheduler.",
         "No runs here that differ in their planned epochs.",
     ]
-    # Curves and panels, two grids, batch sizes, learning rates, two each of optimizers, shapes and conditions.
+    # Curves and panels, two grids, batch sizes, learning rates, two each for optimizers, shapes and condition numbers.
     assert pictures(notebook) == 12
 
 
-def test_experiments_say_what_is_not_there(tmp_path, monkeypatch):
+def test_experiments_say_what_is_missing(tmp_path, monkeypatch):
     for name in ("resnet18_baseline", "resnet18_aug"):
         write_run(tmp_path / name / "version_0", model={"arch": "resnet18"}, epochs=1)
     monkeypatch.setenv("RUNS", str(tmp_path))
     monkeypatch.setenv("SELECT", "_aug$")
     notebook = execute("experiments.ipynb")
     assert "1 of 2 runs: resnet18_aug" in texts(notebook)
-    said = re.findall("No runs here.*", texts(notebook))
-    assert len(said) == 9, said  # architectures, others, two numbers, four choices, condition numbers
+    missing = re.findall("No runs here.*", texts(notebook))
+    assert len(missing) == 9, missing  # architectures, other studies, two numbers, four choices, condition numbers
     assert pictures(notebook) == 1
 
 
@@ -158,7 +158,7 @@ def test_transfer(tmp_path, monkeypatch):
     shown = texts(notebook)
     assert "to install: nothing" in shown
     assert "loaded 40 of 41 layers; initialised anew: fc" in shown
-    assert "epoch 1/1 | train loss" in shown, "what training says is seen"
+    assert "epoch 1/1 | train loss" in shown, "the output of training is shown"
     run = tmp_path / "runs" / "resnet50_transfer" / "version_0"
     tested = json.loads((run / "test_metrics.json").read_text())
     assert f"{run}: test top-1 {100 * tested['top1']:.2f} %" in shown
@@ -178,10 +178,10 @@ def test_transfer_stops_where_training_fails(tmp_path, monkeypatch):
     assert "missing.pt" in str(failed.value)
 
 
-def test_transfer_outside_of_the_project_needs_its_address(tmp_path, monkeypatch):
+def test_transfer_outside_the_project_needs_its_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REPOSITORY", raising=False)
-    with pytest.raises(SystemExit, match="put its address into REPOSITORY"):
+    with pytest.raises(SystemExit, match="set REPOSITORY to its address"):
         exec(code("transfer.ipynb")[0], {})
     assert not list(tmp_path.iterdir())
 
@@ -203,11 +203,11 @@ def test_transfer_clones_the_project_once(tmp_path, monkeypatch):
         assert found["ROOT"] == found["FOLDER"]
         assert found["ROOT"].parent == colab
         assert (found["ROOT"] / "training.py").is_file()
-        shutil.rmtree(origin, ignore_errors=True)  # the second time it is not needed
+        shutil.rmtree(origin, ignore_errors=True)  # the second time, it is not needed
 
 
 @pytest.mark.parametrize("met", [True, False])
-def test_transfer_installs_what_is_missing_only(tmp_path, met):
+def test_transfer_installs_only_missing_packages(tmp_path, met):
     lines = [
         "# To run",
         "torch>=2,<3",

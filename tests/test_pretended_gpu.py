@@ -1,4 +1,4 @@
-"""What a GPU would be asked to do, on machines without one: no devices mixed, and no step that waits for it."""
+"""What a GPU would do, on machines without one: operations never mix devices, and steps do not wait for the GPU."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ RECIPES = [config for config in CONFIG_FILES if config.name not in ("quickstart.
 
 @pytest.fixture
 def on_gpu(archive, data_root, run):
-    """Run a command line on the small data and a pretended GPU; the exit status and what it printed."""
+    """Run a command line on the small data and a pretended GPU. Returns its exit status and output."""
 
     def on_gpu(command: str, *options: str, batch_size: int = 16) -> tuple[int, str]:
         data = [f"--data.archive={archive}", "--data.md5=null", f"--data.root={data_root}"]
@@ -37,7 +37,7 @@ def on_gpu(archive, data_root, run):
 
 @pytest.fixture
 def waits_of_steps(on_gpu, tmp_path):
-    """Fit as `on_gpu` does and return how often each step of training waited for the GPU."""
+    """Fit on the pretended GPU. Returns how often each training step waited for the GPU."""
 
     def waits_of_steps(*options: str, batch_size: int = 16) -> list[int]:
         out = tmp_path / "waits.json"
@@ -49,22 +49,22 @@ def waits_of_steps(on_gpu, tmp_path):
     return waits_of_steps
 
 
-def test_what_waits_is_seen(tmp_path):
-    """The pretended GPU, and what notes the waits, are not blind."""
+def test_waits_are_detected(tmp_path):
+    """Otherwise the tests below would show nothing."""
     with pretended_gpu():
         on_gpu, here, aten = torch.zeros(3, device="cuda"), torch.arange(3), torch.ops.aten
         assert waits("cuda", aten._local_scalar_dense.default, (on_gpu.sum(),), {})
         assert not waits("cuda", aten._local_scalar_dense.default, (here.sum(),), {})
         assert waits("cuda", aten._to_copy.default, (on_gpu,), {"device": torch.device("cpu")})
         assert waits("cuda", aten._to_copy.default, (here,), {"device": torch.device("cuda")})
-        in_turn = {"device": torch.device("cuda"), "non_blocking": True}
-        assert waits("cuda", aten._to_copy.default, (here,), in_turn)
-        assert not waits("cuda", aten._to_copy.default, (here.clone().pin_memory(),), in_turn)
+        non_blocking = {"device": torch.device("cuda"), "non_blocking": True}
+        assert waits("cuda", aten._to_copy.default, (here,), non_blocking)
+        assert not waits("cuda", aten._to_copy.default, (here.clone().pin_memory(),), non_blocking)
         assert waits("cuda", aten.index.Tensor, (on_gpu, [here]), {})
         assert not waits("cuda", aten.mul.Tensor, (on_gpu, torch.tensor(2.0)), {})
         with pytest.raises(RuntimeError, match="cuda:0"):
             on_gpu + here
-        assert (here + here).tolist() == [0, 2, 4], "what lies on the CPU is computed"
+        assert (here + here).tolist() == [0, 2, 4], "tensors on the CPU are computed"
         note = NoteWaits(str(tmp_path / "waits.json"), "cuda")
         note.on_train_start()
         for wait in (lambda: on_gpu.sum().item(), on_gpu.cpu, lambda: torch.tensor([1.0], device="cuda"),
@@ -77,22 +77,22 @@ def test_what_waits_is_seen(tmp_path):
         assert json.loads((tmp_path / "waits.json").read_text()) == [1, 1, 1, 1, 1, 1, 0]
 
 
-def test_a_step_waits_only_where_it_logs(waits_of_steps):
+def test_a_step_waits_only_if_it_logs(waits_of_steps):
     found = waits_of_steps("--config=resnet18_aug.yaml", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=4",
                            *callback("EMA"), "--data.mix={cutmix: 1.0}")  # fmt: skip
     assert len(found) == 2 * 8
-    assert found[8] > 0, "the first epoch's figures are read before the second begins, or this would count nothing"
+    assert found[8] > 0, "the first epoch's metrics are read before the second starts; otherwise nothing is counted"
     waiting = {number for number, count in enumerate(found, start=1) if count}
-    assert waiting <= {1, 4, 5, 8, 9, 12, 13, 16}, "the first, where a value is logged, or what follows it"
+    assert waiting <= {1, 4, 5, 8, 9, 12, 13, 16}, "the first step, steps that log, and steps after those"
 
 
 @pytest.mark.parametrize(("seconds", "drawn"), [(0, (10, 20)), (1000, (10,))])
-def test_a_progress_bar_waits_at_most_when_it_is_drawn_and_once_a_second(waits_of_steps, monkeypatch, seconds, drawn):
+def test_a_progress_bar_waits_only_when_drawn_and_at_most_once_a_second(waits_of_steps, monkeypatch, seconds, drawn):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(StepBar, "SECONDS", seconds)
     found = waits_of_steps("--config=resnet18_baseline.yaml", "--trainer.max_epochs=1", batch_size=4)
     assert len(found) == 29
-    following = {number + 1 for number in drawn}  # drawn at their end, and so noted with the steps that follow
+    following = {number + 1 for number in drawn}  # drawn at their end, so counted with the next step
     assert {number for number, count in enumerate(found, start=1) if count} == {1} | following
 
 
@@ -113,14 +113,14 @@ def test_every_recipe(waits_of_steps, config):
     more = ["--data=TinyImageNetDataModule"] if "cifar10" in config.name else []
     text = (CONFIGS / config).read_text()
     more += ["--data.mix.epochs_without=0"] if "mix:" in text else []
-    # Two epochs where images grow, or are mixed.
+    # Two epochs if image sizes change or images are mixed.
     epochs = 2 if config.parent.name == "records" else 1
     found = waits_of_steps(
         *before, f"--config={config}", "--model.weights=null", f"--trainer.max_epochs={epochs}", *more
     )
     steps = len(found) // epochs
-    assert steps == 8 and found[0], "the first copies what stays on the GPU"
-    assert not any(found[1:steps]), "no other may wait"
+    assert steps == 8 and found[0], "the first step copies what stays on the GPU"
+    assert not any(found[1:steps]), "no other step may wait"
     assert not any(found[steps + 1 :])
 
 
@@ -128,7 +128,7 @@ def test_every_recipe(waits_of_steps, config):
 @pytest.mark.parametrize(
     ("options", "waits_each_step"),
     [
-        (["--trainer.precision=16-mixed"], 1),  # Lightning's: whether the loss was scaled too far
+        (["--trainer.precision=16-mixed"], 1),  # Lightning checks whether the loss was scaled too much
         (["--trainer.gradient_clip_val=1", "--trainer.accumulate_grad_batches=2", "--model.dropout=0.2"], 0),
         (["--model.optimizer={class_path: Lookahead, init_args: {optimizer: {class_path: torch.optim.Adam}}}"], 0),
         (["--data.resize=80", "--data.normalize=imagenet", "--data.mix={mixup: 0.2}"], 0),
@@ -136,7 +136,7 @@ def test_every_recipe(waits_of_steps, config):
     ],
     ids=["16-mixed", "accumulation", "lookahead", "mixup", "condition numbers"],
 )
-def test_what_else_a_step_may_do(waits_of_steps, options, waits_each_step):
+def test_other_options_of_a_step(waits_of_steps, options, waits_each_step):
     found = waits_of_steps("--config=resnet18_aug.yaml", "--trainer.max_epochs=1", *options)
     assert max(found[1:]) == waits_each_step
 
@@ -173,7 +173,7 @@ def test_the_benchmark(on_gpu, archive, data_root, tmp_path):
         cuda, recipe = torch.device("cuda"), pipelines.OURS["crop + flip"]
         ways = choices.contestants(cuda, batch_size=2)
         assert "cudnn.benchmark off" in ways
-        for name, tf32 in (("TF32 off, 32 bit", False), (choices.DEFAULT, True)):
+        for name, tf32 in (("precision 32-true, TF32 off", False), (choices.DEFAULT, True)):
             ways[name].step()
             assert torch.backends.cudnn.allow_tf32 == tf32
         pretended = ways.keys() - {"compiled", "fused optimizer"}
@@ -181,7 +181,7 @@ def test_the_benchmark(on_gpu, archive, data_root, tmp_path):
         assert pipelines.packed(data, recipe, 8, cuda).step() in (7, 8)
         assert pipelines.on_the_device(data, recipe, 8, cuda).step() in (7, 8)
         assert pipelines.one_augmentation(data, RandomResizedCrop(64), 8, cuda).step() == 8
-        transform = pipelines.torchvisions("crop + flip", 64, data.info.mean, data.info.std)
+        transform = pipelines.torchvision_transforms("crop + flip", 64, data.info.mean, data.info.std)
         assert pipelines.image_files(data.sets["train"].files.folder, transform, 8, 0, cuda)[0].step() == 8
         assert len(steps.saving_seconds(cuda, rounds=1)["waits"]) == 1
         assert steps.peak_flops(cuda, "bf16-mixed") > 0

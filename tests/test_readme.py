@@ -1,4 +1,4 @@
-"""The README's commands are ones that the project understands, and its tables name what is there."""
+"""The README's commands are accepted, and the files and configs that it names exist."""
 
 import io
 import re
@@ -29,26 +29,26 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize("command", FITS)
-def test_a_fit_is_understood(command, parsed):
+def test_a_fit_is_accepted(command, parsed):
     argv = shlex.split(command)[3:]
-    if "--trainer.devices" in argv:  # as many as the machine that the README speaks of has
+    if "--trainer.devices" in argv:  # the number of devices of the machine in the README
         argv += ["--trainer.devices", "2", "--trainer.accelerator", "cpu"]
     assert parsed(*argv).model.hparams.arch.startswith("resnet")
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "-m tiny_imagenet.sweep" in command])
-def test_a_sweep_is_understood(command, parsed):
+def test_a_sweep_is_accepted(command, parsed):
     sweep = read_sweep(shlex.split(command)[3:])
     assert parsed(*sweep.arguments(sweep.points()[-1])).model.hparams.arch.startswith("resnet")
 
 
 @pytest.fixture
 def finished_resnet50(finished, small):
-    """As the README's training of a ResNet-50 leaves it, but of a small ResNet-18."""
+    """A run like the README's ResNet-50, but with a small ResNet-18."""
     return finished("--config=resnet50_aug.yaml", *small, "--model.arch=resnet18")
 
 
-def test_the_python_predicts_as_the_command_does(tmp_path, run, finished_resnet50):
+def test_the_python_predicts_like_the_command(tmp_path, run, finished_resnet50):
     (program,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
     (tmp_path / "photos").mkdir()
     Image.effect_mandelbrot((60, 50), (-2, -1, 1, 1), 50).save(tmp_path / "photos" / "cat.jpg")

@@ -1,6 +1,6 @@
-"""Configs, sweep files and checkpoints from strangers: real attacks, which work where nothing guards against them.
+"""Untrusted configs, sweep files and checkpoints: real attacks, which succeed without this project's guards.
 
-Each is run twice: `guarded` has to refuse it, `open` has to fall to it, or the attack would show nothing.
+Each runs twice: `guarded` must refuse it, and in `open` it must succeed, which shows that the attack is real.
 """
 
 import os
@@ -31,7 +31,7 @@ class Payload:
 
 @pytest.fixture(autouse=True)
 def workdir(tmp_path, monkeypatch):
-    """A working directory with what strangers may lay there, and jsonargparse's settings put back afterwards."""
+    """A working directory with files from strangers. Restores jsonargparse's settings afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     code = f"open({MARKER!r}, 'w').close()\nfrom lightning.pytorch import Callback\nclass Code(Callback): pass\n"
@@ -43,14 +43,14 @@ def workdir(tmp_path, monkeypatch):
     torch.save({"state_dict": {}, "attack": Payload()}, "strange.ckpt")
     for name, value in _common.parsing_settings.items():
         monkeypatch.setitem(_common.parsing_settings, name, value)
-    set_parsing_settings(config_read_mode_fsspec_enabled=True)  # as Lightning has it
+    set_parsing_settings(config_read_mode_fsspec_enabled=True)  # as Lightning sets it
     yield tmp_path
     sys.modules.pop("strange", None)
 
 
 @pytest.fixture(params=["guarded", "open"])
 def guarded(request, monkeypatch):
-    """Whether this project's guards stand; `open` is jsonargparse as Lightning leaves it."""
+    """Whether this project's guards are active; `open` is jsonargparse as Lightning configures it."""
     if request.param == "open":
         monkeypatch.setattr(cli, "_restrict_configs", lambda: None)
         monkeypatch.setattr(allowed, "users_modules", lambda: ["strange", "tests", "torch"])
@@ -74,7 +74,7 @@ def of_any_type(name, **arguments):
     return {"trainer": {"strategy": spec("DDPStrategy", ddp_comm_state=spec(name, **arguments))}}
 
 
-CODE = {"class_path": "strange.Code"}  # the module runs code when it is imported
+CODE = {"class_path": "strange.Code"}  # importing the module runs code
 TORCH_CLASS = "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler"
 START = {"entrypoint": "touch", "args": [MARKER], "env": {}, "stdout": "", "stderr": "", "local_rank_id": 0}
 UNPICKLE = {"f": "strange.ckpt", "weights_only": False}
@@ -106,11 +106,11 @@ PLACES = {
     "part in a file": {"model": {"optimizer": "part.yaml"}},
 }  # fmt: skip
 
-# What the message has to name → a config with it.
+# Name expected in the message → a config that uses it.
 ELSEWHERE = {
     TORCH_CLASS: of_any_type(TORCH_CLASS, **START),
     "torch.hub.load": of_any_type("torch.hub.load", repo_or_dir=".", model="model", source="local"),
-    # Through modules that are allowed, but where others are imported:
+    # Through allowed modules that import others:
     "torch.serialization.load": of_any_type("tiny_imagenet.models.weights.torch.load", **UNPICKLE),
     "shutil.copyfile": of_any_type("lightning.pytorch.callbacks.model_checkpoint.shutil.copyfile", **COPY),
     # Evaluates its arguments:
@@ -120,15 +120,15 @@ ELSEWHERE = {
 
 @pytest.fixture
 def not_run(monkeypatch):
-    """Only parse the command line and make what it names."""
+    """Only parse the command line and instantiate the classes that it names."""
     monkeypatch.setattr(cli.Cli, "_run_subcommand", lambda self, subcommand: None)
 
 
 @pytest.fixture
 def attack(workdir, run, guarded):
-    """Run a command with a stranger's config, and see what its attack came to.
+    """Run a command with a stranger's config, and check whether the attack succeeds.
 
-    Returns what was printed where the attack was refused, and None where it was meant to succeed and did.
+    Returns the output if the attack was refused as expected, and None if it succeeded as expected.
     """
 
     def attack(config: dict, *options: str, status: int = 2, command: str = "fit") -> str | None:
@@ -136,15 +136,15 @@ def attack(workdir, run, guarded):
         try:
             found, output = run(command, "--config=strange.yaml", *options)
         except Exception as error:
-            found, output = error, ""  # What it comes to once its code has run is all one.
+            found, output = error, ""  # After its code has run, any outcome will do.
         if guarded:
             assert (found, (workdir / MARKER).exists()) == (status, False), output
             assert "Traceback" not in output
             return output
-        deadline = time.monotonic() + 10  # for the process that one starts
+        deadline = time.monotonic() + 10  # one attack starts another process
         while not (workdir / MARKER).exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert (workdir / MARKER).exists(), f"the attack shows nothing: {found} {output}"
+        assert (workdir / MARKER).exists(), f"the attack is not real: {found} {output}"
 
     return attack
 
@@ -155,13 +155,13 @@ def attack(workdir, run, guarded):
     + [pytest.param(config, name, id=name) for name, config in ELSEWHERE.items()],
 )
 def test_config_that_names_a_class(attack, not_run, config, name):
-    if (told := attack(config)) is not None:
-        assert f": a config may not name {name}, since" in told
-        assert "set TINY_IMAGENET_ALLOW=MODULE in the environment" in told
+    if (message := attack(config)) is not None:
+        assert f": a config may not name {name}, since" in message
+        assert "set TINY_IMAGENET_ALLOW=MODULE in the environment" in message
 
 
-def test_an_option_that_takes_any_object_makes_none(not_run, workdir, monkeypatch):
-    """Not even of an allowed class."""
+def test_an_option_that_takes_any_object_instantiates_none(not_run, workdir, monkeypatch):
+    """Not even an object of an allowed class."""
     monkeypatch.setattr(sys, "argv", ["training.py"])
     (workdir / "strange.yaml").write_text(yaml.safe_dump(of_any_type("lightning.pytorch.callbacks.Timer")))
     state = cli.Cli(plan(["fit", "--config=strange.yaml"])).trainer.strategy._ddp_comm_state
@@ -169,21 +169,21 @@ def test_an_option_that_takes_any_object_makes_none(not_run, workdir, monkeypatc
 
 
 def test_option_that_a_sweep_file_sets(attack, not_run):
-    if (told := attack({}, "--trainer.callbacks+=strange.Code")) is not None:
-        assert "trainer.callbacks: a config may not name strange.Code" in told
+    if (message := attack({}, "--trainer.callbacks+=strange.Code")) is not None:
+        assert "trainer.callbacks: a config may not name strange.Code" in message
 
 
 def test_config_with_a_part_elsewhere(attack, not_run):
-    if (told := attack({"model": {"optimizer": "memory://part.yaml"}})) is not None:
-        assert "Expected a path but memory://part.yaml either not accessible" in told
+    if (message := attack({"model": {"optimizer": "memory://part.yaml"}})) is not None:
+        assert "Expected a path but memory://part.yaml either not accessible" in message
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_config_beside_a_checkpoint(attack, not_run, workdir, command):
     write_empty(workdir / "strange.ckpt")
     (workdir / "config.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [CODE]}}))
-    if (told := attack({}, "--ckpt_path=strange.ckpt", command=command)) is not None:
-        assert "trainer.callbacks: a config may not name strange.Code" in told
+    if (message := attack({}, "--ckpt_path=strange.ckpt", command=command)) is not None:
+        assert "trainer.callbacks: a config may not name strange.Code" in message
 
 
 def test_config_beside_a_checkpoint_that_chooses_where_to_write(run, checkpoint, workdir):
@@ -205,8 +205,8 @@ def test_config_beside_a_checkpoint_that_chooses_where_to_write(run, checkpoint,
 
 def test_config_with_a_checkpoint_that_runs_code(attack, small):
     config = {"ckpt_path": "strange.ckpt", "weights_only": False}
-    if (told := attack(config, *small, status=1)) is not None:
-        assert "ckpt_path: strange.ckpt is set in a config; give it on the command line" in told
+    if (message := attack(config, *small, status=1)) is not None:
+        assert "ckpt_path: strange.ckpt is set in a config; give it on the command line" in message
 
 
 def test_checkpoint_of_a_slurm_job_that_runs_code(run, small, workdir, monkeypatch):
@@ -225,7 +225,7 @@ def test_checkpoint_of_a_slurm_job_that_runs_code(run, small, workdir, monkeypat
 def test_yaml_that_runs_code(run, workdir):
     text = f"model: {{optimizer: !!python/object/apply:os.system ['touch {MARKER}']}}"
     yaml.unsafe_load(text)
-    (workdir / MARKER).unlink()  # or the attack would show nothing
+    (workdir / MARKER).unlink()  # the attack is real
     (workdir / "strange.yaml").write_text(text)
     status, output = run("fit", "--config=strange.yaml")
     assert (status, (workdir / MARKER).exists()) == (2, False)
@@ -237,7 +237,7 @@ def test_yaml_that_runs_code(run, workdir):
 
 @pytest.mark.parametrize("pruner, message", [
     (CODE, "pruner: a config may not name strange.Code, since a class can run any code"),
-    ({"class_path": "optuna.pruners._base.abc"}, "it is no pruner"),
+    ({"class_path": "optuna.pruners._base.abc"}, "it is not a pruner"),
 ])  # fmt: skip
 def test_sweep_file_that_names_a_class(workdir, monkeypatch, guarded, pruner, message):
     enter(workdir, monkeypatch)
@@ -266,7 +266,7 @@ def test_only_a_module_can_be_added(run, monkeypatch, value):
     "lightning.pytorch.strategies.FSDPStrategy", "lightning.pytorch.profilers.PyTorchProfiler",
     "lightning.pytorch.plugins.environments.SLURMEnvironment", "lightning.pytorch.plugins.io.AsyncCheckpointIO",
 ])  # fmt: skip
-def test_classes_that_no_shipped_config_names_are_allowed_too(name):
-    """By the name that is documented, wherever it is defined."""
+def test_classes_in_no_shipped_config_are_allowed_too(name):
+    """By their documented names, wherever they are defined."""
     cli._restrict_configs()
     assert _util.import_object(name).__name__ == name.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Imports run one way, what only reads files or starts processes imports no torch, and no test imports another."""
+"""Imports go one way, the report and sweeps do not import torch, and no test imports another."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ from tests.helpers.paths import ROOT
 
 PACKAGE, TESTS = ROOT / "tiny_imagenet", ROOT / "tests"
 
-# Each part may import only parts of a lower level; parts of one level know nothing of each other.
+# Each part may import only parts of a lower level, none of its own level.
 LEVELS = [
     {"errors"},
     {"files"},
@@ -42,7 +42,7 @@ def imports():
                     yield importer, alias.name, path
 
 
-def test_imports_run_one_way():
+def test_imports_go_one_way():
     found = list(imports())
     assert found
     for importer, imported, path in found:
@@ -50,7 +50,7 @@ def test_imports_run_one_way():
             assert LEVEL[imported] < LEVEL[importer], f"{path} imports {imported}"
 
 
-def test_the_command_line_does_not_wait_for_what_few_trainings_need():
+def test_the_command_line_does_not_import_what_few_trainings_need():
     code = "import sys, tiny_imagenet.cli.app; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
 
@@ -64,7 +64,7 @@ def test_report_and_sweep_import_no_torch(module):
 
 
 def test_no_test_imports_another():
-    """What tests share lies in tests.helpers."""
+    """Code that tests share is in tests.helpers."""
     tests, imported = {path.stem for path in TESTS.rglob("test_*.py")}, {}
     for path in TESTS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -72,6 +72,6 @@ def test_no_test_imports_another():
                 imported |= {alias.name: path for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported |= {f"{node.module or ''}.{alias.name}": path for alias in node.names}
-    assert "tests.helpers.paths.ROOT" in imported, "or nothing would be found at all"
+    assert "tests.helpers.paths.ROOT" in imported, "imports are found"
     for name, path in imported.items():
         assert not tests & set(name.split(".")), f"{path} imports {name}"

@@ -1,4 +1,4 @@
-"""condition_numbers.csv, by NumPy from the checkpoint of the same epoch, and unbroken over a resumption."""
+"""condition_numbers.csv: values as NumPy computes them from the checkpoint, and no gap after resuming."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_condition_numbers_of_each_epoch(run, small, tmp_path):
         assert number == pytest.approx(np.linalg.cond(weight), rel=1e-3), layer
 
 
-def test_every_so_many_epochs_and_over_a_resumption(run, small, tmp_path):
+def test_every_so_many_epochs_also_after_resuming(run, small, tmp_path):
     fit = ["fit", *small, "--trainer.max_epochs=4", *callback("ConditionNumbers", every_n_epochs=2)]
     assert run(*fit)[0] == 0
     with pytest.raises(Killed):

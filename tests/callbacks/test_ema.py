@@ -1,4 +1,4 @@
-"""The moving average: its values, and that validation and checkpoints are of it."""
+"""The moving average: its values, and that validation and checkpoints use it."""
 
 import re
 from inspect import signature
@@ -23,7 +23,7 @@ class Module(LightningModule):
 
 
 @pytest.mark.parametrize("use_buffers", [True, False])
-def test_each_step_moves_the_average_by_a_share_of_the_difference(use_buffers):
+def test_each_step_moves_the_average_by_a_fraction_of_the_difference(use_buffers):
     module, seen = Module(), []
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), global_step=0)
     ema = EMA(decay=0.9, use_buffers=use_buffers)
@@ -36,7 +36,7 @@ def test_each_step_moves_the_average_by_a_share_of_the_difference(use_buffers):
         ema.on_train_batch_end(trainer, module, None, None, 0)
         seen.append({name: value.double().numpy().copy() for name, value in module.state_dict().items()})
     for name, found in ema._average_model.module.state_dict().items():
-        expected = seen[0][name]  # the first are taken as they are
+        expected = seen[0][name]  # the average starts with the first weights
         for current in seen[1:]:
             expected = 0.9 * expected + 0.1 * current[name]
         if name == "norm.num_batches_tracked" or ("running" in name and not use_buffers):
@@ -50,7 +50,7 @@ def test_it_takes_the_options_of_lightning_s():
     assert all(parameter.default == theirs[name].default for name, parameter in signature(EMA).parameters.items())
 
 
-def test_validation_and_checkpoints_are_of_the_average(run, small, tmp_path):
+def test_validation_and_checkpoints_use_the_average(run, small, tmp_path):
     status, output = run("fit", *small, *callback("EMA", decay=0.9))
     assert status == 0, output
     version = tmp_path / "runs" / "defaults" / "version_0"
@@ -71,9 +71,9 @@ def test_the_average_is_on_the_device_of_the_training_and_its_count_on_the_cpu()
             super().__init__()
             self.layer = torch.nn.Linear(2, 2)
 
-    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))  # stands for a GPU
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))  # stands in for a GPU
     ema = EMA(decay=0.9)
     ema.setup(trainer, Module(), "fit")
     assert ema._average_model.module.layer.weight.device.type == "meta"
     assert ema._average_model.n_averaged.device.type == "cpu"
-    assert "n_averaged" in ema._average_model.state_dict(), "it travels in checkpoints"
+    assert "n_averaged" in ema._average_model.state_dict(), "it is saved in checkpoints"

@@ -1,4 +1,4 @@
-"""What a test leaves in the run's folder."""
+"""The files that a test writes to the run's folder."""
 
 import json
 

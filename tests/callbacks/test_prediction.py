@@ -19,7 +19,7 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, trained, tmp_path):
     assert model.info.image_size == 32
     assert 0 < min(model.info.mean) < max(model.info.std) + max(model.info.mean) < 2
 
-    # Predict without the data set, from the network alone, and compare with the command.
+    # Predict with the network alone, without the data module, and compare with the command.
     rng = np.random.default_rng(0)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -45,7 +45,7 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, trained, tmp_path):
     assert float(predictions["a.png"]["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
 
 
-def test_predict_takes_files_of_any_name_and_stops_where_it_is_told(run, trained, tmp_path):
+def test_predict_takes_files_of_any_name_and_stops_at_limit_predict_batches(run, trained, tmp_path):
     (tmp_path / "pictures").mkdir()
     for name in (b"a.png", b"b.png", b"not UTF-8 \xff.png"):
         Image.new("RGB", (32, 32), "red").save(tmp_path / "pictures" / os.fsdecode(name))

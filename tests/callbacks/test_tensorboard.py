@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run."""
+"""What TensorBoard shows for a run."""
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -1,4 +1,4 @@
-"""Metrics: the order of scores, and the sums that go on in a resumed epoch."""
+"""Metrics: the order of scores, and sums that continue in a resumed epoch."""
 
 import json
 
@@ -10,7 +10,7 @@ from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_o
 
 
 def test_scores_are_in_the_order_of_logits():
-    logits = torch.randint(0, 8, (6, 200)).bfloat16()  # many are equal
+    logits = torch.randint(0, 8, (6, 200)).bfloat16()  # with many ties
     order = np.argsort(-logits.float().numpy(), axis=1, kind="stable")
     scores = without_ties(logits)
     assert (scores.numpy().argsort(axis=1)[:, ::-1] == order).all()
@@ -19,7 +19,7 @@ def test_scores_are_in_the_order_of_logits():
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_each_rank_resumes_its_sums_and_the_first_takes_all_on_another_number_of_devices(ranks):
+def test_each_rank_resumes_its_sums_or_the_first_takes_all_if_the_number_of_devices_changed(ranks):
     logits, labels = torch.randn(2, 5, 4), torch.randint(0, 4, (2, 5))
     trained = [build_metrics("train", 4) for _ in range(2)]
     for rank, metrics in enumerate(trained):
@@ -50,11 +50,11 @@ def test_loss_is_the_mean_over_images_however_they_are_batched(run, trained):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_the_sums_of_an_epoch_travel_in_its_checkpoints(run, small, tmp_path):
+def test_the_sums_of_an_epoch_are_saved_in_its_checkpoints(run, small, tmp_path):
     options = ["--data.holdout=0", "--trainer.max_epochs=1", "--checkpoint.every_n_steps=1"]
     assert run("fit", *small, *options)[0] == 0
     checkpoints = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
     previous = torch.load(checkpoints / "previous.ckpt", weights_only=True)["train_metrics"]
     assert previous["loss"]["weight"] == previous["top1"]["tp"] + previous["top1"]["fn"] == 7 * 16, "of the 128 images"
     last = torch.load(checkpoints / "last.ckpt", weights_only=True)["train_metrics"]
-    assert last["loss"]["weight"] == 0, "they start anew after the epoch"
+    assert last["loss"]["weight"] == 0, "they restart after the epoch"

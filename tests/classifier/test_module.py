@@ -1,4 +1,4 @@
-"""The LightningModule: what it says of the network, its loss, compiled networks, and checkpoints from strangers."""
+"""The LightningModule: the reported size, the loss, compiled networks, and untrusted checkpoints."""
 
 import shutil
 import sys
@@ -16,17 +16,17 @@ from tests.helpers.tables import table
 from tiny_imagenet.classifier import ImageClassifier
 
 
-def test_the_size_of_the_network_is_told(run, small):
+def test_the_size_of_the_network_is_reported(run, small):
     status, output = run("fit", *small, "--trainer.max_epochs=1", "--model.freeze=[conv1]")
     network = resnet18(num_classes=4)
-    # Of an eighth of the width, kernels have 1/64 of the numbers, but for those from colours and to classes.
+    # At an eighth of the width, kernels have 1/64 of the weights, except those of the first convolution and the head.
     inner = sum(p.numel() for name, p in network.named_parameters() if p.ndim == 4 and name != "conv1.weight") // 64
     outer = sum(p.numel() for name, p in network.named_parameters() if p.ndim == 1 and name != "fc.bias") // 8
     total = inner + outer + 3 * 8 * 49 + 64 * 4 + 4
     assert status == 0 and f"resnet18: {total:,} parameters, {3 * 8 * 49:,} of them frozen." in output, output
 
 
-def test_label_smoothing_gives_each_class_a_share_of_the_target(trained):
+def test_label_smoothing_gives_each_class_a_fraction_of_the_target(trained):
     model = ImageClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt", label_smoothing=0.2).eval()
     images, targets = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 0, 1])
     model.trainer = pl.Trainer(logger=False, accelerator="cpu", log_every_n_steps=2)
@@ -38,8 +38,8 @@ def test_label_smoothing_gives_each_class_a_share_of_the_target(trained):
     assert found.item() == pytest.approx(expected.mean(), rel=1e-5)
 
 
-def test_a_checkpoint_that_names_a_class_to_make_runs_no_code(trained, tmp_path, monkeypatch):
-    """Lightning would make what the hyperparameters say with jsonargparse, which imports it, weights_only or not."""
+def test_a_checkpoint_that_names_a_class_runs_no_code(trained, tmp_path, monkeypatch):
+    """Even with weights_only, Lightning would instantiate classes named in the hyperparameters with jsonargparse."""
     (tmp_path / "strange.py").write_text(
         "open('attacked', 'w').close()\nfrom torch.optim import SGD\nclass Code(SGD): pass\n"
     )
@@ -51,11 +51,13 @@ def test_a_checkpoint_that_names_a_class_to_make_runs_no_code(trained, tmp_path,
         "optimizer": {"class_path": "strange.Code", "init_args": {"lr": 0.1}},
     }
     torch.save(checkpoint, "evil.ckpt")
-    monkeypatch.setitem(_common.parsing_settings, "import_paths_enforced", False)  # as where no command line was read
+    monkeypatch.setitem(
+        _common.parsing_settings, "import_paths_enforced", False
+    )  # as if no command line had been parsed
     with suppress(Exception):
         super(ImageClassifier, ImageClassifier).load_from_checkpoint("evil.ckpt", weights_only=True)
     attacked = Path("attacked")
-    assert attacked.exists(), "without the guard the attack works, or it would show nothing"
+    assert attacked.exists(), "without the guard, the attack succeeds"
     attacked.unlink()
     sys.modules.pop("strange")
     with suppress(Exception):
@@ -65,8 +67,8 @@ def test_a_checkpoint_that_names_a_class_to_make_runs_no_code(trained, tmp_path,
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_a_compiled_network_learns_as_another_and_its_checkpoint_fits_both(run, small, tmp_path):
-    # So slowly that rounding does not grow.
+def test_a_compiled_network_learns_like_an_uncompiled_one_and_its_checkpoint_fits_both(run, small, tmp_path):
+    # A rate so low that rounding errors do not grow.
     options = ["--config=resnet18_aug.yaml", *small, "--trainer.max_epochs=1", "--model.optimizer.lr=0.001"]
     rows = []
     for version, compiled in enumerate(("false", "true")):

@@ -1,4 +1,4 @@
-"""Evaluation of an image with its other views: mirrored, and moved by some pixels."""
+"""Test-time augmentation: the views of an image, mirrored and shifted by some pixels."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_tta_is_the_mean_of_the_logits_of_an_image_and_its_other_views(run, trai
     expected = logits.mean(dim=0).softmax(dim=0)
     for left_out in range(len(logits)):
         other = logits[torch.arange(len(logits)) != left_out].mean(dim=0).softmax(dim=0)
-        assert abs(expected.max() - other.max()) > 1e-4, "or a view left out could not be told"
+        assert abs(expected.max() - other.max()) > 1e-4, "a missing view would be detected"
     (row,) = table(trained / "predictions.csv")
     assert float(row["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
     assert row["id1"] == model.info.class_ids[expected.argmax()]
@@ -48,7 +48,7 @@ def test_views_are_for_evaluation_and_their_mean_is_not_rounded_to_half_precisio
             [(1, 0), (1, 0)], [(0, 1), (0, 1)])]  # fmt: skip
         views = [images, moved[0][:, :, :32, :32], moved[1][:, :, 1:, 1:]]
         logits = [model(view).double() for image in views for view in (image, image.flip(3))]
-        assert len(model._logits(images[:0])) == 0, "a rank may have no image"
+        assert len(model._logits(images[:0])) == 0, "a rank may have no images"
         training, alone = model.train()._logits(images), model(images)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), sum(logits) / 6, rtol=1e-6, atol=1e-6)
@@ -56,12 +56,12 @@ def test_views_are_for_evaluation_and_their_mean_is_not_rounded_to_half_precisio
 
 
 @pytest.mark.parametrize(
-    "shift, told",
+    "shift, message",
     [
         (-1, "tta_shift must be a number of pixels from 0 up, not -1."),
         (32, "tta_shift is 32 pixels, and images have only 32"),
     ],
 )
-def test_a_shift_that_leaves_nothing_of_an_image_is_refused(run, small, shift, told):
+def test_a_shift_that_leaves_nothing_of_an_image_is_refused(run, small, shift, message):
     status, output = run("fit", *small, f"--model.tta_shift={shift}")
-    assert status == 1 and told in output and "Traceback" not in output
+    assert status == 1 and message in output and "Traceback" not in output

@@ -1,4 +1,4 @@
-"""What a command line means: config files by name, run folders, checkpoints."""
+"""What a command line means: configs by name, run folders, checkpoints."""
 
 import pytest
 
@@ -17,7 +17,9 @@ def test_a_bare_name_is_found_in_configs_from_any_directory(tmp_path):
     assert find_config("resnet50_aug.yaml") == CONFIGS / "resnet50_aug.yaml"
     assert find_config("resnet50_aug") == CONFIGS / "resnet50_aug.yaml"
     (tmp_path / "resnet50_aug.yaml").write_text("model: {arch: resnet50}")
-    assert find_config("resnet50_aug.yaml").resolve() == tmp_path / "resnet50_aug.yaml", "one's own comes first"
+    assert find_config("resnet50_aug.yaml").resolve() == tmp_path / "resnet50_aug.yaml", (
+        "a file in the working directory comes first"
+    )
 
 
 def test_a_wrong_name_lists_the_nearest():
@@ -38,19 +40,19 @@ def test_options_override_configs_wherever_they_are_typed():
     assert target.argv[5] == f"--trainer.default_root_dir={target.run}"
 
 
-def test_versions_count_up_in_numbers_not_letters(tmp_path):
+def test_versions_count_up_as_numbers(tmp_path):
     for version in (0, 2, 10):
         (tmp_path / "runs" / "defaults" / f"version_{version}").mkdir(parents=True)
     assert plan(["fit"]).run.name == "version_11"
 
 
-def test_a_name_of_one_s_own():
+def test_a_name_given_by_the_user():
     target = plan(["fit", "--config", "resnet18_aug.yaml", "--name", "sweep/trial_3"])
     assert str(target.run) == "runs/sweep/trial_3/version_0"
     assert not any("--name" in argument for argument in target.argv)
 
 
-def test_last_goes_on_in_the_newest_run(tmp_path):
+def test_last_resumes_the_newest_run(tmp_path):
     for version in (9, 10):
         checkpoint(tmp_path / f"runs/defaults/version_{version}/checkpoints/last.ckpt")
     target = plan(["fit", "--ckpt_path", "last"])
@@ -58,7 +60,7 @@ def test_last_goes_on_in_the_newest_run(tmp_path):
     assert target.argv[-2] == "--ckpt_path=runs/defaults/version_10/checkpoints/last.ckpt"
 
 
-def test_a_run_s_last_checkpoint_goes_on_there_and_its_best_starts_a_run(tmp_path):
+def test_a_run_s_last_checkpoint_resumes_it_and_its_best_starts_a_new_run(tmp_path):
     run = tmp_path / "runs/mine/version_3"
     for name in ("last", "best"):
         checkpoint(run / f"checkpoints/{name}.ckpt")

@@ -1,4 +1,4 @@
-"""A server that misbehaves, archives that do, and processes that are killed."""
+"""A faulty server, faulty archives, small disks, and processes that are killed."""
 
 import io
 import multiprocessing
@@ -26,7 +26,7 @@ def write_zip(path: Path, files=FILES, compression=zipfile.ZIP_STORED) -> Path:
 
 
 def write_tar(path: Path, members, mode="w:gz") -> Path:
-    """`members`: pairs of a name or a TarInfo, and the content."""
+    """Write a tar file of `members`: pairs of a name or TarInfo and the content."""
     with tarfile.open(path, mode) as archive:
         for name, content in members:
             member = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
@@ -41,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 class Server:
-    """Serves `content` as /set.zip. `faults` are used up, one a request: a status, or the name of what goes wrong."""
+    """Serves `content` as /set.zip. Each request uses up one of `faults`: a status, a fault's name, or a function."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.etag, self.faults, self.requests = content, '"1"', [], []
@@ -88,7 +88,7 @@ class Server:
 
 
 def in_process(work) -> multiprocessing.Process:
-    """Start `work` in a forked process, which spares the seconds of importing everything again."""
+    """Start `work` in a forked process, because importing everything again takes seconds."""
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
     return process
@@ -96,11 +96,11 @@ def in_process(work) -> multiprocessing.Process:
 
 @contextmanager
 def disk(folder: Path, options: str) -> Iterator[Path]:
-    """Mount a disk in memory at `folder`, with mount's `options`; skips the test where that is not allowed."""
+    """Mount a disk in memory at `folder`, with mount's `options`; skip the test if that is not allowed."""
     folder.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("to mount a small or read-only disk needs root, and a machine that lets it")
+        pytest.skip("needs root and the right to mount a small or read-only disk")
     try:
         yield folder
     finally:

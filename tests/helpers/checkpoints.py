@@ -1,4 +1,4 @@
-"""Checkpoints made or changed for a test."""
+"""Creates or changes checkpoints for a test."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tiny_imagenet.classifier import ImageClassifier
 
 
 def write_empty(path: Path) -> Path:
-    """A checkpoint with all the parts that a training's has, and nothing in them."""
+    """A checkpoint with all parts of a training's, each of them empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = ("state_dict", "dataset", "train_metrics", "callbacks")
     content = dict.fromkeys(parts, {}) | {"optimizer_states": [], "lr_schedulers": []}
@@ -17,9 +17,9 @@ def write_empty(path: Path) -> Path:
 
 
 def soften(checkpoint: Path) -> None:
-    """Make a network less sure of itself, so that its probabilities tell something.
+    """Make a network less certain, so that its probabilities are not all 0 or 1.
 
-    Its logits for images of random pixels, which are far from those that it was trained on, then differ by about 1.
+    Its logits for images of random pixels, which are unlike the training images, then have a spread of about 1.
     """
     model = ImageClassifier.load_from_checkpoint(checkpoint).eval()
     pixels = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Runs that have to be equal to the last bit."""
+"""Compares runs that must be equal, bit for bit."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ RUN_DEPENDENT = ("seconds", "images_per_s", "memory")  # columns that measure th
 
 
 def contents(run: Path) -> tuple[dict[str, Any], list[dict[str, str]], int]:
-    """All of a run that must not depend on whether it was resumed: states, rows of metrics.csv, number of steps."""
+    """What resuming must not change in a run: states, rows of metrics.csv, number of steps."""
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     rows = [{k: v for k, v in row.items() if k not in RUN_DEPENDENT} for row in table(run / "metrics.csv")]
     states = {k: v for k, v in checkpoint.items() if "state" in k or k in ("optimizer_states", "lr_schedulers")}
@@ -19,7 +19,7 @@ def contents(run: Path) -> tuple[dict[str, Any], list[dict[str, str]], int]:
 
 
 def assert_same(left: Any, right: Any, path: str = "") -> None:
-    """Equal to the last bit, through dicts and lists."""
+    """Require equality, bit for bit, also within dicts and lists."""
     assert type(left) is type(right), path
     if isinstance(left, dict):
         assert left.keys() == right.keys(), path

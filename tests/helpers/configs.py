@@ -1,4 +1,4 @@
-"""The shipped configs of single trainings, and those that need another one before them."""
+"""The shipped configs of single trainings, and the overlays among them with a config that they can follow."""
 
 from tiny_imagenet.cli.arguments import CONFIGS
 

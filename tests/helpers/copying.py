@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def copy_run(run: Path, folder: Path) -> Path:
-    """Copy a run's folder; what is one file by several names, as best.ckpt and last.ckpt may be, stays one."""
+    """Copy a run's folder, with its hard links: best.ckpt and last.ckpt may be the same file."""
     copies: dict[int, str] = {}
 
     def copy(source: str, target: str) -> str:

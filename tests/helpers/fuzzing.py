@@ -1,4 +1,4 @@
-"""Many random examples of one input, damaged at random: what they may not take, and how they are counted."""
+"""Checks many random, damaged examples of an input, within limits of time and memory."""
 
 import os
 import resource
@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 FAST = 200
 EXAMPLES = [FAST, pytest.param(4000, marks=pytest.mark.slow)]
-MINUTES = float(os.environ.get("FUZZ_MINUTES", 0))  # at least, of each slow test, which then counts its examples
-SECONDS = 10  # that one example may take on a busy machine
-# KiB that a test may add to the peak; Pillow's limit of 89 million pixels, four bytes each, four times
+MINUTES = float(os.environ.get("FUZZ_MINUTES", 0))  # minimum duration of each slow test
+SECONDS = 10  # limit for one example, on a busy machine
+# Limit in KiB of what a test may add to peak memory: four times Pillow's limit of 89 million pixels of four bytes.
 MEMORY = 2 << 20
 
 
 class Hang(BaseException):
-    """Not an Exception, which would be taken for a fault of the input."""
+    """An example took too long. Not an Exception, which would count as a refusal of the input."""
 
 
 def fuzz(check, examples, *inputs):
-    """Call `check(*inputs)` with many examples, none of which may take long or fill the memory."""
+    """Call `check(*inputs)` with many examples; none may take too long or use too much memory."""
 
     def hang(*_):
         raise Hang
@@ -60,7 +60,7 @@ def fuzz(check, examples, *inputs):
 
 
 def kind_of(error):
-    """Where a message was raised and what it is about, to count the kinds."""
+    """Where an error was raised and what caused it, so that the kinds can be counted."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(place.filename).name}:{place.lineno} {type(error.__cause__ or error.__context__).__name__}"
 

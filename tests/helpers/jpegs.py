@@ -1,4 +1,4 @@
-"""A small folder of noisy JPEGs in three classes, and what should come out when it is packed."""
+"""A small folder of noisy JPEGs in three classes, and its expected pixels after packing."""
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ CLASSES = ("n01", "n02", "n03")
 
 
 def write_jpegs(folder):
-    """Three classes of 30 JPEGs, every tenth of them grey."""
+    """Write three classes of 30 JPEGs; every tenth is grey."""
     rng = np.random.default_rng(0)
     for class_id in CLASSES:
         (folder / class_id).mkdir(parents=True)

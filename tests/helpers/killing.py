@@ -1,4 +1,4 @@
-"""Callbacks that end a training without warning, by a signal or within the test's process."""
+"""Callbacks that disturb or end a training: by a signal, an error, a deleted file, a slow disk."""
 
 import atexit
 import os
@@ -15,7 +15,7 @@ from tiny_imagenet.run import checkpoint_writer as saving
 
 
 class Killed(BaseException):
-    """Not an Exception, so nothing that handles errors takes it for one."""
+    """Not an Exception, so that no error handling catches it."""
 
 
 class KillAt(Callback):
@@ -23,7 +23,7 @@ class KillAt(Callback):
 
     Args:
         hook: train_batch_start, validation_batch_start, test_batch_start or train_epoch_start.
-        at: count of calls to that hook, from 0, at which to do it.
+        at: number of the call of that hook, from 0.
     """
 
     def __init__(self, hook: str, at: int) -> None:
@@ -40,7 +40,7 @@ class KillAt(Callback):
 
 
 class SigkillAt(KillAt):
-    """Kill the process of `rank`, or each if it is None, by SIGKILL: a training in a process of its own."""
+    """Kill the process of `rank`, or of every rank if it is None, by SIGKILL: not in the process of the test."""
 
     def __init__(self, hook: str, at: int, rank: int | None = None) -> None:
         super().__init__(hook, at)
@@ -52,7 +52,7 @@ class SigkillAt(KillAt):
 
 
 class StuckAt(KillAt):
-    """Let the process of `rank` wait as NCCL would wait for a lost one."""
+    """Let the process of `rank` wait, as NCCL waits for a lost process."""
 
     def __init__(self, hook: str, at: int, rank: int = 0) -> None:
         super().__init__(hook, at)
@@ -64,7 +64,7 @@ class StuckAt(KillAt):
 
 
 class SignalAt(KillAt):
-    """Send a signal to the process of `rank`, or to each if it is None."""
+    """Send a signal to the process of `rank`, or of every rank if it is None."""
 
     def __init__(self, number: int, at: int, hook: str = "train_batch_start", rank: int | None = None) -> None:
         super().__init__(hook, at)
@@ -76,15 +76,15 @@ class SignalAt(KillAt):
 
 
 class SignalAllAt(SignalAt):
-    """Have another process send the signal to all of this one's group, which must be its own."""
+    """Let another process send the signal to this process's whole group, which must not be the test's."""
 
     def end(self, rank: int) -> None:
         subprocess.run(["kill", f"-{self.number}", "--", f"-{os.getpgid(0)}"], start_new_session=True, check=True)
-        time.sleep(0.5)  # Each has had time to act on it.
+        time.sleep(0.5)  # enough time for every process to act on it
 
 
 class PoisonAt(SigkillAt):
-    """Make the weights of the head NaN, from then on, in the process of `rank`, or in each if it is None."""
+    """From then on, make the weights of the head NaN in the process of `rank`, or of every rank if it is None."""
 
     def _called(self, trainer, *args, **kwargs) -> None:
         self.calls += 1
@@ -93,7 +93,7 @@ class PoisonAt(SigkillAt):
 
 
 class SlowDisk(Callback):
-    """Let a checkpoint take ten seconds to reach the disk."""
+    """Make a checkpoint take ten seconds to reach the disk."""
 
     def on_train_start(self, *args) -> None:
         to_disk = saving.to_disk
@@ -101,22 +101,22 @@ class SlowDisk(Callback):
 
 
 class DeleteAt(Callback):
-    """Delete a file, or a folder with all that is in it, when the second epoch starts."""
+    """Delete a file, or a folder with its content, when the second epoch starts."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
 
     def on_train_epoch_start(self, trainer, *args) -> None:
-        if trainer.current_epoch != 1 or not trainer.is_global_zero:  # or two ranks would get in each other's way
+        if trainer.current_epoch != 1 or not trainer.is_global_zero:  # only one rank may delete it
             return
-        if self.path.is_dir():  # at one blow, whatever is being written into it
+        if self.path.is_dir():  # atomically, even if another process is writing to it
             shutil.rmtree(self.path.rename(self.path.with_name("gone")), ignore_errors=True)
         else:
             self.path.unlink()
 
 
 class FailAt(StuckAt):
-    """Raise an error in the process of `rank`, whose normal exit would then wait, as it does with NCCL."""
+    """Raise an error in the process of `rank`, and make its normal exit wait, as with NCCL."""
 
     def end(self, rank: int) -> None:
         if self.rank == rank:

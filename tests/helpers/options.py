@@ -1,4 +1,4 @@
-"""Options of a command line that tests often give."""
+"""Command-line options that many tests use."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ def callback(name: str, **arguments: Any) -> list[str]:
     """Options that add a callback with these arguments.
 
     Args:
-        name: that of one of Lightning's or this project's callbacks, or its whole path; `module.Class` is one of
+        name: the name of a callback of Lightning or this project, its full path, or `module.Class` for one in
             tests.helpers, such as killing.KillAt.
     """
     path = f"tests.helpers.{name}" if name.count(".") == 1 else name

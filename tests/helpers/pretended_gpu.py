@@ -1,8 +1,8 @@
-"""A GPU that is not there: its tensors have shapes, types and a device, and no values.
+"""A simulated GPU: its tensors have shapes, types and a device, but no values.
 
-What mixes devices raises, what waits for the GPU is seen (see `tests.helpers.watching`), and Lightning, autocast and
-the project's own choices take the ways that they take there. No arithmetic is done, what is read is always the same,
-and nothing goes backward: gradients are zero. Streams, fused optimizers and compiled code are not pretended.
+Operations that mix devices raise, waits for the GPU can be detected (see `tests.helpers.watching`), and Lightning,
+autocast and this project take the same branches as on a GPU. Nothing is computed: values that are read are constants,
+and gradients are zero. Streams, fused optimizers and compiled code are not simulated.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,9 +38,9 @@ CUDA: dict[str, Any] = {
 
 @contextmanager
 def pretended_gpu() -> Iterator[None]:
-    """While this lasts, `cuda` is a device of this machine."""
+    """Within the context, this machine has a device `cuda`."""
     with ExitStack() as stack:
-        # What a training sets for its device.
+        # A training sets these for its device; they are restored.
         for choice in ("benchmark", "allow_tf32"):
             stack.callback(setattr, torch.backends.cudnn, choice, getattr(torch.backends.cudnn, choice))
         stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
@@ -48,7 +48,7 @@ def pretended_gpu() -> Iterator[None]:
             stack.enter_context(mock.patch.object(torch.cuda, name, stand_in))
         stack.enter_context(mock.patch.object(Tensor, "pin_memory", _pin))
         stack.enter_context(mock.patch.object(Tensor, "backward", _zero_gradients))
-        # What a training ends with; tensors without values cannot become others.
+        # Called at the end of a training; tensors without values cannot move to the CPU.
         stack.enter_context(mock.patch.object(torch.nn.Module, "cpu", lambda self: self))
         stack.enter_context(mock.patch.object(fake_tensor, "init_gpu_context", lambda device: None))
         stack.enter_context(mock.patch.object(torch, "load", _load(torch.load)))
@@ -58,11 +58,11 @@ def pretended_gpu() -> Iterator[None]:
 
 
 class _WithoutDriver(FakeTensorMode):
-    avoid_device_init = True  # asks torch.cuda.is_available otherwise
+    avoid_device_init = True  # or it would call torch.cuda.is_available
 
 
 class _OnlyOnTheGpu(TorchDispatchMode):
-    """Pretends what touches the GPU, and computes all else."""
+    """Simulates operations on the GPU, and computes all others."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, arguments: tuple = (), options: dict[str, Any] | None = None
@@ -72,12 +72,12 @@ class _OnlyOnTheGpu(TorchDispatchMode):
             with unset_fake_temporarily():
                 return function(*arguments, **options)
         if function.namespace == "aten":
-            with self:  # Tensors made in inference mode do not come taken apart as others do.
+            with self:  # Operations on tensors made in inference mode arrive undecomposed.
                 composed = function.decompose(*arguments, **options)
             if composed is not NotImplemented:
                 return composed
         if function is torch.ops.aten._local_scalar_dense.default:
-            # Finite, if that is what was asked; never a step that was noted.
+            # True for a check of finiteness; -1 equals no step that was recorded.
             return True if arguments[0].dtype == torch.bool else 0.5 if arguments[0].is_floating_point() else -1
         return tree_map_only(FakeTensor, _as_read, function(*arguments, **options))
 
@@ -94,7 +94,7 @@ def _as_read(result: FakeTensor) -> Tensor:
 
 
 def _load(load: Callable[..., Any]) -> Callable[..., Any]:
-    """torch.load, which would make all that it loads tensors without values."""
+    """torch.load outside the simulation, in which loaded tensors would have no values."""
 
     def with_values(*arguments: Any, **options: Any) -> Any:
         with unset_fake_temporarily():
@@ -109,7 +109,7 @@ def _pin(tensor: Tensor, *device: Any) -> Tensor:
 
 
 def _zero_gradients(loss: Tensor, *arguments: Any, **options: Any) -> None:
-    # torch's engine asks the driver for the device.
+    # In place of torch's engine, which asks the driver for the device.
     seen, left = set(), [loss.grad_fn]
     while left:
         node = left.pop()

@@ -1,4 +1,4 @@
-"""Options of trainings that differ in what a resumption has to bring back."""
+"""Options of trainings that differ in the state that resuming must restore."""
 
 import json
 
@@ -22,7 +22,8 @@ BY_EPOCH = [
     "--model.scheduler_interval=epoch",
 ]
 ONE_CYCLE = ["--model.scheduler=torch.optim.lr_scheduler.OneCycleLR", "--model.scheduler.max_lr=0.1"]
-# Every epoch but the first is a bad one; with max_steps, Lightning takes a checkpoint of an epoch's end otherwise.
+# No epoch but the first counts as an improvement. With max_steps, Lightning treats a checkpoint at an epoch's end
+# differently.
 PLATEAU = [
     "--model.scheduler=lightning.pytorch.cli.ReduceLROnPlateau",
     "--model.scheduler.monitor=val/loss",

@@ -1,4 +1,4 @@
-"""Run folders as training and testing leave them, made without training."""
+"""Run folders like those of training and testing, written without training."""
 
 import json
 import math
@@ -47,10 +47,10 @@ def write_run(
     tested: bool = False,
     seed: int = 42,
 ) -> Path:
-    """A run of `done` of `epochs` epochs whose val/top1 climbs by equal steps to `top1` at the last of all.
+    """A run with `done` of `epochs` epochs, whose val/top1 rises linearly, to `top1` in the last of `epochs`.
 
-    `model`, `data` and `trainer` replace options of the config. A tested run has test top-1 `top1` - 0.01, and the
-    artefacts of `write_test` with hand-made answers.
+    `model`, `data` and `trainer` replace options of the config. A tested run has a test top-1 of `top1` - 0.01, and the
+    files of `write_test` for answers chosen by hand.
     """
     config = {
         "seed_everything": seed,
@@ -71,8 +71,8 @@ def write_run(
         folder / "metrics.csv"
     )
     if tested:
-        # 4 goldfish are right; of 4 tabbies one is right, two are called Persian, one Egyptian; of 4 Persian cats two
-        # are right and two called tabby; of 2 Egyptian cats one is right and one called Persian.
+        # Predictions: 4 of 4 goldfish correct; of 4 tabbies 1 correct, 2 as Persian, 1 as Egyptian; of 4 Persian cats
+        # 2 correct, 2 as tabby; of 2 Egyptian cats 1 correct, 1 as Persian.
         targets = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3])
         best = np.array([0, 0, 0, 0, 1, 2, 2, 3, 2, 2, 1, 1, 3, 2])
         write_test(folder, top1 - 0.01, targets, np.stack([best, (best + 1) % 4], axis=1), CLASS_IDS, CLASS_NAMES)
@@ -82,7 +82,7 @@ def write_run(
 def write_test(
     folder: Path, top1: float, targets: np.ndarray, answers: np.ndarray, ids: Sequence[str], names: Sequence[str]
 ) -> None:
-    """test_metrics.json, per_class.csv, confusion.csv and examples.png for labels [N] and ranked answers [N, K]."""
+    """Write the four files of a test, for labels [N] and ranked answers [N, K]."""
     metrics = {"top1": top1, "top5": top1 + 0.2, "loss": 1.5, "images": len(targets)}
     (folder / "test_metrics.json").write_text(json.dumps(metrics))
     replace_csv(folder / "per_class.csv", PER_CLASS_COLUMNS, per_class(targets, answers, ids, names))
@@ -93,7 +93,7 @@ def write_test(
 
 
 def write_condition_numbers(folder: Path, epochs: int, layers: int = 4, first: float = 10.0) -> None:
-    """Layer i (from 0) has `first` times 2**i at epoch 0, and half as much again after each epoch."""
+    """Write condition numbers: layer i (from 0) has `first` * 2**i at epoch 0, times 1.5 per epoch."""
     rows = [
         {"epoch": epoch, "layer": f"layer{layer}.conv", "condition_number": first * 2**layer * 1.5**epoch}
         for epoch in range(epochs)
@@ -103,7 +103,7 @@ def write_condition_numbers(folder: Path, epochs: int, layers: int = 4, first: f
 
 
 def write_studies(root: Path) -> None:
-    """Runs of all studies, and three that cannot be read."""
+    """Write runs of all studies, and three runs that cannot be read."""
     for place, arch in enumerate(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")):
         top1 = 0.44 + 0.01 * place
         write_run(root / f"{arch}_baseline/version_0", model={"arch": arch}, top1=top1, tested=place < 3)
@@ -136,27 +136,27 @@ def write_studies(root: Path) -> None:
 
 
 def with_optimizer(optimizer: Mapping[str, Any], **arguments: float) -> dict[str, Any]:
-    """Options of the model: this optimizer with other arguments."""
+    """Model options with this optimizer and other arguments."""
     return {"optimizer": {**optimizer, "init_args": {**optimizer["init_args"], **arguments}}}
 
 
 def only(found: Sequence[Any]) -> Any:
-    """The one that there is."""
+    """The only element of a sequence."""
     assert len(found) == 1
     return found[0]
 
 
 def _row(epoch: int, epochs: int, top1: float, seconds: float) -> dict[str, float]:
-    share = (epoch + 1) / epochs
+    progress = (epoch + 1) / epochs
     return {
         "epoch": epoch,
         "step": 700 * (epoch + 1),
-        "train/loss": 5.3 * (1 - 0.8 * share),
-        "train/top1": min(1.0, 1.5 * top1 * share**1.2),
-        "val/loss": 5.3 * (1 - top1 * share),
-        "val/top1": top1 * share,
-        "val/top5": min(1.0, (top1 + 0.25) * share),
-        "lr": 0.1 * (1 - share) + 1e-5,
+        "train/loss": 5.3 * (1 - 0.8 * progress),
+        "train/top1": min(1.0, 1.5 * top1 * progress**1.2),
+        "val/loss": 5.3 * (1 - top1 * progress),
+        "val/top1": top1 * progress,
+        "val/top5": min(1.0, (top1 + 0.25) * progress),
+        "lr": 0.1 * (1 - progress) + 1e-5,
         "seconds": seconds + (20.0 if epoch == 0 else 0.0),
         "images_per_s": 90_000 / seconds,
         "memory": 2048.0,

@@ -1,4 +1,4 @@
-"""What a README's batch script needs of SLURM, on one machine: srun and scontrol as small programs."""
+"""The parts of SLURM that the README's batch script needs, on one machine: srun and scontrol as small programs."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Starts the tasks of both nodes, each as SLURM would; like the real one it ends with the highest status of any of them.
+# Starts the tasks of all nodes as SLURM would. Like the real srun, it exits with the highest status of the tasks.
 SRUN = """#!{python}
 import os, shlex, subprocess, sys
 assert sys.argv[1] == "--kill-on-bad-exit=1"
@@ -22,12 +22,12 @@ SCONTROL = '#!/bin/sh\necho "$@" >> scontrol.log\n'
 
 
 def batch(script: str, folder: Path, job: int, options: list[str]) -> tuple[int, str]:
-    """Run a batch script in `folder` as a job of as many nodes as it asks for, with one task on each.
+    """Run a batch script in `folder` as a job with the number of nodes that it requests, one task per node.
 
     Args:
-        options: added to the command that the script gives to srun.
+        options: added to the command that the script passes to srun.
 
-    Returns its exit status and what it printed. `scontrol.log` in the folder has a line for each call of scontrol.
+    Returns its exit status and output. `scontrol.log` in the folder gets a line for each call of scontrol.
     """
     programs = {"srun": SRUN.format(python=sys.executable), "scontrol": SCONTROL, "train.sh": script}
     for name, text in programs.items():
@@ -36,10 +36,10 @@ def batch(script: str, folder: Path, job: int, options: list[str]) -> tuple[int,
     environments = folder / ".venv" / "bin"
     environments.mkdir(parents=True, exist_ok=True)
     (environments / "activate").write_text(f"PATH={folder}:{Path(sys.executable).parent}:$PATH\n")
-    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", script, re.M))
+    requested = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", script, re.M))
     environment = {
         **os.environ, "OMP_NUM_THREADS": "1", "MORE_OPTIONS": " ".join(options), "SLURM_JOB_ID": str(job),
-        "SLURM_JOB_NAME": asked["job-name"], "SLURM_NNODES": asked["nodes"], "SLURM_NTASKS": asked["nodes"],
+        "SLURM_JOB_NAME": requested["job-name"], "SLURM_NNODES": requested["nodes"], "SLURM_NTASKS": requested["nodes"],
         "SLURM_NTASKS_PER_NODE": "1", "SLURM_NODELIST": "127.0.0.1",
     }  # fmt: skip
     done = subprocess.run(

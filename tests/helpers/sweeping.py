@@ -1,4 +1,4 @@
-"""Sweeps in an empty folder, with real processes that train nothing but leave what a training leaves."""
+"""Sweeps in an empty folder, with real processes that only write the files which a training writes."""
 
 import csv
 import json
@@ -14,8 +14,8 @@ import yaml
 from tiny_imagenet.sweep import study, training
 from tiny_imagenet.sweep.__main__ import main
 
-# Three epochs whose val/top1 is 0.5, 1 and 0.9 of the option `score`; notes its command line in starts.txt.
-# In its second epoch it waits as long as there is a file named hold.
+# Three epochs, with val/top1 of 0.5, 1 and 0.9 times the option `score`. It records its command line in starts.txt.
+# In the second epoch it waits while a file `hold` exists.
 TRAINING = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -70,7 +70,7 @@ for epoch in range(len(rows), 3):
 
 
 def enter(folder: Path, monkeypatch) -> Path:
-    """Make a folder the working directory, where trainings are made by TRAINING."""
+    """Make a folder the working directory, in which sweeps run TRAINING instead of training.py."""
     monkeypatch.chdir(folder)
     (folder / "train.py").write_text(TRAINING)
     monkeypatch.setattr(training, "training_command", lambda: [sys.executable, "-S", str(folder / "train.py")])
@@ -84,7 +84,7 @@ def write_sweep(**keys) -> str:
 
 
 def sweep(*argv: str) -> int | str:
-    """Run a sweep here. Returns its exit status or message; one that waits for ever is a failure."""
+    """Run a sweep in this process, for a minute at most. Returns its exit status or error message."""
     signal.signal(signal.SIGALRM, _give_up)
     signal.alarm(60)
     try:
@@ -108,7 +108,7 @@ def lines(name: str) -> list:
 
 
 def worker(*argv: str) -> multiprocessing.Process:
-    """A sweep in a process of its own, forked because importing everything again takes seconds."""
+    """A sweep in its own process, forked because importing everything again takes seconds."""
     process = multiprocessing.get_context("fork").Process(target=main, args=(list(argv),))
     process.start()
     return process

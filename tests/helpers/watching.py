@@ -1,4 +1,4 @@
-"""Callbacks that note what a training sees and writes, and in which steps a GPU, or another process, is waited for."""
+"""Callbacks that record the images of a training, the files it writes, and its waits for a GPU or other processes."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ PUTS = {torch.ops.aten.index_put_.default, torch.ops.aten.index_put.default}
 
 
 class NoteWaits(Callback):
-    """Writes to `out` how often each training step waited for `device`, from the end of the one before to its own.
+    """Writes to `out` how often each training step waited for `device`, counted from the end of the previous step.
 
-    The CPU may stand for a GPU: what would wait there is seen, but for copies.
+    `cpu` can stand in for a GPU: it shows all waits except those of copies.
     """
 
     def __init__(self, out: str, device: str = "cpu") -> None:
@@ -52,25 +52,25 @@ class NoteWaits(Callback):
 
 
 def waits(device: str, function, arguments: tuple, options: dict) -> bool:
-    """Whether the CPU waits in an operation: it reads what lies on `device`, or copies to or from it at once."""
+    """Whether the CPU waits in an operation: it reads a value on `device`, or copies to or from it synchronously."""
     tensors = [leaf for leaf in tree_leaves((arguments, options)) if isinstance(leaf, torch.Tensor)]
     if function in READS:
         return tensors[0].device.type == device
     if function in COPIES:
         devices = {torch.device(options.get("device") or tensors[0].device).type, *(t.device.type for t in tensors)}
-        in_turn = options.get("non_blocking") or any(value is True for value in arguments)
+        non_blocking = options.get("non_blocking") or any(value is True for value in arguments)
         pinned = all(getattr(tensor, "pinned", False) for tensor in tensors if tensor.device.type == "cpu")
-        return len(devices) > 1 and not (in_turn and pinned)
+        return len(devices) > 1 and not (non_blocking and pinned)
     if function in PUTS and any(
         tensor.dtype == torch.bool and tensor.device.type == device for tensor in tensors[1:-1]
     ):
-        return tensors[-1].numel() > 1  # It counts what the mask selects; a single value fills.
-    # Scalars on the CPU travel with the command that uses them; an index is copied first.
+        return tensors[-1].numel() > 1  # It must count what the mask selects, unless a single value fills it.
+    # A scalar on the CPU is passed with the command that uses it; other tensors, such as an index, are copied first.
     return len({tensor.device.type for tensor in tensors if tensor.ndim}) > 1
 
 
 class ForbidWaits(Callback):
-    """Makes it an error to wait for the GPU, except in the first two steps of an epoch and its last."""
+    """Makes a wait for the GPU an error, except in the first two steps of an epoch and the last."""
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         forbidden = 1 <= batch_idx < trainer.num_training_batches - 2
@@ -83,7 +83,7 @@ class ForbidWaits(Callback):
 class NoteCollectives(Callback):
     """Writes to `out` which collective functions rank 0 called in each training step, counted as in `NoteWaits`.
 
-    Those by which gradients are averaged are not called from Python and not among them.
+    Those that average gradients are not called from Python, so they are not counted.
     """
 
     def __init__(self, out: str) -> None:
@@ -109,7 +109,7 @@ class NoteCollectives(Callback):
 
 
 class NoteImages(Callback):
-    """Writes to `out` digests of the images that each rank trained on, in a file of its own."""
+    """Writes digests of the images that each rank trained on to the folder `out`, in a file per rank."""
 
     def __init__(self, out: str) -> None:
         self.out, self.digests = Path(out), []
@@ -122,9 +122,9 @@ class NoteImages(Callback):
 
 
 class NoteWrites(Callback):
-    """Writes to `out` which files in `folder` each rank made, wrote, renamed or deleted, in a file of its own.
+    """Writes to the folder `out`, in a file per rank, which files in `folder` it created, wrote, renamed or deleted.
 
-    From the moment on when the command line is read. Locks are left out: ranks wait for each other by them.
+    It records from the moment that the command line is parsed. Locks, by which ranks wait for each other, are left out.
     """
 
     def __init__(self, out: str, folder: str) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoint files: whole ones, damaged ones, and files that are no checkpoints of this project."""
+"""Checkpoint files: whole ones, damaged ones, and files that are not checkpoints of this project."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_previous_one_used(run, small
     assert_same(contents(runs / "version_0"), expected)
 
 
-def test_a_bit_that_was_flipped_is_noticed(tmp_path):
+def test_a_flipped_bit_is_detected(tmp_path):
     path = tmp_path / "one.ckpt"
     content = {"weights": torch.arange(4.0), "step": 3}
     torch.save(content, path)
@@ -37,13 +37,13 @@ def test_a_bit_that_was_flipped_is_noticed(tmp_path):
         damaged = bytearray(whole)
         damaged[position // 8] ^= 1 << position % 8
         path.write_bytes(damaged)
-        if is_whole(path):  # such as a date, which says nothing
+        if is_whole(path):  # the bit is in a field that does not matter, such as a date
             found = torch.load(path, weights_only=True)
             assert found.keys() == content.keys() and torch.equal(found["weights"], content["weights"])
 
 
 def spoiled(checkpoint):
-    """Write files beside a checkpoint that are none of this project; yields their path and what is said of them."""
+    """Write files that are not checkpoints of this project; yields their paths and the expected messages."""
     path, whole = checkpoint.with_name("spoiled.ckpt"), checkpoint.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     yield path, "is damaged"
@@ -67,15 +67,15 @@ def spoiled(checkpoint):
 
 
 @pytest.mark.parametrize("command", ["fit", "test"])
-def test_files_that_are_no_checkpoints(run, small, checkpoint, tmp_path, command):
+def test_files_that_are_not_checkpoints(run, small, checkpoint, tmp_path, command):
     for path, message in spoiled(checkpoint):
         status, output = run(command, *small, f"--ckpt_path={path}")
         assert status == 1, output
         assert message in output and "Traceback" not in output
-        assert os.listdir(tmp_path / "runs" / "defaults") == ["version_0"], "no run that never began"
+        assert os.listdir(tmp_path / "runs" / "defaults") == ["version_0"], "a refused training leaves no folder"
 
 
-def test_weights_alone_are_nothing_to_go_on_with(run, small, checkpoint):
+def test_weights_alone_cannot_be_resumed(run, small, checkpoint):
     content = torch.load(checkpoint, weights_only=True)
     path = checkpoint.with_name("weights.ckpt")
     torch.save({name: value for name, value in content.items() if name != "optimizer_states"}, path)
@@ -84,7 +84,7 @@ def test_weights_alone_are_nothing_to_go_on_with(run, small, checkpoint):
     assert run("test", *small, f"--ckpt_path={path}")[0] == 0
 
 
-def test_a_file_that_cannot_be_read_is_not_taken_for_a_damaged_one(run, small, checkpoint, monkeypatch):
+def test_an_unreadable_file_does_not_count_as_damaged(run, small, checkpoint, monkeypatch):
     def fail(path, *args):
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
@@ -99,7 +99,7 @@ class Attack:
         return os.system, ("touch attacked",)
 
 
-def test_a_checkpoint_that_would_run_code_does_not(run, checkpoint, tmp_path):
+def test_code_in_a_checkpoint_does_not_run(run, checkpoint, tmp_path):
     torch.save({"state_dict": {}, "attack": Attack()}, checkpoint)
     status, output = run("test", f"--ckpt_path={checkpoint}")
     assert status == 1

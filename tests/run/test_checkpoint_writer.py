@@ -1,4 +1,4 @@
-"""Checkpoints are written while the training goes on, and are of the moment at which it asked for them."""
+"""Checkpoints are written while training continues, and have the state of the moment when the save was requested."""
 
 import os
 import threading
@@ -24,12 +24,12 @@ def value(path):
     return torch.load(path, weights_only=True)["weights"].tolist()
 
 
-def test_what_changes_after_a_save_is_not_in_it(writer, tmp_path, monkeypatch):
+def test_later_changes_are_not_in_a_save(writer, tmp_path, monkeypatch):
     slow, to_disk = threading.Event(), saving.to_disk
     monkeypatch.setattr(saving, "to_disk", lambda path: slow.wait(60) and to_disk(path))
     weights, groups = torch.zeros(2), [{"lr": 1.0}]
     writer.save_checkpoint({"weights": weights, "groups": groups}, tmp_path / saving.UNFINISHED)
-    assert not (tmp_path / "last.ckpt").exists(), "the training has gone on before it is written"
+    assert not (tmp_path / "last.ckpt").exists(), "training continues before it is written"
     weights += 1
     groups[0]["lr"] = 2.0
     slow.set()
@@ -46,7 +46,7 @@ def test_the_names_of_four_saves(writer, tmp_path):
     assert sorted(os.listdir(tmp_path)) == NAMES
 
 
-def test_a_save_waits_for_the_one_before(writer, tmp_path, monkeypatch):
+def test_a_save_waits_for_the_previous_one(writer, tmp_path, monkeypatch):
     slow, to_disk = threading.Event(), saving.to_disk
     monkeypatch.setattr(saving, "to_disk", lambda path: slow.wait(60) and to_disk(path))
     save = threading.Thread(target=lambda: [writer.save_checkpoint({}, tmp_path / saving.UNFINISHED) for _ in range(2)])
@@ -58,7 +58,7 @@ def test_a_save_waits_for_the_one_before(writer, tmp_path, monkeypatch):
     assert not save.is_alive()
 
 
-def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(writer, tmp_path):
+def test_a_damaged_checkpoint_does_not_replace_the_previous_one(writer, tmp_path):
     torch.save({"weights": torch.tensor(1)}, tmp_path / "previous.ckpt")
     (tmp_path / "last.ckpt").write_bytes(b"half of it")
     for number in (2, 3):
@@ -73,7 +73,7 @@ def test_other_names_are_saved_as_lightning_does(writer, tmp_path):
 
 
 @pytest.mark.parametrize("then", ["save_checkpoint", "wait", "require_written"])
-def test_what_could_not_be_written_is_told(writer, tmp_path, then):
+def test_a_failed_write_is_reported(writer, tmp_path, then):
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     save = {"checkpoint": {"weights": torch.zeros(1)}, "path": tmp_path / "checkpoints" / saving.UNFINISHED}
     writer.save_checkpoint(**save)
@@ -89,10 +89,10 @@ def test_an_error_at_the_very_end_is_logged(writer, tmp_path, caplog):
     assert "could not be saved" in caplog.text
 
 
-def test_a_save_that_was_killed_half_way_does_not_cost_the_best_checkpoint(run, small, finished):
+def test_a_save_that_is_killed_half_way_keeps_the_best_checkpoint(run, small, finished):
     checkpoints = finished(*small) / "checkpoints"
     before = (checkpoints / "best.ckpt").read_bytes()
-    # As kill -9 leaves them between the names of best.ckpt and of last.ckpt.
+    # The state after kill -9 between the renames to best.ckpt and last.ckpt.
     os.link(checkpoints / "best.ckpt", checkpoints / ".saving.ckpt")
     by_memory = ["--checkpoint.monitor=memory", "--checkpoint.mode=min"]
     assert run("fit", *small, "--ckpt_path=last", "--trainer.max_epochs=3", *by_memory)[0] == 0

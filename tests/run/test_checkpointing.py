@@ -1,4 +1,4 @@
-"""When checkpoints are saved and under which names, and how trainings that have ended are resumed."""
+"""When checkpoints are saved and under which names, and how finished trainings are resumed."""
 
 import os
 
@@ -32,7 +32,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):
     poison = callback("killing.PoisonAt", hook="train_batch_start", at=9)
     status, output = run("fit", *small, *SAVE_OFTEN, *poison)
     assert status == 1
-    assert "The loss was NaN or infinite at step 10" in output, "the tenth batch met the poisoned weights"
+    assert "The loss was NaN or infinite at step 10" in output, "the tenth batch used the poisoned weights"
     checkpoints = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
     kept = {path.stem: torch.load(path, weights_only=True) for path in checkpoints.iterdir()}
     assert {name: checkpoint["global_step"] for name, checkpoint in kept.items()} == {
@@ -41,7 +41,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):
     assert all(w.isfinite().all() for checkpoint in kept.values() for w in checkpoint["state_dict"].values())
 
 
-def test_a_callback_that_saves_checkpoints_of_its_own(run, small, tmp_path):
+def test_a_callback_may_save_its_own_checkpoints(run, small, tmp_path):
     status, output = run("fit", *small, *callback("ModelCheckpoint", dirpath="own"))
     assert status == 0, output
     assert "epoch 2/2 |" in output
@@ -62,7 +62,7 @@ def test_a_training_that_stopped_early_stays_stopped(run, small, tmp_path):
         assert_same(contents(tmp_path / "runs" / "defaults" / "version_0"), ended)
 
 
-def test_a_training_that_stopped_within_an_epoch_is_saved_and_goes_on_with_more_patience(run, small, tmp_path):
+def test_a_training_that_stopped_within_an_epoch_is_saved_and_resumes_with_more_patience(run, small, tmp_path):
     fit = ["fit", *small, "--trainer.val_check_interval=3"]  # of 8 batches
     stop = callback("EarlyStopping", monitor="val/top1", stopping_threshold=2)
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"

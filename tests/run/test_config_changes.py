@@ -1,4 +1,4 @@
-"""A run that is resumed with another config: what is told, and what is refused."""
+"""Runs that are resumed with a changed config: which changes are reported, and which are refused."""
 
 from tests.helpers.recipes import EMA, ONE_CYCLE
 
@@ -30,10 +30,10 @@ def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, finished)
     status, output = run("fit", *small, "--ckpt_path=last", "--data.classes=2")
     assert status == 1
     assert "4 classes" in output
-    assert config.read_text() == before, "what was refused is not recorded"
+    assert config.read_text() == before, "refused changes are not recorded"
 
 
-def test_resuming_with_fewer_epochs_than_there_were(run, small, finished):
+def test_resuming_with_fewer_epochs_than_trained(run, small, finished):
     finished(*small)
     status, output = run("fit", *small, "--ckpt_path=last", "--trainer.max_epochs=1")
     assert status == 1 and "error: You restored a checkpoint with current_epoch=2" in output
@@ -47,7 +47,7 @@ def test_a_schedule_that_would_end_too_early_is_refused(run, small):
     assert "schedule ends after 8 steps, and this training after 24" in output and "Traceback" not in output
 
 
-def test_an_average_cannot_be_dropped_on_the_way(run, small):
+def test_an_average_cannot_be_dropped_when_resuming(run, small):
     assert run("fit", *small, *EMA, "--trainer.max_epochs=1")[0] == 0
     status, output = run("fit", *small, "--ckpt_path=last")
     assert status == 1

@@ -1,4 +1,4 @@
-"""Two processes on one machine count, save and resume as one does."""
+"""Two processes on one machine count, save and resume like a single one."""
 
 import json
 import os
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
-def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
+def test_two_ranks_test_like_one_and_resume_exactly(launch, small, tmp_path):
     fit = ["fit", "--config=defaults.yaml", *small, *TWO, "--data.batch_size=8", *SAVE_OFTEN, *EMA, *MIX,
            "--data.num_workers=1", "--trainer.accumulate_grad_batches=3"]  # fmt: skip
     status, output = launch(*fit)
@@ -31,7 +31,7 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     assert output.count("epoch 1/2 |") == 1, "only one process prints"
     first = tmp_path / "runs" / "defaults" / "version_0"
 
-    # Stopped in the second epoch, on both ranks as Ctrl-C or a preemption would be, and resumed.
+    # Stopped in the second epoch, on both ranks as by Ctrl-C or a preemption, and resumed.
     stop = callback("killing.SignalAt", number=15, at=10)
     status, output = launch(*fit, *stop)
     assert status == 143, output
@@ -40,7 +40,7 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     assert status == 0, output
     assert_same(contents(first.with_name("version_1")), contents(first))
 
-    # 48 images in batches of 5 and 4 over two ranks, and 13 held out in 7 and 6: nothing is padded.
+    # 48 images in batches of 5 and 4 over two ranks, and 13 held-out images in 7 and 6: no padding.
     results = {}
     for ranks, options in ((2, TWO), (1, ["--trainer.devices=1", "--trainer.strategy=auto"])):
         best = first / "checkpoints" / "best.ckpt"
@@ -48,7 +48,7 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
         assert status == 0, output
         tables = [(first / name).read_text() for name in ("per_class.csv", "confusion.csv")]
         results[ranks] = json.loads((first / "test_metrics.json").read_text()), tables
-        # One by one: the second rank has no image in the last step.
+        # Batches of one image: the second rank has none in the last step.
         status, output = launch("validate", f"--ckpt_path={best}", "--data.batch_size=1", *options)
         assert status == 0, output
         results[ranks][1].extend(re.findall(r"val/top[15] +\W+ +([\d.]+)", output))
@@ -66,14 +66,14 @@ def test_two_ranks_test_as_one_and_resume_exactly(launch, small, tmp_path):
     assert len((first / "predictions.csv").read_text().splitlines()) == 2
 
 
-def test_all_ranks_act_on_what_only_one_notices(launch, small, tmp_path):
+def test_all_ranks_act_on_a_fault_of_one(launch, small, tmp_path):
     fit = ["fit", *small, *TWO, "--data.batch_size=8"]
     status, output = launch(*fit, *callback("killing.SignalAt", number=15, at=3, rank=1))
     assert status == 143 and "--ckpt_path last" in output, output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 4
     gone = callback("killing.DeleteAt", path=last.parents[1])
-    status, output = launch(*fit, "--ckpt_path=last", *gone)  # which only rank 0 looks after
+    status, output = launch(*fit, "--ckpt_path=last", *gone)  # only rank 0 checks for it
     assert status == 1 and "moved or deleted while it was written to" in output, output
 
 
@@ -87,7 +87,7 @@ def test_all_processes_wait_for_the_one_that_saves(launch, small, tmp_path):
 
 @pytest.mark.parametrize(
     ("rank", "ends_with", "saved"),
-    [(0, -signal.SIGKILL, (9, 10)), (1, 1, (8, 10))],  # Rank 0 may be killed while it writes.
+    [(0, -signal.SIGKILL, (9, 10)), (1, 1, (8, 10))],  # Rank 0 may be killed while it is writing.
 )
 def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(
     launch, small, tmp_path, rank, ends_with, saved
@@ -105,14 +105,14 @@ def test_the_loss_of_a_process_ends_all_with_a_message_and_a_whole_checkpoint(
     assert_same(contents(last.parents[1]), contents(never_stopped))
 
 
-def test_a_process_that_waits_for_a_lost_one_is_ended_with_a_message(launch, small, tmp_path):
-    """With NCCL the others do not notice; here the first process sleeps instead."""
+def test_a_process_that_waits_for_a_lost_one_ends_with_a_message(launch, small, tmp_path):
+    """With NCCL, the others would not notice; here the first process sleeps."""
     fit = ["fit", *small, *TWO, "--data.batch_size=8", "--checkpoint.every_n_steps=1"]
     kill = callback("killing.SigkillAt", hook="train_batch_start", at=10, rank=1)
     stuck = callback("killing.StuckAt", hook="train_batch_start", at=10, rank=0)
     status, output = launch(*fit, *kill, *stuck)
     assert status == -signal.SIGKILL
-    assert "terminated with code -9" in output and "goes on with --ckpt_path last" in output
+    assert "terminated with code -9" in output and "To resume the training, add --ckpt_path last" in output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] in (8, 10)
 
@@ -121,18 +121,18 @@ def test_a_process_does_not_outlive_the_one_that_started_it(launch, small):
     fit = ["fit", *small, *TWO, "--data.batch_size=8"]
     kill = callback("killing.SigkillAt", hook="train_batch_start", at=10, rank=0)
     stuck = callback("killing.StuckAt", hook="train_batch_start", at=10, rank=1)
-    status, output = launch(*fit, *kill, *stuck)  # until both have closed what they print to
+    status, output = launch(*fit, *kill, *stuck)  # returns when both have closed their output
     assert status == -signal.SIGKILL and "The process that started this one is gone" in output, output
 
 
 def test_a_process_that_fails_leaves_at_once(launch, small):
-    """At a normal exit NCCL would wait for the other; here the exit sleeps instead."""
+    """At a normal exit, NCCL would wait for the other process; here the exit sleeps."""
     fail = callback("killing.FailAt", hook="train_batch_start", at=10, rank=1)
     status, output = launch("fit", *small, *TWO, "--data.batch_size=8", *fail)
     assert status != 0 and "error: out of memory" in output, output
 
 
-def test_two_nodes_of_torchrun_train_as_two_devices_do(launch, small, tmp_path):
+def test_two_nodes_of_torchrun_train_like_two_devices(launch, small, tmp_path):
     options = [*small, "--data.batch_size=8", "--trainer.max_epochs=1"]
     assert launch("fit", *options, *TWO)[0] == 0
     with socket.socket() as free:
@@ -161,8 +161,8 @@ def test_the_slurm_script_of_the_readme_saves_and_requeues_itself_when_its_time_
     (script,) = re.findall(r"^```\n(#!/bin/bash\n#SBATCH.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     (tmp_path / "training.py").symlink_to(ROOT / "training.py")
     options = [*small, "--data.batch_size=8", "--model.arch=resnet18", "--trainer.devices=1"]
-    job = 10_000 + os.getpid() % 10_000  # from whose last digits Lightning takes the port
-    # As the signal that the script asks for reaches the tasks.
+    job = 10_000 + os.getpid() % 10_000  # Lightning takes the port from its last digits
+    # Like the signal that the script requests from SLURM for the tasks.
     stop = callback("killing.SignalAt", number=15, at=10)
     status, output = batch(script, tmp_path, job, [*options, *stop])
     assert status == 143, output
@@ -170,7 +170,7 @@ def test_the_slurm_script_of_the_readme_saves_and_requeues_itself_when_its_time_
     assert output.count("starting afresh") == 1, "only one process prints"
     status, output = batch(script, tmp_path, job, options)
     assert status == 0, output
-    assert (tmp_path / "scontrol.log").read_text().count("\n") == 1, "a job that is done is not queued again"
+    assert (tmp_path / "scontrol.log").read_text().count("\n") == 1, "a finished job is not queued again"
     run = tmp_path / "runs" / "resnet50_aug" / "version_0"
     assert launch("fit", "--config=resnet50_aug.yaml", *options[:-1], *TWO)[0] == 0
     assert_same(contents(run), contents(run.with_name("version_1")))
@@ -183,9 +183,9 @@ def test_ranks_wait_for_each_other_only_where_losses_are_logged(launch, small, t
     assert status == 0, output
     *steps, end = json.loads((tmp_path / "calls.json").read_text())
     alone, checked = {}, {"all_reduce": 1}
-    # The checks of steps 3 and 6 come after this callback, which finds them at the beginning of the next.
+    # The checks of steps 3 and 6 run after this callback, so they are counted with the next step.
     assert steps == [alone, alone, alone, checked, alone, alone, checked, alone]
-    assert end["all_reduce"] > 1, "the epoch's figures are added up, or this would count nothing"
+    assert end["all_reduce"] > 1, "the sums of the epoch's metrics are counted"
 
 
 def test_one_process_prepares_the_data_and_writes_files(launch, small, tmp_path):
@@ -215,8 +215,8 @@ def test_every_image_of_an_epoch_is_on_one_rank(launch, small, tmp_path):
     assert status == 0, output
     ranks = [set(json.loads((tmp_path / f"rank_{rank}.json").read_text())) for rank in range(2)]
     assert [len(digests) for digests in ranks] == [64, 64]
-    assert len(ranks[0] | ranks[1]) == 128, "all images of the training set, none of them twice"
-    # So do the sums of an epoch, which a checkpoint holds.
+    assert len(ranks[0] | ranks[1]) == 128, "all training images, each once"
+    # The same holds for the sums of an epoch, which a checkpoint contains.
     previous = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "previous.ckpt"
     # Saved after seven of the eight batches of 8 images on each of the two ranks.
     assert torch.load(previous, weights_only=True)["train_metrics"]["loss"]["weight"].tolist() == [7 * 8, 7 * 8]

@@ -1,4 +1,4 @@
-"""A loss or weights that are not finite are noticed, with the first step at which they were."""
+"""A loss or weights that are not finite are detected, and the message has the first step with them."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_the_first_bad_loss_is_named_even_if_later_ones_are_fine(bad):
         check.require(nn.Linear(2, 2), 4)
 
 
-def test_bad_weights_are_noticed_though_the_loss_is_fine():
+def test_bad_weights_are_detected_although_the_loss_is_fine():
     layer = nn.Linear(2, 2)
     with torch.no_grad():
         layer.weight[0, 0] = float("nan")

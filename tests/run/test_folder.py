@@ -1,4 +1,4 @@
-"""A run's folder: one training at a time."""
+"""A run's folder: only one training at a time may write to it."""
 
 import multiprocessing
 import os

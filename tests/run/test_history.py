@@ -1,4 +1,4 @@
-"""metrics.csv: columns in order, gaps empty, replaced as a whole."""
+"""metrics.csv: the order of columns, empty gaps, and replacement as a whole."""
 
 import torch
 
@@ -17,10 +17,10 @@ def test_rows_columns_and_gaps(tmp_path):
         "0,5,1.5,,,,,,2.0\n"
         "1,10,1.25,,,0.5,,,2.5\n"
     )
-    assert [file.name for file in path.parent.iterdir()] == ["metrics.csv"], "nothing is left beside it"
+    assert [file.name for file in path.parent.iterdir()] == ["metrics.csv"], "no temporary file is left"
 
 
-def test_a_file_that_ran_ahead_is_brought_back(tmp_path):
+def test_rows_after_the_checkpoint_are_removed(tmp_path):
     path = tmp_path / "metrics.csv"
     ahead = History([{"epoch": epoch, "step": epoch} for epoch in range(3)])
     ahead.write(path)
@@ -32,11 +32,11 @@ def test_plain_numbers():
     assert shortest_float(torch.tensor(0.1)) == 0.1
     assert shortest_float(torch.tensor(0.1, dtype=torch.float64)) == 0.1
     third = torch.tensor(1 / 3)
-    assert torch.tensor(shortest_float(third)) == third, "nothing is lost"
+    assert torch.tensor(shortest_float(third)) == third, "no precision is lost"
     assert shortest_float(torch.tensor(3)) == 3
 
 
-def test_a_lost_last_row_comes_back(run, small, tmp_path):
+def test_a_lost_last_row_is_restored(run, small, tmp_path):
     fit = ["fit", *small, *callback("ConditionNumbers")]
     assert run(*fit)[0] == 0
     version = tmp_path / "runs" / "defaults" / "version_0"
@@ -47,7 +47,7 @@ def test_a_lost_last_row_comes_back(run, small, tmp_path):
     assert {name: (version / name).read_text() for name in before} == before
 
 
-def test_a_metrics_file_that_was_damaged_is_written_anew(run, small, finished):
+def test_a_damaged_metrics_file_is_rewritten(run, small, finished):
     metrics = finished(*small) / "metrics.csv"
     whole = metrics.read_bytes()
     metrics.write_bytes(b"\xff\xfe\x00\x81")

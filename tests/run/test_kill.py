@@ -1,4 +1,4 @@
-"""Trainings that were killed with -9 at random moments, 27 in all, and resumed equal ones that were never stopped."""
+"""Trainings that are killed with -9 at 27 random moments and resumed end exactly like uninterrupted ones."""
 
 import os
 import random
@@ -20,7 +20,7 @@ from tiny_imagenet.run import checkpoint_writer as saving
 
 pytestmark = pytest.mark.slow
 
-# Of each recipe: after a random time, at a random file operation of some save, in the validation of either epoch.
+# For each recipe: after a random time, at a random file operation of a save, in the validation of either epoch.
 MOMENTS = [("time", "save", "validation")] * 5 + [("time", "save", "validation", "time")] * 3
 RECIPES_AND_MOMENTS = dict(zip(RECIPES, MOMENTS, strict=True))
 
@@ -30,7 +30,7 @@ def kill() -> None:
 
 
 def train(folder: Path, argv: list[str], sabotage=lambda: None) -> int:
-    """Run `training.py` with these arguments in a process of its own; its exit status, negative if it was killed."""
+    """Run `training.py` with these arguments in its own process. Returns its exit status, negative if it was killed."""
 
     def work() -> None:
         os.chdir(folder)
@@ -41,7 +41,7 @@ def train(folder: Path, argv: list[str], sabotage=lambda: None) -> int:
 
     process = in_process(work)
     process.join(timeout=120)
-    assert process.exitcode is not None, "it does not end"
+    assert process.exitcode is not None, "the training did not end"
     return process.exitcode
 
 
@@ -52,7 +52,7 @@ def kill_after(seconds: float) -> None:
 
 
 def kill_while_saving(at: int) -> None:
-    """Kill in place of the `at`-th file operation of the saves; a file that should reach the disk is cut in half."""
+    """Kill the process instead of the `at`-th file operation of the saves, after cutting the file in half."""
     count = 0
 
     def counted(operation):
@@ -89,7 +89,7 @@ def test_killed_at_a_random_moment_and_resumed_equals_never_stopped(small, tmp_p
         if moment == "time":
             at = draw.uniform(0, duration)
             while (status := train(tmp_path, fit, lambda at=at: kill_after(at))) == 0:
-                at *= 0.8  # It was faster than its killer.
+                at *= 0.8  # It ended before it was killed.
         elif moment == "save":
             at = draw.randrange(1, 30)
             status = train(tmp_path, fit, lambda at=at: kill_while_saving(at))
@@ -106,7 +106,7 @@ def test_killed_at_a_random_moment_and_resumed_equals_never_stopped(small, tmp_p
 @pytest.mark.parametrize(("hook", "at", "step"), [("train_batch_start", 1, 1), ("validation_batch_start", 0, 3)])
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_to_all_processes_of_a_training_saves(small, tmp_path, number, expected, hook, at, step):
-    """As from `timeout`, systemd or a terminal: worker processes get it too."""
+    """Like a signal from `timeout`, systemd or a terminal, which worker processes receive too."""
     fit = ["fit", "--config=defaults.yaml", *small, "--data.num_workers=2", "--trainer.accumulate_grad_batches=3"]
     assert train(tmp_path, fit) == 0
     stop = callback("killing.SignalAllAt", number=number, hook=hook, at=at)

@@ -1,11 +1,11 @@
-"""Per-class results and confusions, from predictions made by hand."""
+"""Per-class results and confusions of predictions chosen by hand."""
 
 import numpy as np
 
 from tiny_imagenet.run.result_tables import confusion_cells, confusion_counts, per_class
 
 IDS, NAMES = ["a", "b", "c"], ["ant", "bee", "cat"]
-# Three ants: right, taken for a bee, taken for a bee (with "ant" never among the answers); one bee, right; no cat.
+# Three ants: one correct, two predicted as bees (one of them without "ant" in its answers); one bee, correct; no cat.
 TARGETS = np.array([0, 0, 0, 1])
 ANSWERS = np.array([[0, 1], [1, 0], [1, 2], [1, 2]])
 

@@ -1,4 +1,4 @@
-"""A training that was stopped anywhere and resumed ends exactly as one that was not."""
+"""A training that is stopped anywhere and resumed ends exactly like an uninterrupted one."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.helpers.killing import Killed
 from tests.helpers.options import callback
 from tests.helpers.recipes import MIX, PLATEAU, RECIPES, SAVE_OFTEN
 
-# In the first epoch; in the second; in its validation; between two epochs.
+# In the first epoch, in the second, in its validation, and between two epochs.
 KILLS = [("train_batch_start", 4), ("train_batch_start", 11), ("validation_batch_start", 1), ("train_epoch_start", 1)]
 
 
@@ -24,14 +24,14 @@ def test_killed_and_resumed_equals_never_stopped(run, small, tmp_path, recipe):
             run(*fit, *callback("killing.KillAt", hook=hook, at=at))
         status, output = run(*fit, "--ckpt_path=last")
         assert status == 0, output
-        assert f"version_{version}" in output, "the run goes on where it was"
+        assert f"version_{version}" in output, "the same run continues"
         assert_same(contents(runs / f"version_{version}"), expected, f"{recipe} killed at {hook} {at}")
 
 
 def test_resuming_twice_is_as_good_as_once(run, small, tmp_path):
     fit = ["fit", *small, *SAVE_OFTEN, *MIX]
     assert run(*fit)[0] == 0
-    for at in (3, 4):  # the second one from where the first resumption had come to
+    for at in (3, 4):  # the second resumes from the first resumption's checkpoint
         resume = [] if at == 3 else ["--ckpt_path=last"]
         with pytest.raises(Killed):
             run(*fit, *callback("killing.KillAt", hook="train_batch_start", at=at), *resume)
@@ -41,11 +41,11 @@ def test_resuming_twice_is_as_good_as_once(run, small, tmp_path):
 
 
 @pytest.mark.parametrize("schedule", [[], PLATEAU], ids=["cosine", "plateau"])
-def test_a_validation_within_an_epoch_counts_for_it_after_a_resumption_too(run, small, tmp_path, schedule):
+def test_a_validation_within_an_epoch_still_counts_for_it_after_resuming(run, small, tmp_path, schedule):
     fit = ["fit", "--config=defaults.yaml", *small, *SAVE_OFTEN, *schedule, "--trainer.val_check_interval=5"]  # of 8
     assert run(*fit)[0] == 0
     runs = tmp_path / "runs" / "defaults"
-    for version, at in enumerate((5, 7, 15), start=1):  # saved before the validation; after it, in either epoch
+    for version, at in enumerate((5, 7, 15), start=1):  # before the validation, and after it in either epoch
         with pytest.raises(Killed):
             run(*fit, *callback("killing.KillAt", hook="train_batch_start", at=at))
         status, output = run(*fit, "--ckpt_path=last")

@@ -1,14 +1,16 @@
-"""Sweep files: mistakes in them, and those that are shipped."""
+"""Sweep files: errors in them, and the shipped ones."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy.engine import make_url
 
 from tests.helpers.sweeping import enter, sweep, write_sweep
 from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.sweep.definition import read_sweep
+from tiny_imagenet.sweep.storage import storage_error, without_password
 
 
 @pytest.fixture
@@ -23,18 +25,54 @@ def folder(tmp_path, monkeypatch) -> Path:
     ({"search": {"config": ["resnet18_agu.yaml"]}}, "no config 'resnet18_agu.yaml'"),
     ({"search": {"model.width": {"low": 0.5, "hihg": 1.0}}}, "no 'hihg'. Did you mean high"),
     ({"search": {"model.width": {"low": 1, "high": 0.5}}, "trials": 3}, "low < high"),
-    ({"search": {"model.width": {"low": 0, "high": 0.5, "log": True}}, "trials": 3}, "with log low > 0"),
+    ({"search": {"model.width": {"low": 0, "high": 0.5, "log": True}}, "trials": 3}, "log: true with low > 0"),
     ({"search": {"model.width": {"low": 0.5, "high": 1}}}, "needs trials"),
-    ({"search": {"model.width": [0.5]}, "trials": 3}, "belongs to ranges"),
+    ({"search": {"model.width": [0.5]}, "trials": 3}, "remove trials:, which is for ranges"),
     ({"search": {"model.optimizer": [{"class_path": "torch.optim.SGD"}]}}, "need names"),
     ({"search": {"model.width": [0.5]}, "direction": "up"}, "maximize or minimize"),
     ({"search": {"model.width": [0.5]}, "pruner": {"class_path": "optuna.pruners.Median"}}, "optuna.pruners.Median"),
     ({"search": {"model.width": [0.5]}, "storage": "nosql://x"}, "storage: nosql://x cannot be opened"),
 ])  # fmt: skip
-def test_mistakes_in_the_file(folder, keys, message):
+def test_errors_in_the_file(folder, keys, message):
     status = sweep(write_sweep(**keys))
     assert str(status).startswith("error: ") and message in status
     assert not Path("starts.txt").exists()
+
+
+@pytest.mark.parametrize("url, shown", [
+    ("postgresql://user:secret@host/db", "postgresql://user:***@host/db"),  # no driver, or no such host
+    ("postgresql//user:secret@host/db", "postgresql//user:***@host/db"),  # cannot be parsed
+    ("postgresql://user:secret@host:port/db", "postgresql://user:***@host:port/db"),  # nor can its port
+    ("postgresql:user:secret@host/db", "postgresql:***@host/db"),
+    ("postgresql://user:sec@ret@host/db", "postgresql://user:***@host/db"),  # @ should be %40
+    ("nosql://host/db?user=a&password=secret&x=1", "nosql://host/db?user=a&password=***&x=1"),
+])  # fmt: skip
+def test_password_of_the_storage_is_not_printed(folder, capfd, url, shown):
+    status = sweep(write_sweep(search={"model.score": [0.5]}, storage=url))
+    assert f"error: storage: {shown} cannot be opened: " in status
+    out, err = capfd.readouterr()
+    assert not any(part in status + out + err for part in ("secret", "sec@", "ret@"))
+
+
+def test_password_is_removed_from_what_the_driver_says():
+    url = "postgresql://user:s%20ecret@host/db"
+    error = RuntimeError(f"cannot connect to {url}: password 's ecret' of user 'user' is wrong")
+    assert storage_error(url, "cannot be used", error) == (
+        "storage: postgresql://user:***@host/db cannot be used: "
+        "cannot connect to postgresql://user:***@host/db: password '***' of user 'user' is wrong"
+    )
+
+
+@pytest.mark.parametrize("url", [
+    "postgresql+psycopg2://user:secret@host:5432/db", "postgresql://user%40corp:s%40%2Fe@host/db", "mysql://:secret@host",
+])  # fmt: skip
+def test_password_is_hidden_as_sqlalchemy_hides_it(url):
+    assert without_password(url) == make_url(url).render_as_string(hide_password=True)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///runs/a@b/study.db", "postgresql://user@host:5432/db", "mysql://host/db"])
+def test_storage_without_a_password_is_printed_as_it_is(url):
+    assert without_password(url) == url
 
 
 def test_sweep_files_are_found_by_name(folder):
@@ -43,7 +81,7 @@ def test_sweep_files_are_found_by_name(folder):
         read_sweep(["batchsize.yaml"])
 
 
-def test_overlay_on_each_of_the_configs_searched(folder):
+def test_config_of_the_command_line_overlays_each_config_searched(folder):
     ten = read_sweep(["resnets.yaml", "--config", "published_aug.yaml"])
     assert ten.arguments(ten.points()[0]) == ["--config=resnet18_baseline.yaml", "--config=published_aug.yaml"]
 
@@ -52,13 +90,13 @@ SWEEPS = sorted((CONFIGS / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_shipped_sweep_is_understood_by_the_command_line(path, parsed):
+def test_shipped_sweep_is_accepted_by_the_command_line(path, parsed):
     text = path.read_text()
     assert len(text.splitlines()) <= 25
     assert f"tiny_imagenet.sweep {path.name}" in text and "Measured:" in text
     shipped = read_sweep([path.name])
     points = shipped.points() if shipped.is_grid else [{"model.width": 0.25, "model.blocks": "[2, 1, 1, 1]"}]
-    # Configs are themselves tested with all others.
+    # tests/test_configs.py tests all configs, so a few are enough here.
     for point in points[::9] if "config" in shipped.search or path.stem == "learning_rate" else points:
         model = parsed(*shipped.arguments(point)).model
         optimizer = model.optimizer([torch.nn.Parameter(torch.zeros(1))])
@@ -71,6 +109,6 @@ def test_shipped_sweep_is_understood_by_the_command_line(path, parsed):
             assert (rate, decay) == (0.001 if "adam" in point["model.optimizer"] else 0.1, 5e-4)
 
 
-def test_ten_model_sweep_has_every_depth_both_ways():
+def test_ten_model_sweep_has_every_depth_with_and_without_augmentation():
     points = [point["config"] for point in read_sweep(["resnets.yaml"]).points()]
     assert set(points) == {f"resnet{n}_{kind}.yaml" for n in (18, 34, 50, 101, 152) for kind in ("baseline", "aug")}

@@ -1,4 +1,4 @@
-"""Sweeps that are killed, stopped, started again, and run by several workers."""
+"""Sweeps that are killed, stopped, resumed, and shared by several workers."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return enter(tmp_path, monkeypatch)
 
 
-def test_killed_in_mid_trial_and_started_again(folder):
+def test_killed_within_a_trial_and_resumed(folder, capfd):
     file = write_sweep(search={"model.score": [0.1, 0.2, 0.3]})
     Path("hold").touch()
     first = worker(file)
@@ -29,6 +29,7 @@ def test_killed_in_mid_trial_and_started_again(folder):
     wait_until(lambda: lines("signals.txt") == [["sizes/trial_000", signal.SIGTERM]])  # the training ends too
     Path("hold").unlink()
     assert sweep(file) == 0
+    assert "trial 0 resumes: model.score=0.1 | runs/sizes/trial_000/log.txt\n" in capfd.readouterr().out
     assert [(row["number"], row["state"], row["value"]) for row in trials()] == [
         ("0", "COMPLETE", "0.1"), ("1", "COMPLETE", "0.2"), ("2", "COMPLETE", "0.3"),
     ]  # fmt: skip
@@ -41,8 +42,8 @@ def test_killed_in_mid_trial_and_started_again(folder):
     assert [row["epoch"] for row in csv.DictReader(metrics.open())] == ["0", "1", "2"]
 
 
-def test_killed_while_another_worker_lives(folder):
-    """The other one takes the trial over, though it has come to the end of its own."""
+def test_killed_while_another_worker_runs(folder):
+    """The other worker takes the trial over, though its own trial is the last one."""
     file = write_sweep(search={"model.score": [0.1, 0.2]})
     Path("hold").touch()
     workers = [worker(file), worker(file)]
@@ -62,7 +63,7 @@ def test_two_workers_share_the_trials(folder):
     Path("hold").touch()
     workers = [worker(file), worker(file)]
     wait_until(lambda: len(lines("starts.txt")) == 2)
-    time.sleep(0.3)  # Time enough to steal the other's trial.
+    time.sleep(0.3)  # enough time for a worker to take the trial of the other
     assert sorted(name for name, _ in lines("starts.txt")) == ["sizes/trial_000", "sizes/trial_001"]
     Path("hold").unlink()
     for process in workers:
@@ -73,7 +74,7 @@ def test_two_workers_share_the_trials(folder):
 
 
 def test_worker_lost_on_another_machine(folder, monkeypatch):
-    """Nothing here shows that it died, but its heartbeat stops."""
+    """Only its heartbeat, which stops, shows that it died."""
     file = write_sweep(search={"model.score": [0.1]})
     Path("hold").touch()
     with monkeypatch.context() as elsewhere:
@@ -89,8 +90,8 @@ def test_worker_lost_on_another_machine(folder, monkeypatch):
     ]
 
 
-def test_two_machines_that_begin_in_the_same_moment(folder):
-    """Both have enqueued the whole grid."""
+def test_two_machines_that_start_at_the_same_moment(folder):
+    """Both enqueued the whole grid."""
     file = write_sweep(search={"model.score": [0.1, 0.2]}, storage="sqlite:///study.db")
     begun = optuna.create_study(storage="sqlite:///study.db", study_name="sizes", direction="maximize")
     for score in ("0.1", "0.2", "0.1", "0.2"):

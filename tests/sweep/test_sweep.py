@@ -1,14 +1,16 @@
-"""Sweeps from start to end: what is run, with which options, and what is recorded."""
+"""Sweeps from start to end: which commands they run, with which options, and what they record and print."""
 
 import csv
 import signal
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
 
 from tests.helpers.sweeping import enter, lines, sweep, trials, write_sweep
 from tiny_imagenet.cli.arguments import find_config
+from tiny_imagenet.sweep import storage, study
 
 
 @pytest.fixture
@@ -33,17 +35,46 @@ def test_grid_runs_every_combination_once_and_in_order(folder, capfd):
                                          "--data.batch_size=64", "--name=sizes/trial_000"]]  # fmt: skip
     best = Path("runs/sizes/best.yaml")
     assert yaml.safe_load(best.read_text()) == {"model": {"score": "0.6"}}
-    assert best.read_text().startswith("# The best of 4 trials of the sweep sizes: val/top1 0.6 in trial 2")
+    assert best.read_text().startswith("# The best of 4 trials of the sweep sizes: val/top1 60.0 % in trial 2")
     assert find_config(str(best)) == best
     out = capfd.readouterr().out
-    assert len([line for line in out.splitlines() if line.startswith("[")]) == 4, "one line a trial"
+    assert len([line for line in out.splitlines() if line.startswith("[")]) == 4, "one line per finished trial"
     assert "runs/sizes/trials.csv" in out and "runs/sizes/best.yaml" in out
 
     assert sweep(file) == 0
-    assert len(lines("starts.txt")) == 4, "there is nothing left to do"
+    assert len(lines("starts.txt")) == 4, "nothing was left to do"
+    assert capfd.readouterr().out.startswith("sizes: 4 trials, 4 finished before. Logs: ")
 
 
-def test_command_line_overrides_the_file_but_not_what_is_searched(folder):
+def test_what_a_sweep_prints(folder, capfd):
+    assert sweep(write_sweep(search={"model.score": [0.268, 0.1]})) == 0
+    assert capfd.readouterr().out.splitlines() == [
+        "sizes: 2 trials. Logs: runs/sizes/trial_*/log.txt",
+        "trial 0 starts: model.score=0.268 | runs/sizes/trial_000/log.txt",
+        "[1/2] trial 0: model.score=0.268 | val/top1 26.8 % (best 26.8 %, trial 0) | runs/sizes/trial_000/version_0",
+        "trial 1 starts: model.score=0.1 | runs/sizes/trial_001/log.txt",
+        "[2/2] trial 1: model.score=0.1 | val/top1 10.0 % (best 26.8 %, trial 0) | runs/sizes/trial_001/version_0",
+        "sizes: 2 complete.",
+        "  runs/sizes/trials.csv",
+        "  runs/sizes/best.yaml",
+        "To compare the trials: python -m tiny_imagenet.report runs/sizes",
+    ]
+    assert all(path.is_file() for path in Path().glob("runs/sizes/trial_*/log.txt"))
+
+
+def test_a_metric_that_is_no_accuracy_is_not_printed_in_percent(folder, capfd):
+    file = write_sweep(search={"model.score": [0.3]}, metric="seconds", direction="minimize")
+    assert sweep(file) == 0
+    assert "| seconds 10 (best 10, trial 0) |" in capfd.readouterr().out
+    assert "seconds 10 in trial 0" in Path("runs/sizes/best.yaml").read_text()
+
+
+def test_name_of_a_sweep_is_quoted_in_the_command_of_the_report(folder, capfd):
+    assert sweep(write_sweep(search={"model.score": [0.3]}), "--name", "my sizes") == 0
+    assert capfd.readouterr().out.endswith("python -m tiny_imagenet.report 'runs/my sizes'\n")
+
+
+def test_command_line_overrides_the_file_but_not_the_search(folder):
     file = write_sweep(search={"model.score": [0.5]}, options={"data.batch_size": 64})
     assert sweep(file, "--config", "resnet34_aug.yaml", "--data.batch_size=8", "--model.score=0.1", "--name=other") == 0
     (name, argv), *rest = lines("starts.txt")
@@ -53,7 +84,7 @@ def test_command_line_overrides_the_file_but_not_what_is_searched(folder):
     assert [argument for argument in argv if "score" in argument][-1] == "--model.score=0.5"
 
 
-def test_range_is_sampled_within_its_bounds(folder):
+def test_ranges_are_sampled_within_their_bounds(folder):
     search = {"model.score": {"low": "1e-3", "high": 0.9, "log": True}, "data.batch_size": {"low": 8, "high": 64}}
     file = write_sweep(search=search, trials=4)
     assert sweep(file) == 0
@@ -64,10 +95,10 @@ def test_range_is_sampled_within_its_bounds(folder):
     assert [float(row["value"]) for row in rows] == pytest.approx(scores)
 
     assert sweep(write_sweep(search=search, trials=6)) == 0
-    assert len(trials()) == len(lines("starts.txt")) == 6, "more trials may be asked for later"
+    assert len(trials()) == len(lines("starts.txt")) == 6, "`trials` may be raised later"
 
 
-def test_failed_trial_is_recorded_with_its_reason_and_others_go_on(folder, capfd):
+def test_failed_trial_is_recorded_with_its_reason_and_the_sweep_continues(folder, capfd):
     file = write_sweep(search={"model.score": ["bad", "killed", 0.4]})
     assert sweep(file) == 0
     rows = trials()
@@ -79,15 +110,17 @@ def test_failed_trial_is_recorded_with_its_reason_and_others_go_on(folder, capfd
     assert sweep(file) == 0
     assert len(lines("starts.txt")) == 3, "a failed trial is not run again"
     assert sweep(file, "--retry_failed") == 0
-    assert [name for name, _ in lines("starts.txt")[3:]] == ["sizes/trial_003", "sizes/trial_004"], "unless asked to"
+    assert [name for name, _ in lines("starts.txt")[3:]] == ["sizes/trial_003", "sizes/trial_004"]
 
 
-def test_without_any_success(folder):
+def test_sweep_in_which_no_trial_succeeds(folder, capfd):
     assert "No trial succeeded" in sweep(write_sweep(search={"model.score": ["bad"]}))
     assert not Path("runs/sizes/best.yaml").exists()
+    out = capfd.readouterr().out
+    assert "sizes: 1 failed. To run failed trials again, add --retry_failed." in out and "report" not in out
 
 
-def test_metric_that_is_not_there_or_nan(folder):
+def test_metric_that_is_missing_or_nan(folder):
     assert "No trial succeeded" in sweep(write_sweep(search={"model.score": ["nan"]}))
     assert trials()[0]["reason"] == "runs/sizes/trial_000/version_0/metrics.csv has no number for val/top1"
 
@@ -100,10 +133,10 @@ def test_pruned_trial_is_stopped(folder):
     assert lines("signals.txt") == [["sizes/trial_000", signal.SIGTERM]]
 
 
-def test_each_trial_is_tested_where_the_sweep_says_so(folder):
+def test_each_trial_is_tested_if_the_sweep_asks_for_it(folder):
     assert sweep(write_sweep(search={"model.score": [0.3, "bad", 0.6]}, test=True)) == 0
     tested = [f"runs/sizes/trial_00{number}/version_0/checkpoints/best.ckpt" for number in (0, 2)]
-    assert Path("tests.txt").read_text().splitlines() == tested, "once each, and not what failed to train"
+    assert Path("tests.txt").read_text().splitlines() == tested, "once each, without the failed trial"
     assert (Path(tested[0]).parent.parent / "test_metrics.json").exists()
 
     (line,) = {tuple(arguments[3:]) for arguments in lines("test_arguments.txt")}
@@ -117,7 +150,7 @@ def test_each_trial_is_tested_where_the_sweep_says_so(folder):
     assert (row["state"], row["reason"]) == ("FAIL", "nothing to test")
 
 
-def test_the_last_epoch_counts_where_the_test_images_would_choose_the_best(folder):
+def test_the_last_epoch_counts_if_validation_uses_the_test_images(folder):
     assert sweep(write_sweep(search={"model.score": [0.5]}, options={"data.holdout": 0}, test=True)) == 0
     assert float(trials()[0]["value"]) == pytest.approx(0.9 * 0.5)
     assert Path("tests.txt").read_text().splitlines() == ["runs/sizes/trial_000/version_0/checkpoints/last.ckpt"]
@@ -129,8 +162,8 @@ def test_minimize(folder):
     assert yaml.safe_load(Path("runs/sizes/best.yaml").read_text()) == {"model": {"score": "0.2"}}
 
 
-def test_old_runs_in_the_folder_are_not_taken_for_the_trial(folder):
-    """Someone has deleted the study, but not its runs."""
+def test_old_runs_in_the_folder_are_not_mistaken_for_the_trial(folder):
+    """The study was deleted, but not its runs."""
     file = write_sweep(search={"model.score": [0.4]})
     assert sweep(file) == 0
     Path("runs/sizes/study.db").unlink()
@@ -138,12 +171,31 @@ def test_old_runs_in_the_folder_are_not_taken_for_the_trial(folder):
     assert (trials()[0]["run"], trials()[0]["value"]) == ("runs/sizes/trial_000/version_1", "0.2")
 
 
-def test_changed_search_is_refused_and_changed_options_are_told(folder, capfd):
+def test_changed_search_is_refused_and_changed_options_are_reported(folder, capfd):
     sweep(write_sweep(search={"model.score": [0.4]}))
     status = sweep(write_sweep(search={"model.score": [0.4, 0.5]}))
-    assert "another search" in status and "--name" in status and "0.5" in status
+    assert "search changed" in status and "--name" in status and "0.5" in status
     assert sweep(write_sweep(search={"model.score": [0.4]}), "--trainer.max_epochs=2") == 0
-    assert "those from now on have ['--trainer.max_epochs=2']" in capfd.readouterr().out
+    assert "Note: options changed. Trials so far: []. New trials: ['--trainer.max_epochs=2']." in capfd.readouterr().out
+
+
+def test_refusal_of_a_changed_search_hides_the_storage_s_password(folder, monkeypatch):
+    url = "postgresql://user:secret@host/db"
+    monkeypatch.setattr(study, "open_storage", lambda _: storage.open_storage("sqlite:///study.db"))
+    assert sweep(write_sweep(search={"model.score": [0.4]}, storage=url)) == 0
+    status = sweep(write_sweep(search={"model.score": [0.5]}, storage=url))
+    assert "search changed" in status and "postgresql://user:***@host/db" in status and "secret" not in status
+    assert not any("secret" in path.read_text() for path in Path("runs").rglob("*.*") if path.is_file())
+
+
+def test_storage_that_is_lost_is_named_without_its_password(folder, monkeypatch):
+    def lose(self, stop):
+        raise optuna.exceptions.StorageInternalError("An exception is raised.") from OSError("the server is gone")
+
+    monkeypatch.setattr(study, "open_storage", lambda _: storage.open_storage("sqlite:///study.db"))
+    monkeypatch.setattr(study.SharedStudy, "claim", lose)
+    status = sweep(write_sweep(search={"model.score": [0.4]}, storage="postgresql://user:secret@host/db"))
+    assert status == "error: storage: postgresql://user:***@host/db cannot be used: the server is gone"
 
 
 @pytest.mark.slow
@@ -153,7 +205,7 @@ def test_real_trainings(small, run, tmp_path):
         "direction: minimize\n"
     )
     command = [*small, "--trainer.max_epochs=1"]
-    assert run("fit", "--help")[0] == 0  # in the working directory of `run`
+    assert run("fit", "--help")[0] == 0  # enters the working directory of `run`
     assert sweep("rates.yaml", *command) == 0
     rows = list(csv.DictReader(Path("runs/rates/trials.csv").open()))
     assert [row["state"] for row in rows] == ["COMPLETE"] * 2

@@ -1,1 +1,1 @@
-"""`python -m tiny_imagenet.benchmark`: the speed of every stage on this machine, beside what people use instead."""
+"""`python -m tiny_imagenet.benchmark`: the speed of every stage on this machine, next to common alternatives."""

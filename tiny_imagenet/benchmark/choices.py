@@ -1,4 +1,4 @@
-"""Training steps with each choice that is made for the hardware made otherwise: whether it is right on this machine."""
+"""Ablations of the hardware choices: training steps with one of them changed, to see if it is right on this machine."""
 
 import shutil
 from collections.abc import Callable
@@ -13,31 +13,32 @@ from tiny_imagenet.benchmark.timing import Contestant
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups
 
-DEFAULT = "the default choices"
+DEFAULT = "default choices"
 
 
 def contestants(device: torch.device, batch_size: int, size: int = 64) -> dict[str, Contestant]:
-    """Steps of ResNet-18 on one resident batch [batch_size, 3, size, size]: as `fit` does them, and others.
+    """Steps of ResNet-18 on one resident batch [batch_size, 3, size, size]: as `fit` does them, and variants.
 
-    On a CPU with the ImageNet stem, since what is measured would take minutes otherwise.
+    On a CPU the network has the ImageNet stem; with the small stem the benchmark would take minutes.
     """
     precision = str(hardware.set_up(device.type, None, single_pixels=False))
     default = {"precision": precision, "matmul": torch.get_float32_matmul_precision()}
-    others: dict[str, dict[str, Any]] = {
+    other_precision = "32-true" if precision in DTYPES else "bf16-mixed"
+    variants: dict[str, dict[str, Any]] = {
         DEFAULT: {},
-        "images not channels last": {"memory_format": torch.contiguous_format},
+        "not channels last": {"memory_format": torch.contiguous_format},
         "fused optimizer": {"fused": True},
-        "16 and 32 bit the other way": {"precision": "32-true" if precision in DTYPES else "bf16-mixed"},
+        f"precision {other_precision}": {"precision": other_precision},
     }
     if device.type == "cuda":
-        others["cudnn.benchmark off"] = {"autotuned": False}
-        others["TF32 off, 32 bit"] = {"precision": "32-true", "matmul": "highest"}
-    if shutil.which("g++"):  # torch.compile needs it, on GPUs as well
-        others["compiled"] = {"compiled": True}
+        variants["cudnn.benchmark off"] = {"autotuned": False}
+        variants["precision 32-true, TF32 off"] = {"precision": "32-true", "matmul": "highest"}
+    if shutil.which("g++"):  # torch.compile needs it, also on GPUs
+        variants["compiled"] = {"compiled": True}
     stem = "small" if device.type == "cuda" else "imagenet"
     return {
-        name: Contestant(_step(device, batch_size, size, stem, **(default | choice)), untimed=2)
-        for name, choice in others.items()
+        name: Contestant(_step(device, batch_size, size, stem, **(default | changes)), untimed=2)
+        for name, changes in variants.items()
     }
 
 
@@ -62,7 +63,7 @@ def _step(
 
     def step() -> int:
         torch.backends.cudnn.benchmark = autotuned
-        torch.backends.cudnn.allow_tf32 = matmul != "highest"  # convolutions do not ask the precision of products
+        torch.backends.cudnn.allow_tf32 = matmul != "highest"  # set_float32_matmul_precision leaves convolutions alone
         torch.set_float32_matmul_precision(matmul)
         with torch.autocast(device.type, DTYPES.get(precision), enabled=precision in DTYPES):
             loss = cross_entropy(network(images), targets)

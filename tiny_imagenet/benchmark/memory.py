@@ -1,4 +1,4 @@
-"""How much memory processes take that read one packed set."""
+"""How much memory processes need to read one packed set."""
 
 import multiprocessing
 import re
@@ -13,10 +13,10 @@ SMAPS = Path("/proc/self/smaps")
 
 
 def reading_memory(images: PackedImages, processes: int) -> dict[str, float] | None:
-    """MiB that several processes take together once they have read all images: `all`, and `images` alone.
+    """MiB that several processes use together after reading all images: `all`, and the part for the `images`.
 
-    The images' memory is that of the mapped file and what the processes allocated while they read. A page that several
-    share counts once. None where the system does not tell (it is Linux that does).
+    The memory for the images is the mapped file and what the processes allocated while reading. A page that several
+    processes share counts once. None on systems other than Linux, which do not provide these figures.
     """
     if not SMAPS.exists():
         return None
@@ -32,18 +32,18 @@ def reading_memory(images: PackedImages, processes: int) -> dict[str, float] | N
 
 
 def _read(images: PackedImages, barrier: Barrier, results: multiprocessing.SimpleQueue) -> None:
-    allocated = _shares("Anonymous")
+    allocated = _mib("Anonymous")
     for rows in np.array_split(np.arange(len(images)), -(-len(images) // 512)):
         images[rows]
-    barrier.wait()  # All have mapped all pages, so that each counts its share of them.
-    mapped = _shares("Pss", str(images.cache / PIXELS))
-    found = {"all": _shares("Pss"), "images": mapped + _shares("Anonymous") - allocated}
-    barrier.wait()  # None has gone before all have counted.
+    barrier.wait()  # Now every process has mapped all pages; Pss divides each page by the number of processes.
+    mapped = _mib("Pss", str(images.cache / PIXELS))
+    found = {"all": _mib("Pss"), "images": mapped + _mib("Anonymous") - allocated}
+    barrier.wait()  # No process may exit before all have counted.
     results.put(found)
 
 
-def _shares(figure: str, file: str = "") -> float:
-    """MiB of one of the figures that Linux gives for each mapping of this process, in all or of one file's mappings."""
+def _mib(figure: str, file: str = "") -> float:
+    """The sum of a figure of Linux's smaps over this process's memory mappings, or over those of one file, in MiB."""
     mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", SMAPS.read_text(), flags=re.MULTILINE)
     kib = (re.search(rf"^{figure}: +(\d+) kB$", mapping, re.MULTILINE) for mapping in mappings if file in mapping)
     return sum(int(found[1]) for found in kib if found) / 1024

@@ -1,4 +1,4 @@
-"""From stored images to what a network sees: this project's way, and those that people use instead."""
+"""Input pipelines, from stored images to what a network sees: this project's and common alternatives."""
 
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ from tiny_imagenet.data.batches.sampler import TrainBatches
 PREFETCH = 2  # batches that each worker process keeps ready, DataLoader's default
 JITTER = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "hue": 0.1}
 
-# The same recipes for whole batches here and for single images with torchvision.
+# Recipes as this project's augmentations of whole batches; `torchvision_transforms` has the same for single images.
 OURS: dict[str, list[Augmentation]] = {
     "crop + flip": [RandomCrop(padding=8), RandomHorizontalFlip()],
     "crop + flip + jitter": [RandomCrop(padding=8), RandomHorizontalFlip(), ColorJitter(**JITTER)],
@@ -43,10 +43,10 @@ OURS: dict[str, list[Augmentation]] = {
         TrivialAugmentWide(), RandomErasing(p=0.1),
     ],
 }  # fmt: skip
-MIXES = {"records/tiny_resnet18_long": Mix(mixup=0.2, cutmix=1.0, probability=0.5)}  # torchvision's are not mixed
+MIXES = {"records/tiny_resnet18_long": Mix(mixup=0.2, cutmix=1.0, probability=0.5)}  # not applied with torchvision
 
 
-def torchvisions(recipe: str, size: int, mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
+def torchvision_transforms(recipe: str, size: int, mean: Sequence[float], std: Sequence[float]) -> v2.Compose:
     """A recipe of OURS as transforms of a PIL image."""
     crop = [v2.RandomCrop(size, padding=size // 8), v2.RandomHorizontalFlip()]
     as_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
@@ -65,8 +65,8 @@ def torchvisions(recipe: str, size: int, mean: Sequence[float], std: Sequence[fl
     )  # fmt: skip
 
 
-def ancestors() -> v2.Compose:
-    """The transforms of the script that this project descends from, which trains at 224×224."""
+def ancestor_transforms() -> v2.Compose:
+    """The transforms of the script that this project is derived from, which trains at 224×224."""
     return v2.Compose(
         [
             v2.Resize(250), v2.RandomCrop(224), v2.RandomHorizontalFlip(0.2), v2.ColorJitter(**JITTER),
@@ -79,7 +79,7 @@ def packed(
     data: ImageDataModule, augmentations: list[Augmentation], batch_size: int, device: torch.device,
     workers: int = 0, size: int | None = None, pinned: bool = True, mix: Mix | None = None,
 ) -> Contestant:  # fmt: skip
-    """Packed images, in batches, to normalised ones on the device; a GPU's batches come from pinned memory."""
+    """Batches of packed images, augmented and normalised on the device, which a GPU reads from pinned memory."""
     images = data.sets["train"]
     sampler = TrainBatches(len(images), batch_size, 0, lambda: (0, 0))
     batches = _endless(batch_loader(images, sampler, workers, pinned and device.type == "cuda"))
@@ -99,7 +99,7 @@ def packed(
 def on_the_device(
     data: ImageDataModule, augmentations: list[Augmentation], batch_size: int, device: torch.device
 ) -> Contestant:
-    """The same with all images on the device beforehand."""
+    """The same with all images on the device from the start."""
     images, labels = data.sets["train"], torch.from_numpy(data.sets["train"].labels).to(device)
     every = torch.from_numpy(images.images[images.rows]).to(device)
     requests = _endless(TrainBatches(len(images), batch_size, 0, lambda: (0, 0)))
@@ -117,7 +117,7 @@ def on_the_device(
 
 
 def reading(data: ImageDataModule, batch_size: int) -> Contestant:
-    """Packed images, in batches, and nothing else."""
+    """Only read batches of packed images."""
     images = data.sets["train"]
     batches = _endless(batch_loader(images, TrainBatches(len(images), batch_size, 0, lambda: (0, 0))))
     return Contestant(lambda: len(next(batches).images))
@@ -126,7 +126,7 @@ def reading(data: ImageDataModule, batch_size: int) -> Contestant:
 def one_augmentation(
     data: ImageDataModule, augmentation: Augmentation, batch_size: int, device: torch.device
 ) -> Contestant:
-    """One augmentation and the normalisation of a batch that is on the device already."""
+    """One augmentation and the normalisation of a batch that is already on the device."""
     images = data.sets["train"][range(batch_size)][0].to(device)
     mean, std = (torch.tensor(figure, device=device) for figure in (data.info.mean, data.info.std))
     return Contestant(lambda: len(augment(images, [augmentation], mean, std)))
@@ -135,7 +135,7 @@ def one_augmentation(
 def image_files(
     folder: Path, transform: Callable[..., Any], batch_size: int, workers: int, device: torch.device
 ) -> tuple[Contestant, Iterator[tuple[Tensor, Tensor]]]:
-    """torchvision's ImageFolder, a transform of each image, and worker processes; and the batches themselves."""
+    """torchvision's ImageFolder with a transform for each image and worker processes. Also returns the batches."""
     loader = DataLoader(
         ImageFolder(str(folder), transform), batch_size, shuffle=True, num_workers=workers, drop_last=True,
         pin_memory=device.type == "cuda", persistent_workers=workers > 0,
@@ -148,8 +148,8 @@ def image_files(
     return Contestant(step, untimed=1 + workers * PREFETCH, ahead=workers * PREFETCH), batches
 
 
-def kornias(data: ImageDataModule, batch_size: int, device: torch.device) -> Contestant | None:
-    """Crop and flip by kornia of a batch that is on the device already; None where it is not installed."""
+def kornia_pipeline(data: ImageDataModule, batch_size: int, device: torch.device) -> Contestant | None:
+    """Crop and flip by kornia of a batch that is already on the device; None if kornia is not installed."""
     if importlib.util.find_spec("kornia") is None:
         return None
     from kornia.augmentation import AugmentationSequential, Normalize

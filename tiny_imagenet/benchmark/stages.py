@@ -1,4 +1,4 @@
-"""What is measured of each stage, from files to training steps, and beside what."""
+"""The measurements of each stage, from files to training steps, and of the alternatives."""
 
 import argparse
 import statistics
@@ -32,7 +32,7 @@ Rates = dict[str, list[float]]  # images/s in each round
 def image_stages(
     data: ImageDataModule, device: torch.device, workers: int, options: argparse.Namespace
 ) -> dict[str, Rates]:
-    """Of packing, reading, each augmentation, and whole pipelines beside other people's with `workers` processes."""
+    """Packing, reading, each augmentation alone, and whole pipelines next to alternatives with `workers` processes."""
     files = data.packed("train").files
     single = [RandomCrop(padding=8), RandomResizedCrop(64), RandomHorizontalFlip(), ColorJitter(**pipelines.JITTER),
               TrivialAugmentWide(), RandomErasing(p=0.1)]  # fmt: skip
@@ -41,81 +41,82 @@ def image_stages(
     found = {"parts": {"decode and pack": [packing(files) for _ in range(2)]}}
     found["parts"] |= race(parts, options.rounds, options.seconds)
     for recipe, augmentations in pipelines.OURS.items():
-        transform = pipelines.torchvisions(recipe, data.pipeline.image_size, data.info.mean, data.info.std)
-        beside = {
+        transform = pipelines.torchvision_transforms(recipe, data.pipeline.image_size, data.info.mean, data.info.std)
+        compared = {
             OURS: pipelines.packed(data, augmentations, BATCH, device, mix=pipelines.MIXES.get(recipe)),
             TORCHVISION: pipelines.image_files(files.folder, transform, BATCH, workers, device)[0],
         }
         if recipe == "crop + flip":
-            beside[ANCESTOR] = pipelines.image_files(files.folder, pipelines.ancestors(), BATCH, workers, device)[0]
-            if kornia := pipelines.kornias(data, BATCH, device):
-                beside["kornia, of a batch that is there"] = kornia
+            transform = pipelines.ancestor_transforms()
+            compared[ANCESTOR] = pipelines.image_files(files.folder, transform, BATCH, workers, device)[0]
+            if kornia := pipelines.kornia_pipeline(data, BATCH, device):
+                compared["kornia, batch already on the device"] = kornia
             if device.type == "cuda":
-                beside["copies not pinned"] = pipelines.packed(data, augmentations, BATCH, device, pinned=False)
-                beside["all images on the GPU"] = pipelines.on_the_device(data, augmentations, BATCH, device)
-        found[recipe] = race(beside, options.rounds, options.seconds)
+                compared["without pinned memory"] = pipelines.packed(data, augmentations, BATCH, device, pinned=False)
+                compared["all images on the GPU"] = pipelines.on_the_device(data, augmentations, BATCH, device)
+        found[recipe] = race(compared, options.rounds, options.seconds)
     return found
 
 
 def packing(files: ImageFiles, count: int = 10_000) -> float:
-    """Images/s of decoding the first images of a set and writing them, at 64×64."""
-    each = (files.names, files.labels, files.sizes, files.times)
-    some = ImageFiles(files.folder, files.class_ids, *(values[:count] for values in each))
+    """Images/s of decoding the first `count` images of a set and writing them, at 64×64."""
+    columns = (files.names, files.labels, files.sizes, files.times)
+    first = ImageFiles(files.folder, files.class_ids, *(values[:count] for values in columns))
     with tempfile.TemporaryDirectory(dir=files.folder.parent) as folder:
         path = Path(folder) / "pixels.npy"
-        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(some), 64, 64, 3))
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(first), 64, 64, 3))
         start = time.perf_counter()
-        decode_all(some, 64, path)
-        return len(some) / (time.perf_counter() - start)
+        decode_all(first, 64, path)
+        return len(first) / (time.perf_counter() - start)
 
 
 def training_steps(
     data: ImageDataModule, fit_options: list[str], device: torch.device, workers: int, options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
-    """`fit` beside a bare loop, in turns with the ancestor's training at 224×224."""
+    """`fit` compared with a bare loop, in turns with the ancestor's training at 224×224."""
     train, found = data.sets["train"], {}
-    ancestor = steps.ancestors_training(train.files.folder, workers, device, len(data.classes.ids))
-    ancestors_rates: list[float] = []
+    ancestor = steps.ancestor_training(train.files.folder, workers, device, len(data.classes.ids))
+    ancestor_rates: list[float] = []
     if device.type == "cuda":
         recipes = [(f"resnet{depth}_aug", size) for depth in (18, 34, 50) for size in (256, 1024)]
         recipes += [("records/tiny_resnet18_fast", 256), ("records/tiny_resnet18_long", 128)]
-        others = []
+        cheaper = []
     else:
         recipes = [("resnet18_aug", BATCH), ("resnet18_baseline", BATCH)]
-        others = ["--model.stem=imagenet"]
+        cheaper = ["--model.stem=imagenet"]
     for recipe, batch_size in recipes:
-        ancestors_rates += race({ANCESTOR: ancestor}, 1, options.seconds).get(ANCESTOR, [])
-        torch.cuda.empty_cache()  # for the training, which is a process of its own
-        of_recipe = [f"--config={recipe}.yaml", f"--data.batch_size={batch_size}", *others, *fit_options]
-        # On a GPU half a second or more, to sample its use in; on a CPU a step is long, and so is what else it does.
+        ancestor_rates += race({ANCESTOR: ancestor}, 1, options.seconds).get(ANCESTOR, [])
+        torch.cuda.empty_cache()  # for the training, which is another process
+        of_recipe = [f"--config={recipe}.yaml", f"--data.batch_size={batch_size}", *cheaper, *fit_options]
+        # On a GPU a turn takes at least half a second, so that its utilisation can be sampled; on a CPU steps are long.
         turn = max(10, 12_800 // batch_size) if device.type == "cuda" else 2
         try:
             count = min(max(options.steps, 7 * turn), len(train) // batch_size)
             result = steps.fit_beside_bare_loop(of_recipe, count, turn)
-        except RuntimeError as error:  # such as a GPU with too little memory for this one
+        except RuntimeError as error:  # such as a GPU with too little memory
             found[f"{recipe}, batch {batch_size}"] = {"failed": str(error).strip().splitlines()[-1]}
             continue
         peak = steps.peak_flops(device, result["precision"])
         found[f"{recipe}, batch {batch_size}"] = result | {
             "share_of_peak": result["flops_per_image"] * result["images_per_s"] / peak
         }
-    if ancestors_rates:
-        found[ANCESTOR] = {"images_per_s": statistics.median(ancestors_rates)}
+    if ancestor_rates:
+        found[ANCESTOR] = {"images_per_s": statistics.median(ancestor_rates)}
     return found
 
 
 def start_up(fit_options: list[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds from the command until a training got where, and of the imports alone, in turns."""
+    """Seconds from the command until training reached each stage, and of the imports alone, in turns."""
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         found.setdefault("import lightning.pytorch.cli", []).append(steps.import_seconds())
-        for what, seconds in steps.first_step(["--config=resnet18_aug.yaml", *fit_options]).items():
-            found.setdefault(what, []).append(seconds)
+        for stage, seconds in steps.first_step(["--config=resnet18_aug.yaml", *fit_options]).items():
+            found.setdefault(stage, []).append(seconds)
     return found
 
 
 def curves(data: ImageDataModule, device: torch.device, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Median images/s of crop and flip against batch size, image size and number of the loader's worker processes."""
+    """Median images/s of crop and flip by batch size, image size and number of the loader's worker processes."""
 
     def packed(batch_size: int = BATCH, **others: int) -> pipelines.Contestant:
         return pipelines.packed(data, pipelines.OURS["crop + flip"], batch_size, device, **others)

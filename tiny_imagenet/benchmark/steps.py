@@ -1,4 +1,4 @@
-"""Training steps: `fit` as people run it beside a bare loop, and the time from the command to the first step."""
+"""Training steps: the real `fit` in turns with a bare loop, and the time from the command to the first step."""
 
 import copy
 import json
@@ -23,30 +23,31 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model
 
-from tiny_imagenet.benchmark.pipelines import ancestors, image_files
+from tiny_imagenet.benchmark.pipelines import ancestor_transforms, image_files
 from tiny_imagenet.benchmark.timing import Contestant, synchronize
 from tiny_imagenet.cli.printed import TRAINING
+from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups
 from tiny_imagenet.run.checkpoint_writer import UNFINISHED, CheckpointWriter
 
-DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # float32 otherwise
+DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # other precisions: float32
 
 
 class BareLoop(Callback):
-    """Runs a bare loop on one resident batch in turns with `fit`, and writes how the two compare.
+    """Runs a bare loop on one batch, which stays on the device, in turns with `fit`, and writes a comparison.
 
     Args:
-        out: JSON file to write: images/s of both, the median of their ratio over the turns, and the arithmetic.
-        turn: steps of each in a turn.
+        out: JSON file to write: images/s of both, the median ratio over the turns, and the operations per image.
+        turn: number of steps in a turn of either.
     """
 
-    WARM_UP = 1  # turns that do not count
+    WARM_UP = 1  # turns that are not counted
 
     def __init__(self, out: str, turn: int) -> None:
         self.out, self.turn = out, turn
-        self.fit_turns: list[tuple[float, float]] = []  # from and to, by time.time()
+        self.fit_turns: list[tuple[float, float]] = []  # start and end, by time.time()
         self.fit_seconds: list[float] = []
         self.bare_seconds: list[float] = []
         self._resident: tuple[Tensor, Tensor] | None = None
@@ -57,7 +58,7 @@ class BareLoop(Callback):
         self.optimizer = pl_module.optimizer(parameter_groups(self.network))
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         if batch_idx % self.turn:
             return
@@ -67,7 +68,8 @@ class BareLoop(Callback):
             self.fit_seconds.append(now - self._turn_began)
             self.fit_turns.append((time.time() - self.fit_seconds[-1], time.time()))
         else:
-            self._resident = tuple(tensor.clone(memory_format=torch.preserve_format) for tensor in batch)
+            both = (batch.images, batch.targets)
+            self._resident = tuple(tensor.clone(memory_format=torch.preserve_format) for tensor in both)
         for _ in range(self.turn):
             self._step(trainer)
         synchronize()
@@ -99,29 +101,29 @@ class BareLoop(Callback):
 
 
 class FirstStep(Callback):
-    """Writes the seconds since `started` (by time.time()) at which a training got where, and ends the process."""
+    """Writes the seconds from `started` (by time.time()) until training reached each stage, and ends the process."""
 
     def __init__(self, out: str, started: float) -> None:
         self.out, self.started = out, started
         self.reached: dict[str, float] = {}
 
-    def _note(self, what: str) -> None:
-        self.reached[what] = time.time() - self.started
+    def _record(self, stage: str) -> None:
+        self.reached[stage] = time.time() - self.started
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._note("imports, command line, data")
+        self._record("imports, command line, data")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._note("network, loader")
+        self._record("network, loader")
 
     def on_train_batch_start(self, *args: Any) -> None:
-        self._note("first batch")
+        self._record("first batch")
         replace_text(Path(self.out), json.dumps(self.reached))
         os._exit(0)
 
 
 def fit_beside_bare_loop(options: list[str], steps: int, turn: int) -> dict[str, Any]:
-    """Images/s of `training.py fit` with these options and of a bare loop in turns with it. See `BareLoop`."""
+    """Images/s of `training.py fit` with these options, and of a bare loop in turns with it. See `BareLoop`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "steps.json"
         with gpu_use() as samples:
@@ -129,13 +131,13 @@ def fit_beside_bare_loop(options: list[str], steps: int, turn: int) -> dict[str,
                           f"--trainer.callbacks+={BareLoop.__module__}.BareLoop", f"--trainer.callbacks.out={out}",
                           f"--trainer.callbacks.turn={turn}", f"--trainer.limit_train_batches={steps}"])  # fmt: skip
         found = json.loads(out.read_text())
-    # A sample tells of the tenths of a second before it.
+    # A sample covers some tenths of a second before it.
     of_fit = [percent for at, percent in samples if any(start + 0.2 < at < end for start, end in found["turns"])]
     return found | {"turns": len(found["turns"]), "gpu_percent": statistics.mean(of_fit) if of_fit else None}
 
 
 def first_step(options: list[str]) -> dict[str, float]:
-    """Seconds from the command to the first training step; the keys say what the time up to there was spent on."""
+    """Seconds from the command until each stage up to the first training step; the keys name what was done by then."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "first.json"
         _fit(folder, [*options, f"--trainer.callbacks+={FirstStep.__module__}.FirstStep",
@@ -144,17 +146,17 @@ def first_step(options: list[str]) -> dict[str, float]:
 
 
 def import_seconds() -> float:
-    """Seconds that Python takes to import what any LightningCLI needs."""
+    """Seconds that Python needs to import LightningCLI."""
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import lightning.pytorch.cli"], check=True)
     return time.perf_counter() - start
 
 
-def ancestors_training(folder: Path, workers: int, device: torch.device, classes: int) -> Contestant:
-    """Steps of the script that this project descends from: its transforms, 224×224, batch 64, plain SGD, float32."""
+def ancestor_training(folder: Path, workers: int, device: torch.device, classes: int) -> Contestant:
+    """Steps of the script that this project is derived from: its transforms, 224×224, batch 64, plain SGD, float32."""
     network = get_model("resnet18", num_classes=classes).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    contestant, batches = image_files(folder, ancestors(), 64, workers, device)
+    contestant, batches = image_files(folder, ancestor_transforms(), 64, workers, device)
 
     def step() -> int:
         images, targets = (tensor.to(device) for tensor in next(batches))
@@ -168,7 +170,7 @@ def ancestors_training(folder: Path, workers: int, device: torch.device, classes
 
 
 def saving_seconds(device: torch.device, rounds: int) -> dict[str, list[float]]:
-    """Seconds that a training waits for a save, and until it is on the disk: ResNet-18, its momentum and an average."""
+    """Seconds that training waits for a save, and until the save is on the disk: a ResNet-18, momentum and average."""
     weights = build_resnet("resnet18", 200).to(device).state_dict()
     checkpoint = {what: {k: v.clone() for k, v in weights.items()} for what in ("now", "momentum", "mean")}
     writer, found = CheckpointWriter(), {"waits": [], "on the disk": []}
@@ -185,7 +187,7 @@ def saving_seconds(device: torch.device, rounds: int) -> dict[str, list[float]]:
 
 
 def peak_flops(device: torch.device, precision: str) -> float:
-    """Operations a second that a large matrix product reaches in a run's precision."""
+    """Operations per second of a large matrix product in a run's precision."""
     dtype = DTYPES.get(precision, torch.float32)
     side = 8192 if device.type == "cuda" else 2048
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
@@ -201,7 +203,7 @@ def peak_flops(device: torch.device, precision: str) -> float:
 
 @contextmanager
 def gpu_use() -> Iterator[list[tuple[float, int]]]:
-    """A list of pairs that grows: a time, as of time.time(), and at how many percent of late the GPU computed."""
+    """Samples the GPU within the context: a growing list of (time by time.time(), utilisation in percent)."""
     samples: list[tuple[float, int]] = []
     if shutil.which("nvidia-smi") is None:
         yield samples

@@ -1,4 +1,4 @@
-"""Several ways to do the same, timed in turns, so that what else the machine does touches all of them alike."""
+"""Times alternatives in turns, so that other work on the machine affects all of them alike."""
 
 import statistics
 import sys
@@ -11,11 +11,12 @@ import torch
 
 @dataclass
 class Contestant:
-    """Work that is timed piece by piece.
+    """One of the alternatives.
 
-    step: does one piece and returns how many images that was. untimed: pieces at the beginning of each turn that do not
-    count, since worker processes had them ready. ahead: pieces that worker processes get ready after each turn; nobody
-    else is timed until they had the time for it.
+    Args:
+        step: does one piece of work and returns the number of images in it.
+        untimed: pieces at the start of each turn that are not counted, because worker processes had prepared them.
+        ahead: pieces that worker processes prepare after each turn; the next turn starts when they had time to do so.
     """
 
     step: Callable[[], int]
@@ -24,9 +25,9 @@ class Contestant:
 
 
 def race(contestants: Mapping[str, Contestant], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Images/s of each contestant in each of the rounds; a turn takes `seconds`, or as long as one piece does.
+    """Images/s of each contestant in each round; a turn takes `seconds`, or as long as one piece if that is longer.
 
-    One that raises an error, such as a compiler that is not whole, leaves the race, and its error is printed.
+    A contestant that raises an error, such as a failing compiler, leaves the race, and its error is printed.
     """
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
@@ -54,11 +55,11 @@ def _turn(contestant: Contestant, seconds: float) -> float:
 
 
 def ratio(rates: Mapping[str, list[float]], of: str, to: str) -> float:
-    """How many times as fast one contestant is as another: the median over the rounds, each of which has both."""
+    """How many times as fast as another a contestant is: the median over the rounds, which each have both."""
     return statistics.median(one / other for one, other in zip(rates[of], rates[to], strict=True))
 
 
 def synchronize() -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -1,1 +1,1 @@
-"""`python -m tiny_imagenet.sweep FILE`: a study of many trainings, which can be stopped and started again at will."""
+"""`python -m tiny_imagenet.sweep FILE`: a study of many trainings, which can be stopped and resumed at any time."""

@@ -9,7 +9,8 @@ from tiny_imagenet.run.folder import METRICS
 from tiny_imagenet.run.protocol import validates_on_test
 from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep, read_sweep
-from tiny_imagenet.sweep.results import summary, trial_line, write_results
+from tiny_imagenet.sweep.results import start_line, summary, trial_line, trial_start_line, write_results
+from tiny_imagenet.sweep.storage import storage_error
 from tiny_imagenet.sweep.study import SharedStudy
 from tiny_imagenet.sweep.training import Signals, error_of, metric_by_epoch, run_command
 
@@ -17,19 +18,19 @@ USAGE = """usage: python -m tiny_imagenet.sweep FILE [--name NAME] [--retry_fail
 
 FILE            a sweep file, or the name of one in configs/sweeps/
 --name NAME     the sweep's name, and its folder runs/NAME; by default the stem of FILE
---config NAME   instead of the base config that FILE names; where FILE searches configs, an overlay on each of them
---retry_failed  run the trials that failed once more
+--config NAME   replaces the base config of FILE; if FILE searches over configs, an overlay on each of them
+--retry_failed  run failed trials again
 Other options override those of FILE, except the ones that it searches.
 
-Stop it at any time; the same command goes on where it was. Start it several times, also on other machines with a common
-`storage:`, and the trials are shared out."""
+You can stop a sweep at any time; the same command resumes it. To share the trials between several GPUs or machines, run
+the command several times; machines need a common `storage:`."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a sweep to its end; `argv` defaults to the process's.
+    """Run a sweep to its end; `argv` defaults to that of the process.
 
-    Exits with 0 if there are trials that succeeded; 1 otherwise, or for a mistake of the user's; 130 after Ctrl-C, 143
-    after SIGTERM and 129 after SIGHUP, when the training in progress has saved its state.
+    Exits with 0 if any trial succeeded, and with 1 if none did or for an error the user can fix. After Ctrl-C it exits
+    with 130, after SIGTERM with 143 and after SIGHUP with 129, once the current training has saved its state.
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or {"-h", "--help"} & set(argv):
@@ -44,11 +45,11 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except optuna.exceptions.StorageInternalError as error:
-        sys.exit(f"error: the storage {sweep.storage} cannot be used: {error.__cause__ or error}")
+        sys.exit(f"error: {storage_error(sweep.storage, 'cannot be used', error.__cause__ or error)}")
     if signals.received is not None:
-        print("Stopped. The same command goes on from here.", flush=True)
+        print("Stopped. Run the same command to resume.", flush=True)
         sys.exit(128 + signals.received)
-    sys.exit(0 if succeeded else "error: No trial succeeded; their reasons stand above and in trials.csv.")
+    sys.exit(0 if succeeded else "error: No trial succeeded; see the reasons above or in trials.csv.")
 
 
 def run(sweep: Sweep, study: SharedStudy, signals: Signals) -> bool:
@@ -57,21 +58,22 @@ def run(sweep: Sweep, study: SharedStudy, signals: Signals) -> bool:
     Returns whether any trial of the study has succeeded.
     """
     write_results(sweep, study.trials())
+    print(start_line(sweep, study.trials()), flush=True)
     while (claim := study.claim(stop=lambda: signals.received is not None)) is not None:
         try:
             run_trial(sweep, study, claim, signals)
         except optuna.exceptions.UpdateFinishedTrialError:
-            print(f"trial {claim.number}: given up for lost by another worker, who runs it again.", flush=True)
+            print(f"trial {claim.number}: another worker took this one for dead and runs the trial again.", flush=True)
         finally:
             claim.release()
         write_results(sweep, study.trials())
-    write_results(sweep, study.trials())  # also what other workers did meanwhile
+    write_results(sweep, study.trials())  # with the trials that other workers finished meanwhile
     print(summary(sweep, study.trials()), flush=True)
     return any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials())
 
 
 def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) -> None:
-    """Train with a trial's options, test where the sweep wants that, and record how it ended."""
+    """Train with a trial's options, test if the sweep asks for it, and record the result."""
     reported = set(claim.trial_now().intermediate_values)
 
     def report() -> None:
@@ -86,26 +88,27 @@ def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) 
         report()
         return len(reported) > before and claim.trial.should_prune()
 
-    def only_beat() -> bool:
+    def never_prune() -> bool:
         study.beat(claim)
         return False
 
     options = [*sweep.arguments(claim.point), f"--name={sweep.name}/{claim.folder.name}"]
     log_start = claim.log.stat().st_size if claim.log.exists() else 0
+    print(trial_start_line(claim), flush=True)
     status, pruned = run_command(["fit", *options, *claim.resuming()], claim, signals, should_prune)
     report()
     if status == 0 and sweep.test:
-        status, _ = run_command([*claim.testing(), *sweep.hardware], claim, signals, only_beat)
+        status, _ = run_command([*claim.testing(), *sweep.hardware], claim, signals, never_prune)
     values = metric_by_epoch(claim.run, sweep.metric)
     if status == 0 and values:
         best = max if sweep.direction == "maximize" else min
-        # No epoch is to be chosen by the test images.
+        # The test images must not choose the epoch.
         study.complete(claim, values[max(values)] if validates_on_test(claim.run) else best(values.values()))
     elif status == 0:
         study.fail(claim, f"{claim.run / METRICS} has no number for {sweep.metric}")
     elif signals.received is not None:
         study.requeue(claim)
-        print(f"trial {claim.number}: interrupted; it will go on from its last checkpoint.", flush=True)
+        print(f"trial {claim.number}: interrupted; it will resume from its last checkpoint.", flush=True)
         return
     elif pruned:
         study.prune(claim)

@@ -1,4 +1,4 @@
-"""A trial that one worker runs and nobody else, by a lock on its folder that the kernel frees when it dies."""
+"""A trial that only one worker runs: a lock on its folder, which the kernel releases when the worker dies."""
 
 import fcntl
 import os
@@ -15,15 +15,15 @@ from tiny_imagenet.run.folder import checkpoint_path
 
 @dataclass
 class Claim:
-    """A trial that this worker runs, and nobody else: its point and folder, and the run of the folder that it makes."""
+    """A trial that only this worker runs: its point, its folder, and the run in that folder."""
 
     trial: optuna.Trial
     study: optuna.Study
     point: dict[str, Any]
     folder: Path
     run: Path
-    lock: int | None
-    beaten: float = 0.0
+    lock: int | None  # file descriptor
+    last_heartbeat: float = 0.0  # by time.monotonic()
 
     @property
     def number(self) -> int:
@@ -34,13 +34,15 @@ class Claim:
         return self.folder / "log.txt"
 
     def resuming(self) -> list[str]:
+        """The option with which a `fit` resumes the trial; empty if it has no checkpoint."""
         return ["--ckpt_path=last"] if has_checkpoint(self.run) else []
 
     def testing(self) -> list[str]:
-        """The arguments that test what this trial has trained."""
+        """The arguments that test the trained network of this trial."""
         return ["test", f"--ckpt_path={checkpoint_to_test(self.run) or checkpoint_path(self.run, 'last')}"]
 
     def trial_now(self) -> FrozenTrial:
+        """The trial as it is in the storage now."""
         return next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == self.number)
 
     def release(self) -> None:
@@ -54,7 +56,10 @@ def has_checkpoint(run: Path) -> bool:
 
 
 def lock_folder(folder: Path) -> int | None:
-    """A descriptor that locks a folder until it is closed, also by processes that inherit it; None if another does."""
+    """Lock a folder. Returns a file descriptor, or None if the folder is locked already.
+
+    Processes that inherit the descriptor hold the lock too: it is released when all of them have closed it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:

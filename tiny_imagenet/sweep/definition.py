@@ -1,4 +1,4 @@
-"""What a sweep is: its file and command line, read and checked, and the training options of each of its points."""
+"""Reads and checks a sweep's file and command line, and gives the training options of each of its points."""
 
 import itertools
 import json
@@ -27,17 +27,17 @@ class Range:
     step: int | float | None = None
 
 
-# Label → value. A value that is a mapping of dotted options sets those, any other one the option searched.
+# Label → value. A mapping of dotted options sets those options; any other value sets the option that is searched.
 Choices = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep to run. A point is a mapping from each key of `search` to a label or, in a range, to a number."""
+    """A sweep to run. A point maps each key of `search` to a label or, for a range, to a number."""
 
     name: str
     configs: list[str]
-    overlays: list[str]  # configs of the command line, where configs are searched
+    overlays: list[str]  # configs from the command line, if the sweep searches over configs
     options: list[str]
     search: dict[str, Choices | Range]
     metric: str
@@ -53,7 +53,7 @@ class Sweep:
 
     @property
     def hardware(self) -> list[str]:
-        """Those of the options that choose devices, which a trial's test takes as well."""
+        """The options that choose devices, which a trial's test needs too."""
         values, _ = separate(self.options, *HARDWARE)
         return [f"{name}={value}" for name, given in values.items() for value in given]
 
@@ -66,7 +66,7 @@ class Sweep:
         return [dict(zip(self.search, labels, strict=True)) for labels in itertools.product(*self.search.values())]
 
     def arguments(self, point: Mapping[str, Any]) -> list[str]:
-        """The arguments of `training.py fit` at a point. What is searched comes last, and so wins."""
+        """The arguments of `training.py fit` at a point. Searched options come last, so they override the others."""
         configs, searched = list(self.configs), []
         for key, label in point.items():
             values = self.search[key]
@@ -82,17 +82,17 @@ def read_sweep(argv: list[str]) -> Sweep:
     """Read a sweep's file and command line: `FILE [--name NAME] [--config NAME]... [option]...`.
 
     Raises:
-        UserError: the file is not there or says something that is not understood.
+        UserError: the file does not exist or is not a valid sweep.
     """
     path = _find_sweep(argv[0])
     file = _mapping(path)
     values, overrides = separate(argv[1:], "--name", "--config", "--ckpt_path")
     if values["--ckpt_path"]:
-        raise UserError("A sweep's trials find their own checkpoints: leave out --ckpt_path.")
+        raise UserError("A sweep resumes its trials by itself: leave out --ckpt_path.")
     name = (values["--name"] or [path.stem])[-1]
     search = {key: _dimension(key, values, path) for key, values in _section(file, "search", path).items()}
     if not search:
-        raise UserError(f"{path}: search: is empty. Give at least one option and its values.")
+        raise UserError(f"{path}: search: is empty. Add at least one option and its values.")
     base, given = _names(file.get("config", [])), values["--config"]
     searches_configs = "config" in search
     sweep = Sweep(
@@ -128,7 +128,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {error}") from error
     if not isinstance(file, dict):
-        raise UserError(f"{path} is no sweep file: it has to be a mapping with the keys {', '.join(KEYS)}.")
+        raise UserError(f"{path} is not a sweep file: it must be a mapping with some of the keys {', '.join(KEYS)}.")
     for key in file:
         _require_known(key, KEYS, f"{path}: there is no key {key!r}")
     return file
@@ -137,7 +137,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 def _section(file: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
     section = file.get(key) or {}
     if not isinstance(section, dict):
-        raise UserError(f"{path}: {key}: has to be a mapping from options, such as data.batch_size, to values.")
+        raise UserError(f"{path}: {key}: must map options, such as data.batch_size, to values.")
     return section
 
 
@@ -145,11 +145,13 @@ def _dimension(key: str, values: Any, path: Path) -> Choices | Range:
     if isinstance(values, dict) and {"low", "high"} & values.keys():
         return _range(key, values, path)
     if isinstance(values, list) and any(isinstance(value, dict) for value in values):
-        raise UserError(f"{path}: search: {key}: values that are mappings need names: write them as NAME: VALUE.")
+        raise UserError(f"{path}: search: {key}: values that are mappings need names: write each as NAME: VALUE.")
     if isinstance(values, list):
         values = {_label(value): value for value in values}
     if not isinstance(values, dict) or not values:
-        raise UserError(f"{path}: search: {key}: has to be a list of values, NAME: VALUE, or {{low: …, high: …}}.")
+        raise UserError(
+            f"{path}: search: {key}: must be a list of values, a mapping NAME: VALUE, or {{low: …, high: …}}."
+        )
     return {str(label): value for label, value in values.items()}
 
 
@@ -158,14 +160,14 @@ def _range(key: str, values: dict[str, Any], path: Path) -> Range:
     for name in values:
         _require_known(name, ("low", "high", "log", "step"), f"{where}: a range has no {name!r}")
     try:
-        # YAML takes 1e-5, without a dot, for text.
+        # YAML reads 1e-5, which has no dot, as text.
         numbers = {n: float(v) if isinstance(v, str) else v for n, v in values.items() if n != "log" and v is not None}
         result = Range(**numbers, log=bool(values.get("log", False)))
         sound = result.low < result.high and (result.low > 0 or not result.log)
     except (TypeError, ValueError):
         sound = False
     if not sound or (result.log and result.step is not None):
-        raise UserError(f"{where}: a range has numbers low < high, a step or log: true, and with log low > 0.")
+        raise UserError(f"{where}: a range needs numbers low < high. It may have a step, or log: true with low > 0.")
     return result
 
 
@@ -174,15 +176,15 @@ def _check(sweep: Sweep, path: Path) -> None:
     for name in (*sweep.configs, *searched, *sweep.overlays):
         find_config(name)
     if sweep.direction not in ("maximize", "minimize"):
-        raise UserError(f"{path}: direction: is maximize or minimize, not {sweep.direction!r}.")
+        raise UserError(f"{path}: direction: must be maximize or minimize, not {sweep.direction!r}.")
     if not sweep.is_grid and not (isinstance(sweep.trials, int) and sweep.trials > 0):
-        raise UserError(f"{path}: a search with ranges needs trials:, how many points to try.")
+        raise UserError(f"{path}: a search with ranges needs trials:, the number of points to try.")
     if sweep.is_grid and sweep.trials is not None:
-        raise UserError(f"{path}: trials: belongs to ranges; a search of lists runs each combination once.")
+        raise UserError(f"{path}: remove trials:, which is for ranges; a search over lists runs each combination once.")
     if not isinstance(sweep.test, bool):
-        raise UserError(f"{path}: test: is true or false, not {sweep.test!r}.")
+        raise UserError(f"{path}: test: must be true or false, not {sweep.test!r}.")
     if sweep.pruner is not None and not (isinstance(sweep.pruner, dict) and "class_path" in sweep.pruner):
-        raise UserError(f"{path}: pruner: has class_path and init_args, such as optuna.pruners.MedianPruner.")
+        raise UserError(f"{path}: pruner: needs a class_path, such as optuna.pruners.MedianPruner, and init_args.")
 
 
 def _require_known(key: Any, known: Iterable[str], complaint: str) -> None:

@@ -1,49 +1,76 @@
-"""What a sweep leaves besides its runs: trials.csv, best.yaml, and the lines that it prints."""
+"""What a sweep writes besides its runs: trials.csv, best.yaml, and the lines that it prints."""
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from tiny_imagenet.files import replace_csv, replace_text
+from tiny_imagenet.run.metric_names import is_accuracy
+from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep
 from tiny_imagenet.sweep.study import point_of
 from tiny_imagenet.sweep.training import metric_by_epoch
 
 
 def write_results(sweep: Sweep, trials: Sequence[FrozenTrial]) -> None:
-    """Write trials.csv, one row a trial, and best.yaml, the config of the best one if there is one yet."""
+    """Write trials.csv, one row per trial, and best.yaml, the config of the best trial, once one is complete."""
     columns = ["number", "state", "value", *sweep.search, "run", "seconds", "reason"]
     replace_csv(sweep.folder / "trials.csv", columns, [_row(trial) for trial in trials])
     if best := _best(sweep, trials):
         header = (
-            f"# The best of {len(trials)} trials of the sweep {sweep.name}: {sweep.metric} {best.value:.6g} in trial "
-            f"{best.number} ({_point(best)}).\n#   python training.py fit --config {sweep.folder / 'best.yaml'}\n"
+            f"# The best of {len(trials)} trials of the sweep {sweep.name}: {_shown(sweep, best.value)} in trial "
+            f"{best.number} ({_point(point_of(best))}).\n"
+            f"#   python training.py fit --config {sweep.folder / 'best.yaml'}\n"
         )
         replace_text(sweep.folder / "best.yaml", header + best.user_attrs["config"])
 
 
+def start_line(sweep: Sweep, trials: Sequence[FrozenTrial]) -> str:
+    """The line printed when a sweep starts: how many trials it has, and where their logs are."""
+    finished = sum(trial.state.is_finished() for trial in trials)
+    before = f", {finished} finished before" if finished else ""
+    total = sweep.trials or len(trials)
+    return (
+        f"{sweep.name}: {total} trial{'s' if total > 1 else ''}{before}. Logs: {sweep.folder / 'trial_*' / 'log.txt'}"
+    )
+
+
+def trial_start_line(claim: Claim) -> str:
+    """The line printed when a trial starts or resumes."""
+    verb = "resumes" if claim.resuming() else "starts"
+    return f"trial {claim.number} {verb}: {_point(claim.point)} | {claim.log}"
+
+
 def trial_line(sweep: Sweep, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
-    """One line about a trial that has ended."""
-    done = sum(other.state.is_finished() for other in trials)
-    place = f"[{done}/{sweep.trials or len(trials)}] trial {trial.number}: {_point(trial)}"
+    """The line printed when a trial has ended."""
+    finished = sum(other.state.is_finished() for other in trials)
+    head = f"[{finished}/{sweep.trials or len(trials)}] trial {trial.number}: {_point(point_of(trial))}"
     if trial.state == TrialState.FAIL:
-        return f"{place} | failed: {trial.user_attrs['reason']} | {Path(trial.user_attrs['run']).parent / 'log.txt'}"
-    value = "" if trial.value is None else f"{sweep.metric} {trial.value:.4f}"
+        return f"{head} | failed: {trial.user_attrs['reason']} | {Path(trial.user_attrs['run']).parent / 'log.txt'}"
+    value = "" if trial.value is None else _shown(sweep, trial.value)
     best = _best(sweep, trials)
-    standing = f" (best {best.value:.4f}, trial {best.number})" if best else ""
+    comparison = f" (best {_figure(sweep, best.value)}, trial {best.number})" if best else ""
     pruned = "pruned at " if trial.state == TrialState.PRUNED else ""
-    return f"{place} | {pruned}{value}{standing} | {trial.user_attrs['run']}"
+    return f"{head} | {pruned}{value}{comparison} | {trial.user_attrs['run']}"
 
 
 def summary(sweep: Sweep, trials: Sequence[FrozenTrial]) -> str:
-    """How many trials ended how, and where the results are."""
+    """The lines printed at the end: the number of trials in each state, the files, and the command of the report."""
     counts = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    retry = " To run the failed ones again, add --retry_failed." if counts["fail"] else ""
-    files = [sweep.folder / "trials.csv", *([sweep.folder / "best.yaml"] if counts["complete"] else [])]
-    return f"{sweep.name}: {told}.{retry}\n" + "\n".join(f"  {path}" for path in files)
+    states = ", ".join(f"{count} {_STATES.get(name, name)}" for name, count in counts.items() if count)
+    retry = " To run failed trials again, add --retry_failed." if counts["fail"] else ""
+    lines = [f"{sweep.name}: {states}.{retry}", f"  {sweep.folder / 'trials.csv'}"]
+    if counts["complete"]:
+        lines.append(f"  {sweep.folder / 'best.yaml'}")
+        lines.append(f"To compare the trials: python -m tiny_imagenet.report {shlex.quote(str(sweep.folder))}")
+    return "\n".join(lines)
+
+
+_STATES = {"fail": "failed"}  # other states are shown by Optuna's names
 
 
 def _row(trial: FrozenTrial) -> dict[str, object]:
@@ -66,7 +93,16 @@ def _best(sweep: Sweep, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     return max(complete, key=lambda trial: sign * trial.value, default=None)
 
 
-def _point(trial: FrozenTrial) -> str:
+def _shown(sweep: Sweep, value: float) -> str:
+    return f"{sweep.metric} {_figure(sweep, value)}"
+
+
+def _figure(sweep: Sweep, value: float) -> str:
+    """A value of the sweep's metric: accuracies in percent."""
+    return f"{100 * value:.1f} %" if is_accuracy(sweep.metric) else f"{value:.6g}"
+
+
+def _point(point: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}" for key, value in point_of(trial).items()
+        f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}" for key, value in point.items()
     )

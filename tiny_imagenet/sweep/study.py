@@ -1,9 +1,9 @@
-"""The Optuna study behind a sweep: who runs which trial, and what becomes of the trials of workers that died.
+"""The Optuna study behind a sweep: which worker runs which trial, and what happens to the trials of dead workers.
 
-Every trial that runs is locked in its folder by the sweep and by its training process; the kernel frees the lock when
-both have ended, however they ended. So a trial that was interrupted on this machine is known at once, waits again under
-its number, and goes on in its folder. A worker elsewhere shows that it lives by Optuna's heartbeat; if that stops, its
-trial is run again from the start under a new number. A failed trial without a reason is such a lost one: void.
+The sweep and its training process lock the folder of the trial that they run; the kernel releases the lock when both
+have ended, for whatever reason. So workers on this machine see at once that a trial was interrupted; it returns to the
+queue under its number and resumes in its folder. Workers on other machines show by Optuna's heartbeat that they are
+alive; if it stops, their trial starts again under a new number, and the old one is void: failed without a reason.
 """
 
 import os
@@ -26,29 +26,29 @@ from tiny_imagenet.run.folder import CONFIG, newest_version, version_folder
 from tiny_imagenet.sweep import optuna_internals
 from tiny_imagenet.sweep.claim import Claim, has_checkpoint, lock_folder
 from tiny_imagenet.sweep.definition import Range, Sweep
-from tiny_imagenet.sweep.storage import GRACE, HEARTBEAT, build_pruner, open_storage
+from tiny_imagenet.sweep.storage import GRACE, HEARTBEAT, build_pruner, open_storage, without_password
 
-POLL = 1.0  # seconds between looks at what others do
+POLL = 1.0  # seconds between two looks at the state of other workers and of the training
 
 
 class SharedStudy:
-    """A sweep's study, opened or begun. Safe for several workers at a time.
+    """A sweep's study, new or continued. Several workers may use it at the same time.
 
     Raises:
-        UserError: the storage cannot be opened, or the study in it is of another search.
+        UserError: the storage cannot be opened, or its study has another search.
     """
 
     def __init__(self, sweep: Sweep, retry_failed: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # `beat` does what Study.optimize would.
+        # Study.optimize would send heartbeats; `beat` does so instead.
         warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used with Study.optimize")
         self.sweep = sweep
         self.place = f"{socket.gethostname()}:{sweep.folder.resolve()}"
         sweep.folder.mkdir(parents=True, exist_ok=True)
-        # Between workers of one machine, what is decided here is decided by one of them at a time.
-        self.deciding = FileLock(sweep.folder / ".lock")
-        with self.deciding:
+        # On one machine, only one worker at a time decides what runs next.
+        self.lock = FileLock(sweep.folder / ".lock")
+        with self.lock:
             self.storage = open_storage(sweep.storage)
             self.study = optuna.create_study(
                 storage=self.storage,
@@ -62,17 +62,17 @@ class SharedStudy:
             self._enqueue(retry_failed)
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials but void ones, by number."""
+        """All trials except void ones, by number."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if not _is_void(trial)]
 
     def claim(self, stop: Callable[[], bool]) -> Claim | None:
-        """The next trial to run, or None if all is done or `stop` says so.
+        """The next trial to run; None if all trials have ended or `stop` returns true.
 
-        Waits while other workers run the last trials, to take over those of a worker that dies.
+        While other workers run the last trials it waits, to take over if one of them dies.
         """
-        told = False
+        announced = False
         while not stop():
-            with self.deciding:
+            with self.lock:
                 self._requeue_dead()
                 fail_stale_trials(self.study)
                 states = [trial.state for trial in self.trials()]
@@ -83,20 +83,20 @@ class SharedStudy:
                     continue
             if TrialState.RUNNING not in states:
                 return None
-            if not told:
+            if not announced:
                 print(f"Waiting for {states.count(TrialState.RUNNING)} trial(s) of other workers.", flush=True)
-                told = True
+                announced = True
             time.sleep(POLL)
         return None
 
     def beat(self, claim: Claim) -> None:
-        """Let other machines know that a trial's worker lives. Cheap enough to call at any time."""
-        if time.monotonic() - claim.beaten >= HEARTBEAT:
+        """Show other machines that a trial's worker is alive: at most one heartbeat per HEARTBEAT seconds."""
+        if time.monotonic() - claim.last_heartbeat >= HEARTBEAT:
             optuna_internals.record_heartbeat(self.storage, claim.trial)
-            claim.beaten = time.monotonic()
+            claim.last_heartbeat = time.monotonic()
 
     def complete(self, claim: Claim, value: float) -> None:
-        # In the storage, so that every machine can write best.yaml.
+        # The config is in the storage, so that every machine can write best.yaml.
         claim.trial.set_user_attr("config", (claim.run / CONFIG).read_text(encoding="utf-8"))
         self.study.tell(claim.trial, value)
 
@@ -108,8 +108,8 @@ class SharedStudy:
         self.study.tell(claim.trial, state=TrialState.FAIL)
 
     def requeue(self, claim: Claim) -> None:
-        """Let an interrupted trial wait again, under its number."""
-        with self.deciding:  # so that nobody takes it before it is unlocked
+        """Return an interrupted trial to the queue under its number."""
+        with self.lock:  # so that no worker takes it before its folder is unlocked
             claim.release()
             optuna_internals.requeue(self.storage, claim.trial)
 
@@ -121,20 +121,21 @@ class SharedStudy:
         before = self.study.user_attrs
         changed = [key for key, value in now.items() if key in before and before[key] != value]
         if changed:
-            told = "; ".join(f"{key}: was {before[key]}, is {now[key]}" for key in changed)
+            changes = "; ".join(f"{key}: {before[key]} -> {now[key]}" for key in changed)
             raise UserError(
-                f"The study {sweep.name} in {sweep.storage} was begun with another {' and '.join(changed)}, and its "
-                f"trials would not compare. Begin a new one with --name, or put it back. ({told})"
+                f"Cannot resume the sweep {sweep.name} in {without_password(sweep.storage)}: {' and '.join(changed)} "
+                f"changed, so new trials would not be comparable with the old. Restore the old, or start a new sweep "
+                f"with --name. ({changes})"
             )
         for key, value in settings.items():
             if key in before and before[key] != value:
-                print(f"Note: trials so far had the {key} {before[key]}; those from now on have {value}.", flush=True)
+                print(f"Note: {key} changed. Trials so far: {before[key]}. New trials: {value}.", flush=True)
         for key, value in {**now, **settings}.items():
             if before.get(key) != value:
                 self.study.set_user_attr(key, value)
 
     def _enqueue(self, retry_failed: bool) -> None:
-        """Let the points of a grid wait that have no trial yet, and the failed ones if they are to be retried."""
+        """Enqueue the points of a grid that have no trial yet, and with `retry_failed` those of failed trials."""
         trials = self.trials()
         kept = [point_of(trial) for trial in trials if not (retry_failed and trial.state == TrialState.FAIL)]
         wanted = self.sweep.points() if self.sweep.is_grid else []
@@ -152,14 +153,14 @@ class SharedStudy:
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
         place = trial.user_attrs.get("place")
-        if place is None:  # Its worker died between two lines of _ask.
+        if place is None:  # Its worker is in `_ask`, or died there.
             return datetime.now() - trial.datetime_start > timedelta(seconds=GRACE)
         if place != self.place:
             return False
         lock = lock_folder(self._folder(trial.number))
         if lock is None:
             return False
-        # Its worker may have finished it since the list of trials was read, and only then let the lock go.
+        # Its worker may have finished it and released the lock since the list of trials was read.
         still_running = self.storage.get_trial(optuna_internals.trial_id(trial)).state == TrialState.RUNNING
         os.close(lock)
         return still_running
@@ -169,22 +170,22 @@ class SharedStudy:
         others = self.study.get_trials(deepcopy=False)
         point = optuna_internals.enqueued_point(others[trial.number])
         if any(o.state != TrialState.FAIL and point_of(o) == point for o in others[: trial.number]):
-            # Two machines began the study in the same moment, and both have enqueued the grid.
+            # Two machines started the study at the same moment, and both enqueued the grid.
             self.study.tell(trial, state=TrialState.FAIL)
             return None
-        continuing = trial.user_attrs.get("place") == self.place
+        ran_here = trial.user_attrs.get("place") == self.place
         folder = self._folder(trial.number)
         lock = lock_folder(folder)
         if lock is None:
             optuna_internals.requeue(self.storage, trial)
-            raise UserError(f"{folder} is in use by another sweep of the same name. Give this one another --name.")
+            raise UserError(f"{folder} is in use by another sweep of the same name. Choose another --name.")
         newest = newest_version(folder)
-        resumable = continuing and has_checkpoint(version_folder(folder, newest))
+        resumable = ran_here and has_checkpoint(version_folder(folder, newest))
         run = version_folder(folder, newest if resumable else newest + 1)
         trial.set_user_attr("place", self.place)
         trial.set_user_attr("run", str(run))
         point = {key: _suggest(trial, key, values) for key, values in self.sweep.search.items()}
-        claim = Claim(trial, self.study, point, folder, run, lock, beaten=-HEARTBEAT)
+        claim = Claim(trial, self.study, point, folder, run, lock, last_heartbeat=-HEARTBEAT)
         self.beat(claim)
         return claim
 
@@ -193,7 +194,7 @@ class SharedStudy:
 
 
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
-    """A trial's point, also before it runs."""
+    """A trial's point, whether or not the trial has started."""
     return optuna_internals.enqueued_point(trial) or trial.params
 
 

@@ -1,4 +1,4 @@
-"""One trial's training and test: ordinary `training.py` commands as processes of their own, watched from outside."""
+"""Runs a trial's training and test: ordinary `training.py` commands in their own processes, watched from outside."""
 
 import csv
 import ctypes
@@ -18,16 +18,16 @@ from tiny_imagenet.run.folder import METRICS
 from tiny_imagenet.sweep import study
 from tiny_imagenet.sweep.claim import Claim
 
-PATIENCE = 120  # seconds that a pruned training gets to end
-REASON = 500  # characters of an error that are kept
+PATIENCE = 120  # seconds after which a pruned training that has not ended is killed
+REASON = 500  # characters of an error that are kept, at most
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Signals:
-    """SIGINT, SIGTERM and SIGHUP while in the context: noted in `received`, and passed on to the training.
+    """Within the context, SIGINT, SIGTERM and SIGHUP are recorded in `received` and passed on to the training.
 
-    The training is in a process group of its own, or Ctrl-C in a terminal would reach it twice, and the second one
-    makes it leave without saving.
+    The training has its own process group. Otherwise Ctrl-C in a terminal would reach it twice, and at the second it
+    would exit without saving.
     """
 
     def __init__(self) -> None:
@@ -53,10 +53,10 @@ class Signals:
 def run_command(
     arguments: list[str], claim: Claim, signals: Signals, should_prune: Callable[[], bool]
 ) -> tuple[int, bool]:
-    """Run a `training.py` command to its end, or until `should_prune`, which is asked about once a second.
+    """Run a `training.py` command until it ends or `should_prune`, called about once a second, returns true.
 
-    Its output is appended to the trial's log.txt. Returns its exit status, negative for the number of the signal that
-    killed it, and whether it was pruned.
+    Its output is appended to the trial's log.txt. Returns its exit status (-N if signal N killed it), and whether it
+    was pruned.
     """
     pruned_at = None
     with claim.log.open("ab") as log:
@@ -66,13 +66,13 @@ def run_command(
             stdout=log,
             stderr=subprocess.STDOUT,
             process_group=0,
-            pass_fds=[claim.lock],  # The trial is alive as long as its training is, also if the sweep was killed.
+            pass_fds=[claim.lock],  # The trial stays locked until its training ends, even if the sweep is killed.
             preexec_fn=_die_with_parent(),
         )
     try:
         signals.process = process
         if signals.received is not None:
-            process.terminate()  # It came before there was a process to pass it on to.
+            process.terminate()  # The signal came before the process started.
         while True:
             try:
                 return process.wait(study.POLL), pruned_at is not None
@@ -85,7 +85,7 @@ def run_command(
                 process.kill()
     finally:
         signals.process = None
-        if process.poll() is None:  # An error here, such as a storage that is gone: the trial goes on another time.
+        if process.poll() is None:  # An error here, such as a lost storage; the trial can be resumed later.
             process.terminate()
             process.wait()
 
@@ -95,7 +95,7 @@ def training_command() -> list[str]:
 
 
 def metric_by_epoch(run: Path, metric: str) -> dict[int, float]:
-    """The metric after each epoch so far for which the run's metrics.csv has a finite number."""
+    """The metric by epoch, for the epochs for which the run's metrics.csv has a finite number."""
     try:
         with (run / METRICS).open(newline="", encoding="utf-8") as file:
             values = {int(row["epoch"]): float(row[metric]) for row in csv.DictReader(file) if row.get(metric)}
@@ -105,19 +105,19 @@ def metric_by_epoch(run: Path, metric: str) -> dict[int, float]:
 
 
 def error_of(log: Path, start: int, status: int) -> str:
-    """Why a training failed: the last error in its log from byte `start` on, or else the last line or its status."""
+    """Why a training failed: the last error in its log after byte `start`, else the last line, else the exit status."""
     with log.open("rb") as file:
         file.seek(start)
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if re.match(r"(.*: )?error: ", line)]
-    # jsonargparse's errors go on over several lines.
-    said = [" ".join(lines[errors[-1] :]).split("error: ", 1)[1][:REASON]] if errors else lines[-1:]
+    # jsonargparse's errors have several lines.
+    reason = [" ".join(lines[errors[-1] :]).split("error: ", 1)[1][:REASON]] if errors else lines[-1:]
     if status < 0:
-        return ": ".join([f"killed by {signal.Signals(-status).name}", *said])
-    return said[0] if said else f"exit status {status}"
+        return ": ".join([f"killed by {signal.Signals(-status).name}", *reason])
+    return reason[0] if reason else f"exit status {status}"
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Where the system can do it, what makes a new process end in good order when its parent is killed."""
+    """Makes a new process receive SIGTERM when its parent is killed; None where the system has no prctl."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     return None if prctl is None else lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
