@@ -56,7 +56,7 @@ def test_a_new_metric_has_its_column_in_metrics_csv_and_its_place_in_the_line_of
     (found,) = table(tmp_path / "metrics.csv")
     assert list(found) == list(top3.FIRST_COLUMNS)
     assert found["train/top3"] == "0.5" and found["lr"] == ""
-    expected = "epoch 1/3 | train loss 2.5000 top-1 0.00 % top-3 50.00 % | val loss 2.0000"
+    expected = "epoch 1/3 | train loss 2.500 top-1 0.0 % top-3 50.0 % | val loss 2.000"
     assert epoch_line(row, 3, None) == expected
 
 
