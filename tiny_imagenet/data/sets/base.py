@@ -174,8 +174,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             )
         if self.steps_per_epoch < FEW_STEPS:
             log.info(
-                f"An epoch has only {self.steps_per_epoch} steps. Small data sets need smaller batches, more epochs and a "
-                "lower learning rate, as in configs/photos.yaml."
+                f"An epoch has only {self.steps_per_epoch} steps. Small data sets need smaller batches, more epochs, "
+                "and a lower learning rate, as in configs/photos.yaml."
             )
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()

@@ -59,8 +59,8 @@ class ImageFolderDataModule(ImageDataModule):
         train, val = super().train_and_val_images()
         if len(self._splits) == 1:
             log.info(
-                f"{self._folder} has a single folder for each class: {len(val):,} of its {len(train) + len(val):,} images "
-                "are held out, for validation and test alike (--data.holdout)."
+                f"{self._folder} has a single folder for each class: {len(val):,} of its "
+                f"{len(train) + len(val):,} images are held out, for validation and test alike (--data.holdout)."
             )
         return train, val
 
