@@ -51,7 +51,9 @@ def test_fit_test_predict(run, small, tmp_path):
     status, output = run("validate", f"--ckpt_path={best}")
     assert status == 0, output
     epoch = torch.load(best, weights_only=True)["epoch"]
-    assert f"{float(rows[epoch]['val/top1']):.6f}"[:7] in output, "the same value as in the checkpoint's epoch"
+    assert f"validation top-1 {100 * float(rows[epoch]['val/top1']):.1f} %, loss " in output, (
+        "the same value as in the checkpoint's epoch"
+    )
 
 
 def test_the_same_seed_gives_the_same_run(run, small, tmp_path):

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from jsonargparse import _common
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import resnet18
 
 from tests.helpers.tables import table
 from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.data import TinyImageNetDataModule
+from tiny_imagenet.errors import UserError
 
 
 def test_the_size_of_the_network_is_reported(run, small):
@@ -80,3 +83,21 @@ def test_a_compiled_network_learns_like_an_uncompiled_one_and_its_checkpoint_fit
     best = tmp_path / "runs/resnet18_aug/version_1/checkpoints/best.ckpt"
     status, output = run("test", f"--ckpt_path={best}", "--model.compile=false")
     assert status == 0, output
+
+
+def test_a_plain_trainer_trains_tests_and_predicts_with_or_without_the_data_module(archive, data_root, tmp_path):
+    data = TinyImageNetDataModule(root=str(data_root), archive=str(archive), md5=None, image_size=32, batch_size=16)
+    model = ImageClassifier("resnet18", width=0.125, stem="imagenet")
+    trainer = pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.fit(model, data)
+    (with_module,) = trainer.test(model, data, verbose=False)
+    assert sum(len(probabilities) for probabilities in trainer.predict(model, data)) == 10
+    data.setup("test")
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.info.mean, model.info.std))
+    images, targets = data.sets["test"][np.arange(48)]
+    resized = torch.nn.functional.interpolate(images / 255, (32, 32), mode="bilinear", antialias=True)
+    loader = DataLoader(TensorDataset((resized - mean) / std, targets), batch_size=20)
+    (with_loader,) = pl.Trainer(logger=False, accelerator="cpu").test(model, loader, verbose=False)
+    assert with_loader["test/top1"] == pytest.approx(with_module["test/top1"], abs=1.1 / 48)
+    with pytest.raises(UserError, match="needs a data module"):
+        pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False).fit(ImageClassifier(), loader)

@@ -39,7 +39,7 @@ class ConditionNumbers(Callback):
         self._write(trainer)
         if isinstance(trainer.logger, TensorBoardLogger):
             for name, value in numbers.items():
-                trainer.logger.experiment.add_scalar(f"condition_number/{name}", value, trainer.global_step)
+                trainer.logger.experiment.add_scalar(f"weights/condition_number/{name}", value, trainer.global_step)
 
     def _write(self, trainer: pl.Trainer) -> None:
         if self._rows and trainer.is_global_zero:

@@ -104,6 +104,10 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_model(self) -> None:
         """Build the network for the classes of the data module, once."""
+        if self._fits and not isinstance(self._data, ImageDataModule):
+            raise UserError(
+                "Trainer.fit needs a data module of tiny_imagenet, which names the classes: fit(model, data)."
+            )
         if self.network is None and self._fits:
             self._build(self._data.info, weights=self.starting_weights)
             sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.network.parameters()]

@@ -11,8 +11,6 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,7 +18,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
@@ -37,7 +35,6 @@ from tiny_imagenet.callbacks import (
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.cli import allowed
 from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS, Plan, plan, resuming
-from tiny_imagenet.cli.loggers import write_ids
 from tiny_imagenet.cli.logs import show_log
 from tiny_imagenet.cli.option_errors import (
     constructor_error_message,
@@ -45,11 +42,11 @@ from tiny_imagenet.cli.option_errors import (
     option_error_message,
 )
 from tiny_imagenet.cli.printed import tool_command, training_command
+from tiny_imagenet.cli.run_config import RunConfig, enums_to_text, sections
 from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.errors import UserError, user_message
-from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import REDUCTION
 from tiny_imagenet.progress import say
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
@@ -57,12 +54,8 @@ from tiny_imagenet.run.checkpointing import Interrupted, RunCheckpoint
 from tiny_imagenet.run.config_changes import flat, require_resumable
 from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, RunLock, claim, read_config, run_of
 from tiny_imagenet.run.lightning_internals import PlainCLI
-from tiny_imagenet.run.protocol import write_protocol
 
 log = logging.getLogger(__name__)
-
-# What config.yaml keeps: all that defines a run, and not where it is.
-SECTIONS = ("seed_everything", "trainer", "model", "data", "checkpoint")
 
 # The kinds of classes that a config names, to find the nearest right name.
 NAMED_IN_CONFIGS = (ImageDataModule, Augmentation, torch.optim.Optimizer, LRScheduler, Callback)
@@ -175,7 +168,7 @@ class Cli(PlainCLI):
 
     def before_instantiate_classes(self) -> None:
         config, target = self.config[self.subcommand], self.target
-        _enums_to_text(config)
+        enums_to_text(config)
         if config.ckpt_path and not target.checkpoint:
             raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
         if target.command == "fit" and config.trainer.fast_dev_run and self._resumes:
@@ -195,7 +188,7 @@ class Cli(PlainCLI):
         )
         if before:
             run = run_of(target.checkpoint)
-            require_resumable(before, _sections(self.command_parser("fit"), config), run)
+            require_resumable(before, sections(self.command_parser("fit"), config), run)
         if target.command == "fit":
             self._take_run_folder()
 
@@ -279,21 +272,6 @@ class Cli(PlainCLI):
             require_supported_callbacks(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
 
 
-class RunConfig(SaveConfigCallback):
-    """Writes `config.yaml` and `protocol.json` of a training into its folder."""
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Nothing yet: a checkpoint that is then refused must not change the config of its run."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero:
-            text = yaml.safe_dump(_sections(self.parser, self.config), sort_keys=False)
-            run, data = Path(trainer.default_root_dir), trainer.datamodule
-            replace_text(run / CONFIG, text)
-            write_ids(run, trainer.loggers)
-            write_protocol(run, len(data.sets["train"]), len(data.sets["val"]), data.validates_on_test)
-
-
 def _restrict_configs() -> None:
     """Let configs name classes of allowed modules only: the module is the one where the class is defined."""
     set_parsing_settings(
@@ -307,27 +285,10 @@ def _restrict_configs() -> None:
     )
 
 
-def _enums_to_text(config: Any) -> None:
-    """Replace enumerations by their text, in place: as the default of a class's option, YAML cannot hold them."""
-    items = config.items() if isinstance(config, dict) else vars(config).items() if hasattr(config, "clone") else ()
-    for name, value in list(items):
-        if isinstance(value, Enum):
-            config[name] = value.value
-        for each in value if isinstance(value, list) else [value]:
-            _enums_to_text(each)
-
-
 def _shrinks_to_one_pixel(config: Any) -> bool:
     """Whether the network would convolve maps of a single pixel with stride 2."""
     options = config.data.init_args
     return min([options.image_size, *(options.progressive or {})]) <= REDUCTION[config.model.stem]
-
-
-def _sections(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
-    dumped = yaml.safe_load(parser.dump(config, skip_unset=False, format="yaml"))
-    for place in ("logger", "default_root_dir"):
-        dumped["trainer"].pop(place)
-    return {name: dumped[name] for name in SECTIONS}
 
 
 def _class_names(base: type) -> set[str]:

@@ -1,5 +1,6 @@
 """jsonargparse's errors, which list every type that was expected, as one line that says what to write instead."""
 
+import inspect
 import re
 import traceback
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ WRONG_TYPE = re.compile(r"Expected an? (?:<class '(\w+)'>|typing\.(Literal\[.*?\
 NO_CONFIG = re.compile(r"Unable to load config '([^']*)'")
 ABSTRACT = "Expected an instantiatable class, but is abstract"
 NO_VALUE = re.compile(r"argument (--[\w.+-]+).*: expected one argument")
+NESTED = re.compile(r"Given value: NestedArg\(key='[^']*', val='([\w.]+)'\)")
 PIP = re.compile(r"pip install [^`'\"\n]*(?:'[^']+')?")
 PACKAGE = Path(__file__).parents[1]
 VALUE = re.compile(r"Given value: (.+)")
@@ -95,8 +97,9 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
         name = match[1].strip().rpartition(".")[2]
         return f"{where}: {name} is abstract. Choose from: {', '.join(sorted(classes.get(name, ())))}."
     if (match := NO_CLASS.search(error)) and match[1] not in ("null", "None"):
-        names = [name for names in classes.values() for name in names]
-        return f"{where}: there is no class {match[1]!r}.{did_you_mean(match[1], names)}"
+        return f"{where}: there is no class {match[1]!r}.{_nearest_class(match[1], classes)}"
+    if match := NESTED.search(error):
+        return f"{where}: there is no class {match[1]!r}.{_nearest_class(match[1], classes)}"
     if match := WRONG_TYPE.search(error):
         expected = match[1] or match[2].replace("Literal", "one of ")
         return f"{where} must be {expected}, not {match[3].rstrip()!r}."
@@ -145,6 +148,16 @@ def _raised_in(error: BaseException) -> str:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
     return lines[0][:300] or type(error).__name__
+
+
+def _nearest_class(wrong: str, classes: Mapping[str, Iterable[str]]) -> str:
+    from torchvision.transforms import v2  # loaded already, with the augmentations
+
+    name = wrong.rpartition(".")[2]
+    if inspect.isclass(getattr(v2, name, None)):
+        return f" torchvision's is torchvision.transforms.v2.{name}"
+    known = [known for names in classes.values() for known in names]
+    return did_you_mean(name, known) or did_you_mean(name, v2.__all__ if hasattr(v2, "__all__") else vars(v2))
 
 
 def _with_causes(error: BaseException | None) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_imagenet.files import csv_text, replace_text
-from tiny_imagenet.run.metric_names import FIRST_COLUMNS
+from tiny_imagenet.run import metric_names
 
 
 class History:
@@ -26,8 +26,14 @@ class History:
         return path.is_file() and path.read_bytes().startswith(self._text().encode())
 
     def _text(self) -> str:
-        others = {name: None for row in self.rows for name in row if name not in FIRST_COLUMNS}
-        return csv_text([*FIRST_COLUMNS, *others], self.rows)
+        first = first_columns()
+        others = {name: None for row in self.rows for name in row if name not in first}
+        return csv_text([*first, *others], self.rows)
+
+
+def first_columns() -> list[str]:
+    """The first columns of metrics.csv, in their order; statistics but the learning rate, and others, follow."""
+    return ["epoch", "step", *(name for name in metric_names.OF_EPOCH if "/" in name), "lr"]
 
 
 def shortest_float(value: Any) -> float:

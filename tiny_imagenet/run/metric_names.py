@@ -16,9 +16,6 @@ STATISTICS = ("lr", "seconds", "images_per_s", "memory")
 # What is logged of an epoch, where no callback of the user's logs more.
 OF_EPOCH = tuple(f"{stage}/{name}" for stage in ("train", "val") for name in STAGES[stage]) + STATISTICS
 
-# The first columns of metrics.csv, in their order. Others, such as a user's, follow.
-FIRST_COLUMNS = ("epoch", "step", *OF_EPOCH[: OF_EPOCH.index("seconds")])
-
 
 def shown(name: str) -> str:
     """A metric's name for readers: top1 as top-1."""

@@ -21,3 +21,23 @@ def test_larger_images_in_the_official_layout_keep_what_the_network_sees_of_them
     data.setup("fit")
     for images in data.sets.values():
         assert images[np.arange(2)][0].shape == (2, 3, packed, packed)
+
+
+def test_only_the_chosen_classes_are_packed_unless_all_are_there(archive, tmp_path):
+    def make(**options):
+        return TinyImageNetDataModule(str(tmp_path), str(archive), None, batch_size=8, **options)
+
+    everything, some = make(), make(classes=2)
+    some.setup("fit")
+    folder = tmp_path / "small" / "packed"
+    (name,) = [path.name for path in folder.iterdir() if path.name.startswith("train")]
+    assert name.startswith("train-2-classes-") and len(np.load(folder / name / "pixels.npy", mmap_mode="r")) == 64
+    first = {split: (images.names, images[np.arange(len(images))][0]) for split, images in some.sets.items()}
+    everything.setup("fit")
+    again = make(classes=2)
+    again.setup("fit")
+    assert again.sets["train"].cache == folder / "train", "all are packed now"
+    for split, (names, pixels) in first.items():
+        assert again.sets[split].names == names and pixels.equal(again.sets[split][np.arange(len(names))][0])
+        assert again.sets[split].labels.tolist() == some.sets[split].labels.tolist()
+    assert again.info == some.info

@@ -3,6 +3,7 @@
 import logging
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from tiny_imagenet.data.augment import Augmentation
+from tiny_imagenet.data.augment.per_image import PerImage
 from tiny_imagenet.data.batches.loader import Batch, IndexedImages, batch_loader
 from tiny_imagenet.data.batches.mix import Mix
 from tiny_imagenet.data.batches.pipeline import BatchPipeline
@@ -40,7 +42,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             validates on the official validation images, or on the test images if there are none.
         classes: the first N classes, or those with the given ids, with labels 0..N-1; null uses all.
         resize: resize to this side, then crop `image_size` from it: a random crop in training, otherwise the centre.
-        augment: augmentations of training batches, in this order.
+        augment: augmentations of training batches, in this order; also transforms of single images, such as
+            torchvision's, by their full class path.
         mix: MixUp and CutMix of training batches; null disables them.
         progressive: sides of the training images by fraction of the epochs, such as {32: 0, 64: 0.5}; see
             `BatchPipeline`.
@@ -60,7 +63,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         holdout: int | float = 0.1,
         classes: int | list[str] | None = None,
         resize: int | None = None,
-        augment: list[Augmentation] | None = None,
+        augment: list[Augmentation | Callable] | None = None,
         mix: Mix | None = None,
         progressive: dict[int, float] | None = None,
         normalize: Literal["dataset", "imagenet"] = "dataset",
@@ -80,7 +83,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.root, self.archive, self.md5 = Path(root).expanduser(), archive, md5
         self.batch_size, self.holdout, self.num_workers = batch_size, holdout, num_workers
         self.chosen_classes, self.normalize, self.images = classes, normalize, images
-        self.pipeline = BatchPipeline(image_size, resize, list(augment or []), mix, progressive)
+        augmentations = [each if isinstance(each, Augmentation) else PerImage(each) for each in augment or ()]
+        self.pipeline = BatchPipeline(image_size, resize, augmentations, mix, progressive)
         self.sets: dict[str, IndexedImages] = {}
         self._info: DatasetInfo | None = None
 
@@ -228,7 +232,12 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     def _selected(self, split: str) -> PackedImages:
         """The images of a split that belong to the classes in use."""
-        return of_classes(self.packed(split), self.all_classes(), self.classes)
+        return of_classes(self.packed(split), self.classes.ids)
+
+    @property
+    def _some_classes(self) -> Classes | None:
+        """The classes in use, if they are not all."""
+        return None if self.chosen_classes is None else self.classes
 
     def _evaluation_loader(self, name: str) -> DataLoader:
         images, (rank, world_size) = self.sets[name], self._ranks

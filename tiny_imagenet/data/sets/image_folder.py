@@ -9,6 +9,7 @@ from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.images.scan import class_folders, scan_classes
 from tiny_imagenet.data.sets.base import ImageDataModule
 from tiny_imagenet.data.sets.folder_splits import cache_folder, find_splits, require_known_classes
+from tiny_imagenet.data.sets.split import cache_name
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
 
@@ -67,7 +68,9 @@ class ImageFolderDataModule(ImageDataModule):
 
     def packed(self, split: str) -> PackedImages:
         require_known_classes(self._splits, split)
-        files, name = scan_classes(self._splits[split], self.all_classes().ids), f"{split}-{self.pipeline.side}"
+        name = f"{split}-{self.pipeline.side}"
+        name, some = cache_name(name, cache_folder(self._folder, name), self._some_classes)
+        files = scan_classes(self._splits[split], self.classes.ids if some else self.all_classes().ids)
         cache = cache_folder(self._folder, name)
         with locked(cache):
             return pack(files, self.pipeline.side, cache / name)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -38,15 +39,30 @@ def choose_classes(classes: Classes, chosen: int | list[str] | None) -> Classes:
     return Classes(ids, tuple(names[class_id] for class_id in ids))
 
 
-def of_classes(images: PackedImages, all_classes: Classes, classes: Classes) -> PackedImages:
-    """The images of `classes`, labelled by position in these, from a set labelled by position in `all_classes`."""
-    if classes.ids == all_classes.ids:
+def of_classes(images: PackedImages, class_ids: tuple[str, ...]) -> PackedImages:
+    """The images of these classes, labelled by position in `class_ids`, from a set that has more classes."""
+    packed_ids = images.files.class_ids
+    if class_ids == packed_ids:
         return images
-    label_of = np.full(len(all_classes.ids), UNLABELLED)
-    label_of[[all_classes.ids.index(class_id) for class_id in classes.ids]] = np.arange(len(classes.ids))
+    label_of = np.full(len(packed_ids), UNLABELLED)
+    label_of[[packed_ids.index(class_id) for class_id in class_ids]] = np.arange(len(class_ids))
     labels = label_of[images.labels]
     rows = np.flatnonzero(labels != UNLABELLED)
     return images.select(rows, labels[rows])
+
+
+def cache_name(name: str, folder: Path, classes: Classes | None) -> tuple[str, bool]:
+    """The name under which a split is packed, and whether that holds some classes only.
+
+    Args:
+        name: of the split with all classes.
+        folder: of the packed splits. Where all classes are packed already, some are read from there.
+        classes: those in use; None if all are.
+    """
+    if classes is None or (folder / name).exists():
+        return name, False
+    digest = hashlib.blake2b("\0".join(classes.ids).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+    return f"{name}-{len(classes.ids)}-classes-{digest}", True
 
 
 def split_holdout(names: Sequence[str], labels: np.ndarray, holdout: int | float) -> tuple[np.ndarray, np.ndarray]:

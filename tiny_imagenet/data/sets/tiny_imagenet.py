@@ -11,6 +11,7 @@ from tiny_imagenet.data.images.decode import shorter_side
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.images.scan import ImageFiles, scan_classes, scan_flat
 from tiny_imagenet.data.sets.base import ImageDataModule
+from tiny_imagenet.data.sets.split import cache_name
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes, check_counts, read_classes, restructure_validation
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -54,15 +55,21 @@ class TinyImageNetDataModule(ImageDataModule):
 
     def packed(self, split: str) -> PackedImages:
         with locked(self.root):
-            files = self._files(split)
+            some, folder = self._some_classes if split != "test" else None, self._folder / "packed"
+            files = self._files(split, some)
             larger = shorter_side(files.folder / files.names[0]) > NATIVE_SIZE
             side = max(NATIVE_SIZE, self.pipeline.side) if larger else NATIVE_SIZE
-            return pack(files, side, self._folder / "packed" / (split if side == NATIVE_SIZE else f"{split}-{side}"))
+            name, only_some = cache_name(split if side == NATIVE_SIZE else f"{split}-{side}", folder, some)
+            if some and not only_some:
+                files = self._files(split, None)
+            return pack(files, side, folder / name)
 
-    def _files(self, split: str) -> ImageFiles:
+    def _files(self, split: str, some: Classes | None) -> ImageFiles:
+        """The files of a split: of some classes, or of all that there should be."""
         folder = self._folder / split
-        files = scan_flat(folder / "images") if split == "test" else scan_classes(folder, self._all_classes.ids)
-        check_counts(files, split, official=self.md5 == MD5)
+        classes = some or self._all_classes
+        files = scan_flat(folder / "images") if split == "test" else scan_classes(folder, classes.ids)
+        check_counts(files, split, official=self.md5 == MD5 and some is None)
         return files
 
     @cached_property
