@@ -188,6 +188,17 @@ def test_the_map_is_the_package_s():
         assert file.read_text().startswith(f'"""{said.rstrip(".")}'), file
 
 
+def test_the_levels_of_imports_are_those_of_the_test():
+    tree = ast.parse((ROOT / "tests" / "test_structure.py").read_text())
+    (levels,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LEVELS"
+    )
+    rows = re.findall(r"^\| \d \| (.*) \|$", (DOCS / "architecture.md").read_text(), re.M)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == levels
+
+
 def test_the_estimates_are_their_arithmetic():
     """GFLOP, PFLOP and hours of docs/gpu-hours.md, and the hours in README."""
     text = (DOCS / "gpu-hours.md").read_text()
