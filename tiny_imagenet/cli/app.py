@@ -42,7 +42,7 @@ from tiny_imagenet.cli.option_errors import (
     option_error_message,
 )
 from tiny_imagenet.cli.printed import tool_command, training_command
-from tiny_imagenet.cli.run_config import RunConfig, enums_to_text, sections
+from tiny_imagenet.cli.saved_config import RunConfig, enums_to_text, sections
 from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation

@@ -28,6 +28,8 @@ from tiny_imagenet.run.lightning_internals import batches_trained
 
 log = logging.getLogger(__name__)
 
+FEW_STEPS = 20  # of an epoch: recipes for large data sets then learn little
+
 
 class ImageDataModule(pl.LightningDataModule, ABC):
     """Abstract: the images of a data set as batches on the device, packed once, read by index and augmented there.
@@ -169,6 +171,11 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             log.info(
                 f"progressive: for the first {fraction:.0%} of the epochs, training images have another size than "
                 "validation images, so validation accuracy says little until then."
+            )
+        if self.steps_per_epoch < FEW_STEPS:
+            log.info(
+                f"An epoch has only {self.steps_per_epoch} steps. Small data sets need smaller batches, more epochs, "
+                "and a lower learning rate, as in configs/photos.yaml."
             )
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()

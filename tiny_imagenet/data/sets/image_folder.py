@@ -1,5 +1,6 @@
 """Any folder of class folders, with images of any size and kind."""
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from tiny_imagenet.data.sets.folder_splits import cache_folder, find_splits, req
 from tiny_imagenet.data.sets.split import cache_name
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -53,7 +56,13 @@ class ImageFolderDataModule(ImageDataModule):
                 f"holdout 0 leaves nothing to validate on: {self._folder} has neither val/ nor test/. Omit "
                 "--data.holdout to hold out a tenth of the images."
             )
-        return super().train_and_val_images()
+        train, val = super().train_and_val_images()
+        if len(self._splits) == 1:
+            log.info(
+                f"{self._folder} has a single folder for each class: {len(val):,} of its "
+                f"{len(train) + len(val):,} images are held out, for validation and test alike (--data.holdout)."
+            )
+        return train, val
 
     @property
     def validates_on_test(self) -> bool:
