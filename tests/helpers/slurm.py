@@ -1,4 +1,4 @@
-"""The parts of SLURM that the README's batch script needs, on one machine: srun and scontrol as small programs."""
+"""The parts of SLURM that the batch script of docs/training.md needs, as small programs: srun and scontrol."""
 
 import os
 import re

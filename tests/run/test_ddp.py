@@ -157,8 +157,9 @@ def test_two_nodes_of_torchrun_train_like_two_devices(launch, small, tmp_path):
     assert_same(contents(runs / "nodes" / "version_0"), contents(runs / "defaults" / "version_0"))
 
 
-def test_the_slurm_script_of_the_readme_saves_and_requeues_itself_when_its_time_is_up(launch, small, tmp_path):
-    (script,) = re.findall(r"^```\n(#!/bin/bash\n#SBATCH.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+def test_the_slurm_script_of_the_docs_saves_and_requeues_itself_when_its_time_is_up(launch, small, tmp_path):
+    page = (ROOT / "docs" / "training.md").read_text()
+    (script,) = re.findall(r"^```\n(#!/bin/bash\n#SBATCH.*?)^```", page, re.M | re.S)
     (tmp_path / "training.py").symlink_to(ROOT / "training.py")
     options = [*small, "--data.batch_size=8", "--model.arch=resnet18", "--trainer.devices=1"]
     job = 10_000 + os.getpid() % 10_000  # Lightning takes the port from its last digits
