@@ -78,6 +78,14 @@ def test_options_are_put_behind_configs_that_are_typed_after_them():
     assert target.run == Path("runs/resnet18_aug/version_0"), "the first config names it"
 
 
+def test_the_folder_of_a_name_is_its_newest_run():
+    write_run("runs/wide/version_0", "last", "best")
+    newest = write_run("runs/wide/version_1", "last", "best")
+    (newest / "config.yaml").write_text("{}")
+    assert plan(["fit", "--ckpt_path=runs/wide"]).checkpoint == newest / "checkpoints/last.ckpt"
+    assert plan(["test", "--ckpt_path=runs/wide"]).checkpoint == newest / "checkpoints/best.ckpt"
+
+
 def test_last_and_best_are_those_of_the_newest_version():
     write_run("runs/defaults/version_0", "last", "best")
     newest = write_run("runs/defaults/version_1", "last", "best", age=100)

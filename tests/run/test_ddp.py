@@ -168,7 +168,7 @@ def test_the_slurm_script_of_the_docs_saves_and_requeues_itself_when_its_time_is
     status, output = batch(script, tmp_path, job, [*options, *stop])
     assert status == 143, output
     assert (tmp_path / "scontrol.log").read_text() == f"requeue {job}\n"
-    assert output.count("starting afresh") == 1, "only one process prints"
+    assert output.count("Starting afresh") == 1, "only one process prints"
     status, output = batch(script, tmp_path, job, options)
     assert status == 0, output
     assert (tmp_path / "scontrol.log").read_text().count("\n") == 1, "a finished job is not queued again"

@@ -137,7 +137,7 @@ def _fit_target(runs: Path, name: str, wanted: str | None) -> tuple[Path, Path |
         log.warning(f"--ckpt_path last: {_nothing_to_resume(runs / name, newest_run)} Starting afresh in {new_run}.")
         return new_run, None
     if Path(wanted).is_dir():
-        if checkpoint := checkpoint_to_resume(run := Path(wanted)):
+        if checkpoint := checkpoint_to_resume(run := _run_in(Path(wanted))):
             return run, checkpoint
         raise UserError(f"{wanted} has no checkpoint to resume from. {_existing(runs)}")
     checkpoint = checkpoint_path(newest_run, "best") if wanted == "best" else Path(wanted)
@@ -147,6 +147,12 @@ def _fit_target(runs: Path, name: str, wanted: str | None) -> tuple[Path, Path |
     run = run_of(checkpoint)
     resumes = checkpoint.name in ("last.ckpt", "previous.ckpt") and (run / CONFIG).is_file()
     return run if resumes else new_run, checkpoint
+
+
+def _run_in(folder: Path) -> Path:
+    """A run's folder, or the newest version in the folder of its name."""
+    newest = newest_version(folder)
+    return folder if newest < 0 else version_folder(folder, newest)
 
 
 def _nothing_to_resume(folder: Path, newest_run: Path) -> str:
@@ -169,7 +175,7 @@ def _evaluation_target(command: str, runs: Path, wanted: str | None) -> tuple[Pa
             raise UserError(f"--ckpt_path {wanted}: no run in {runs.resolve()} has a checkpoint {wanted}.ckpt.")
         checkpoint = newest
     elif Path(wanted).is_dir():
-        if (checkpoint := checkpoint_to_test(Path(wanted))) is None:
+        if (checkpoint := checkpoint_to_test(_run_in(Path(wanted)))) is None:
             raise UserError(f"{wanted} has no checkpoint. {_existing(runs)}")
     else:
         _require_file(checkpoint := Path(wanted), runs)

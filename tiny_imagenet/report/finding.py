@@ -65,6 +65,7 @@ def _run_folders(root: Path) -> Iterator[Path]:
     for folder, inside, files in os.walk(root):
         inside[:] = sorted(name for name in inside if name != "checkpoints" and not name.startswith("."))
         if METRICS in files or CONFIG in files:
+            inside.clear()  # A run's logger may have a metrics.csv of its own.
             yield Path(folder)
 
 

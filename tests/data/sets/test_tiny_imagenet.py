@@ -29,6 +29,8 @@ def test_only_the_chosen_classes_are_packed_unless_all_are_there(archive, tmp_pa
 
     everything, some = make(), make(classes=2)
     some.setup("fit")
+    some.setup("test")
+    assert len(some.sets["test"]) == 24
     folder = tmp_path / "small" / "packed"
     (name,) = [path.name for path in folder.iterdir() if path.name.startswith("train")]
     assert name.startswith("train-2-classes-") and len(np.load(folder / name / "pixels.npy", mmap_mode="r")) == 64

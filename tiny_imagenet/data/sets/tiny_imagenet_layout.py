@@ -174,7 +174,8 @@ def _listed_files(files: ImageFiles, split: str) -> dict[str, list[bytes]]:
             with suppress(FileNotFoundError):
                 listed[class_id] = (files.folder / class_id / f"{class_id}_boxes.txt").read_bytes().splitlines()
     elif split == "val" and (path := files.folder / ANNOTATIONS).exists():
-        for name, class_id in read_annotations(path, files.class_ids).items():
+        # Of all classes, while the files may be of some.
+        for name, class_id in read_annotations(path, _class_ids(files.folder.parent)).items():
             listed.setdefault(class_id, []).append(os.fsencode(name))
     return listed
 
