@@ -38,6 +38,7 @@ def test_only_the_chosen_classes_are_packed_unless_all_are_there(archive, tmp_pa
     everything.setup("fit")
     again = make(classes=2)
     again.setup("fit")
+    again.setup("test")
     assert again.sets["train"].cache == folder / "train", "all are packed now"
     for split, (names, pixels) in first.items():
         assert again.sets[split].names == names and pixels.equal(again.sets[split][np.arange(len(names))][0])
