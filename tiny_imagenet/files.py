@@ -33,14 +33,14 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         if is_folder := beside.is_dir():
             _tree_to_disk(beside)
-            if path.exists():
-                os.rename(path, old)
         else:
             to_disk(beside)
         try:
+            if is_folder and path.exists():
+                os.rename(path, old)
             os.replace(beside, path)
-        except OSError:
-            if old.exists():
+        except BaseException:
+            if old.exists() and not path.exists():
                 os.rename(old, path)
             raise
         if is_folder:
@@ -49,8 +49,9 @@ def replacing(path: Path) -> Iterator[Path]:
         error.filename = error.filename or str(path)  # a full disk names none
         raise
     finally:
-        for leftover in (beside, old):
-            _remove(leftover)
+        _remove(beside)
+        if path.exists():
+            _remove(old)
 
 
 def replace_bytes(path: Path, content: bytes) -> None:

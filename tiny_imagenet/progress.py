@@ -15,7 +15,7 @@ from tiny_imagenet.files import size_text
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
-SECONDS_BEFORE_BAR = 0.5  # what ends sooner shows none
+SECONDS_BEFORE_BAR = 0.5  # shorter tasks show no bar
 
 
 def say(text: str) -> None:

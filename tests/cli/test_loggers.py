@@ -32,16 +32,17 @@ def test_tensorboard_is_the_default_and_lies_in_the_run():
     for options in ([], ["--trainer.logger=true"], ["--trainer.logger", "null"]):
         (spec,) = loggers(*options)
         assert spec["class_path"] == "TensorBoardLogger"
-        assert spec["init_args"] | {"default_hp_metric": None} == {
-            "save_dir": str(RUN), "name": "", "version": "", "default_hp_metric": None,
-        }  # fmt: skip
+        assert spec["init_args"] == {"save_dir": str(RUN), "name": "", "version": "", "default_hp_metric": False}
     assert loggers("--trainer.logger=false") is False
 
 
 def test_others_come_beside_it_each_in_a_folder_of_its_own():
     specs = loggers("--trainer.logger", "[CSVLogger, WandbLogger]")
     assert names(specs) == ["TensorBoardLogger", "CSVLogger", "WandbLogger"]
-    assert specs[1]["init_args"] == {"save_dir": str(RUN), "name": "csv"}
+    assert specs[1]["init_args"] == {"save_dir": str(RUN), "name": "csv", "version": None}
+    elsewhere = "{class_path: CSVLogger, init_args: {save_dir: /tmp, name: docs, version: ''}}"
+    (_, spec) = loggers(f"--trainer.logger={elsewhere}")
+    assert spec["init_args"] == specs[1]["init_args"], "nothing is written outside the run"
     assert specs[2]["init_args"]["save_dir"] == str(RUN) and specs[2]["dict_kwargs"] == {"resume": "allow"}
 
 
@@ -65,7 +66,7 @@ def test_options_of_a_logger_and_what_is_no_logger_s():
     assert json.loads(option.partition("=")[2])[1]["init_args"]["flush_logs_every_n_steps"] == 5
     with pytest.raises(UserError, match="name the logger first"):
         logger_option([], ["--trainer.logger.offline=true"], RUN)
-    with pytest.raises(UserError, match="3 is no logger"):
+    with pytest.raises(UserError, match="3 is not a logger"):
         logger_option([], ["--trainer.logger=3"], RUN)
 
 

@@ -19,6 +19,13 @@ def test_fast_dev_run_leaves_nothing(run, small, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_folders_of_the_user_s_stay(run, small, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for options, status in ((["--trainer.fast_dev_run=true"], 0), (["--model.max_parameters=3"], 1)):
+        assert run("fit", *small, "--trainer.default_root_dir=mine/deeper", *options)[0] == status
+        assert list(tmp_path.iterdir()) == [tmp_path / "mine"] and not list((tmp_path / "mine").iterdir())
+
+
 def test_fast_dev_run_does_not_touch_a_run(run, small, trained):
     def times():
         kept = (path for path in trained.rglob("*") if path.is_file() and path.name != ".lock")

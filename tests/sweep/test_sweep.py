@@ -10,6 +10,7 @@ import yaml
 
 from tests.helpers.sweeping import enter, lines, sweep, trials, write_sweep
 from tiny_imagenet.cli.arguments import find_config
+from tiny_imagenet.cli.printed import module_command
 from tiny_imagenet.sweep import storage, study
 
 
@@ -57,7 +58,7 @@ def test_what_a_sweep_prints(folder, capfd):
         "sizes: 2 complete.",
         "  runs/sizes/trials.csv",
         "  runs/sizes/best.yaml",
-        "To compare the trials: python -m tiny_imagenet.report runs/sizes",
+        f"To compare the trials: {module_command('tiny_imagenet.report', 'runs/sizes')}",
     ]
     assert all(path.is_file() for path in Path().glob("runs/sizes/trial_*/log.txt"))
 

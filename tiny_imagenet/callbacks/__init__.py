@@ -9,11 +9,9 @@ from tiny_imagenet.callbacks.statistics import EpochStatistics
 from tiny_imagenet.callbacks.testing import TestResults
 from tiny_imagenet.callbacks.training_images import TrainingImages
 
-# Former names.
-Ranks = EndTogether
-EpochLines = StepBar = Progress
+Ranks = EndTogether  # its former name
 
 __all__ = [
-    "EMA", "ConditionNumbers", "EndTogether", "EpochLines", "EpochStatistics", "Predictions", "Progress", "Ranks",
-    "StepBar", "TestResults", "TrainingImages",
+    "EMA", "ConditionNumbers", "EndTogether", "EpochStatistics", "Predictions", "Progress", "Ranks", "TestResults",
+    "TrainingImages",
 ]  # fmt: skip

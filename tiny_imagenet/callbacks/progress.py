@@ -18,7 +18,7 @@ from tiny_imagenet.run import lightning_internals
 from tiny_imagenet.run.checkpointing import RunCheckpoint
 from tiny_imagenet.run.metric_names import STAGES, is_accuracy, shown
 
-FEW_CLASSES = 5  # of which the five best answers are all
+FEW_CLASSES = 5  # with which top-5 is always 100 %
 BAR = "{desc} |{bar:20}| {n_fmt}/{total_fmt}{tail}"  # fits 80 columns
 STAGE_NAMES = {"train": "training", "val": "validation", "test": "test"}
 SETS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}  # that a command uses
@@ -76,7 +76,8 @@ class Progress(Callback):
         self._print_finished_epochs(trainer)
         best = _best_line(trainer)
         if trainer.is_global_zero and best:
-            say(f"{best} in {duration_text(time.monotonic() - self._started)}.")
+            seconds = sum(row["seconds"] for row in _rows(trainer) if "seconds" in row)
+            say(f"{best} in {duration_text(seconds)}.")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()
@@ -179,7 +180,7 @@ def epoch_line(
     Args:
         row: as in metrics.csv; metrics that it lacks are left out.
         epochs: of the whole training; None or -1 for one without an end.
-        few_classes: whether top-5 says nothing.
+        few_classes: whether to leave out top-5.
         columns: width of the terminal, where there is one: images/s and then top-5 are left out of a longer line.
     """
     of = "" if epochs in (None, -1) else f"/{epochs}"

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -42,7 +43,7 @@ from tiny_imagenet.cli.option_errors import (
     option_error_message,
 )
 from tiny_imagenet.cli.printed import tool_command, training_command
-from tiny_imagenet.cli.saved_config import RunConfig, enums_to_text, sections
+from tiny_imagenet.cli.saved_config import RunConfig, sections
 from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
@@ -77,7 +78,8 @@ def main(argv: list[str] | None = None) -> None:
         _run(target)
     except Interrupted as interruption:
         # Further signals are ignored until this is said.
-        _say(f"Stopped by {interruption}. To resume: {training_command('fit', *resuming(argv, target))}")
+        resume = f" To resume: {training_command('fit', *resuming(argv, target))}" if target.run.is_dir() else ""
+        _say(f"Stopped by {interruption}.{resume}")
         interruption.restore_handlers()
         sys.exit(interruption.status)
     except KeyboardInterrupt:
@@ -122,6 +124,8 @@ def _run(target: Plan) -> None:
         board = tool_command("tensorboard", ["--logdir", str(runs)])
         _say("\n  ".join([f"Run saved in {target.run}. Next:", *test, board]))
     unreadable = next(c.unreadable for c in cli.trainer.callbacks if isinstance(c, Predictions))
+    if unreadable and rank_zero_only.rank != 0:
+        sys.exit(1)  # the first process prints them
     if unreadable:
         raise UserError(
             f"{len(unreadable)} image(s) could not be read and have no prediction:\n  " + "\n  ".join(unreadable)
@@ -132,7 +136,8 @@ class Cli(PlainCLI):
     """LightningCLI for a planned command; it parses, instantiates and runs it."""
 
     def __init__(self, target: Plan, lock: RunLock | None = None) -> None:
-        self.target, self.claimed, self.lock = target, False, lock or RunLock(target.run)
+        self.target, self.lock = target, lock or RunLock(target.run)
+        self.claimed: list[Path] = []  # folders that this command made, the run's first
         _restrict_configs()
         # A callback in a config is added to these, and cannot drop them.
         standing = [
@@ -159,7 +164,8 @@ class Cli(PlainCLI):
             )
         except BaseException:
             # A run that never began to train leaves nothing: `--ckpt_path last` resumes the newest folder.
-            if not any((target.run / name).exists() for name in (CONFIG, CHECKPOINTS)):
+            tried = hasattr(self, "trainer") and self.trainer.fast_dev_run
+            if tried or not any((target.run / name).exists() for name in (CONFIG, CHECKPOINTS)):
                 self.remove_run()
             raise
 
@@ -168,7 +174,6 @@ class Cli(PlainCLI):
 
     def before_instantiate_classes(self) -> None:
         config, target = self.config[self.subcommand], self.target
-        enums_to_text(config)
         if config.ckpt_path and not target.checkpoint:
             raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
         if target.command == "fit" and config.trainer.fast_dev_run and self._resumes:
@@ -224,8 +229,7 @@ class Cli(PlainCLI):
         if rank_zero_only.rank != 0:
             return
         if not self._resumes:
-            claim(self.target.run)
-            self.claimed = True
+            self.claimed = claim(self.target.run)
         self.lock.acquire()
 
     @property
@@ -234,11 +238,11 @@ class Cli(PlainCLI):
         return self.target.checkpoint is not None and run_of(self.target.checkpoint) == self.target.run
 
     def remove_run(self) -> None:
-        """Remove the folder of a run of this command's, and folders above it that it alone was in."""
+        """Remove the folder of a run that this command made, and those above it that it made and nobody uses."""
         if self.claimed:
             shutil.rmtree(self.target.run, ignore_errors=True)
-            with suppress(OSError):  # The first that holds something else ends it.
-                for folder in self.target.run.parents:
+            with suppress(OSError):  # Stops at the first folder that is not empty.
+                for folder in self.claimed[1:]:
                     folder.rmdir()
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:

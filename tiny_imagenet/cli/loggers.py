@@ -11,6 +11,7 @@ import yaml
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import replace_text
+from tiny_imagenet.run.folder import ConfigLoader
 
 OPTION = "--trainer.logger"
 IDS = "loggers.json"  # in the run's folder: by which id each logger's service knows the run
@@ -36,7 +37,10 @@ def logger_option(configs: Sequence[Path], options: Sequence[str], run: Path) ->
         if not name.startswith((f"{OPTION}.", f"{OPTION}+")) and name != OPTION:
             others.append(argument)
             continue
-        value = _parsed(value if given else next(rest, ""))
+        value = value if given else next(rest, "")
+        if not value or (not given and value.startswith("--")):
+            raise UserError(f"{name} needs a value: {name} VALUE.")
+        value = _parsed(value)
         if name == OPTION:
             wanted = value
         elif name == f"{OPTION}+":
@@ -72,8 +76,8 @@ def _wanted(configs: Sequence[Path]) -> Any:
     wanted = None
     for path in configs:
         try:
-            content = yaml.safe_load(path.read_bytes())
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            content = yaml.load(path.read_bytes(), ConfigLoader)
+        except (OSError, yaml.YAMLError, ValueError, RecursionError):
             continue  # jsonargparse says what is wrong with it
         trainer = content.get("trainer") if isinstance(content, dict) else None
         if not isinstance(trainer, dict):
@@ -101,7 +105,7 @@ def _as_list(wanted: Any) -> list[dict[str, Any]]:
     for each in wanted if isinstance(wanted, list) else [wanted]:
         spec = {"class_path": each} if isinstance(each, str) else each
         if not isinstance(spec, dict) or not isinstance(spec.get("class_path"), str):
-            raise UserError(f"trainer.logger: {each!r} is no logger. Give a class, such as CSVLogger, or false.")
+            raise UserError(f"trainer.logger: {each!r} is not a logger. Give a class, such as CSVLogger, or false.")
         specs.append(spec)
     return specs
 
@@ -115,14 +119,15 @@ def _with_argument(wanted: Any, name: str, value: Any) -> list[dict[str, Any]]:
 
 
 def _placed(spec: dict[str, Any], run: Path, ids: dict[str, str]) -> dict[str, Any]:
-    """A logger with its folder in the run, a name of its own there, and the id that it had."""
+    """A logger with its folder in the run, a name of its own there, and the id that it had.
+
+    Lightning's CSVLogger deletes what is in its folder, so each resumption has one of its own: csv/version_N.
+    """
     name, given = _name(spec), spec.get("init_args") or {}
     title = f"{run.parent.name}/{run.name}"
     defaults: dict[str, dict[str, Any]] = {
         "TensorBoardLogger": {"default_hp_metric": False},
-        # Lightning's CSVLogger deletes what is in its folder, so each resumption has one of its own: csv/version_N.
-        "CSVLogger": {"save_dir": str(run), "name": "csv"},
-        "WandbLogger": {"save_dir": str(run), "name": title, "id": uuid.uuid4().hex[:12]},
+        "WandbLogger": {"name": title, "id": uuid.uuid4().hex[:12]},
         # A database, since MLflow gives up its store of files.
         "MLFlowLogger": {"run_name": title, "tracking_uri": f"sqlite:///{run / 'mlflow.db'}",
                          "artifact_location": str(run / "mlruns")},
@@ -130,8 +135,13 @@ def _placed(spec: dict[str, Any], run: Path, ids: dict[str, str]) -> dict[str, A
     if name == "MLFlowLogger" and ("MLFLOW_TRACKING_URI" in os.environ or {"tracking_uri", "save_dir"} & given.keys()):
         defaults[name] = {"run_name": title}
     known = {ID_ARGUMENT[name]: ids[name]} if name in ids else {}
-    # The report and TensorBoard look for the events in the run's folder itself.
-    fixed = {"save_dir": str(run), "name": "", "version": ""} if name == "TensorBoardLogger" else {}
+    # Nothing is written outside the run, whatever a config says. The report and TensorBoard look for the events in the
+    # run's folder itself.
+    fixed = {
+        "TensorBoardLogger": {"save_dir": str(run), "name": "", "version": ""},
+        "CSVLogger": {"save_dir": str(run), "name": "csv", "version": None},
+        "WandbLogger": {"save_dir": str(run)},
+    }.get(name, {})
     placed = {**spec, "init_args": {**defaults.get(name, {}), **known, **given, **fixed}}
     if name == "WandbLogger":
         placed["dict_kwargs"] = {"resume": "allow", **(spec.get("dict_kwargs") or {})}

@@ -34,7 +34,9 @@ def show_log() -> None:
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
     # The first process may be waiting forever for a lost one; Lightning's thread then kills all that are left.
-    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").addFilter(_with_advice)
+    launcher = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
+    launcher.addFilter(_with_advice)
+    launcher.setLevel(logging.INFO)
     package = logging.getLogger("tiny_imagenet")
     package.handlers = [_Stderr()]
     package.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)

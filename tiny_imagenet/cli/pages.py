@@ -22,7 +22,7 @@ WHAT = {
     "predict": "Classify images with a checkpoint, and write predictions.csv into its run.",
 }
 
-# Of which classes the help of an option is asked for.
+# Options whose .help without a class lists the classes.
 CLASSES = {
     "--data.augment.help": "augmentations",
     "--model.optimizer.help": "optimizers",
@@ -104,7 +104,7 @@ def show(argv: Sequence[str]) -> bool:
 def front_page() -> str:
     """The commands, three examples, and where configs are."""
     commands = "\n".join(f"  {name:9} {what}" for name, what in WHAT.items())
-    return f"""usage: {training_command("COMMAND", "[OPTION", "VALUE]...").replace("'", "")}
+    return f"""usage: {training_command("COMMAND")} [OPTION VALUE]...
 
 {commands}
   list      What there is: {", ".join(LISTS)}.

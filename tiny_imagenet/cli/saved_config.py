@@ -1,5 +1,6 @@
 """A run's config.yaml: what it keeps of a parsed config, and when it is written."""
 
+import copy
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -34,20 +35,22 @@ class RunConfig(SaveConfigCallback):
 
 def sections(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     """The sections of a parsed config that config.yaml keeps, as plain values."""
+    config = copy.deepcopy(config)
+    _enums_to_text(config)
     dumped = _with_plain_values(yaml.safe_load(parser.dump(config, skip_unset=False, format="yaml")), config)
     for place in ("logger", "default_root_dir"):
         dumped["trainer"].pop(place)
     return {name: dumped[name] for name in SECTIONS}
 
 
-def enums_to_text(config: Any) -> None:
-    """Replace enumerations by their text, in place: as the default of a class's option, YAML cannot hold them."""
+def _enums_to_text(config: Any) -> None:
+    """Replace text enumerations by their text, in place: as the default of an option of type str, YAML refuses them."""
     items = config.items() if isinstance(config, dict) else vars(config).items() if hasattr(config, "clone") else ()
     for name, value in list(items):
-        if isinstance(value, Enum):
+        if isinstance(value, Enum) and isinstance(value, str):  # jsonargparse writes others by name
             config[name] = value.value
         for each in value if isinstance(value, list) else [value]:
-            enums_to_text(each)
+            _enums_to_text(each)
 
 
 def _with_plain_values(dumped: Any, config: Any) -> Any:

@@ -60,7 +60,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     path = run / CONFIG
     try:
-        config = yaml.load(read_file(path, LARGEST_CONFIG), _Loader)
+        config = yaml.load(read_file(path, LARGEST_CONFIG), ConfigLoader)
     except RecursionError:
         raise UserError(f"{path} is damaged: it is nested too deeply. {_RESTORE}") from None
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # the last four: wrong !!tags
@@ -95,7 +95,7 @@ _OPEN_AT_ONCE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINA
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_SafeLoader):
+class ConfigLoader(_SafeLoader):
     """Refuses aliases: nested ones make gigabytes of a small file. What training writes has none."""
 
     def __init__(self, content: bytes) -> None:
@@ -107,12 +107,16 @@ class _Loader(_SafeLoader):
 _RESTORE = "Restore it, or write another in the form of configs/defaults.yaml."
 
 
-def claim(run: Path) -> None:
+def claim(run: Path) -> list[Path]:
     """Make a new run's folder, so that no other run can take it.
+
+    Returns:
+        The folders that were made: the run's, and those above it that were missing.
 
     Raises:
         UserError: it is taken, or can't be made.
     """
+    made = [run, *(folder for folder in run.parents if not folder.exists())]
     try:
         run.mkdir(parents=True)
     except FileExistsError:
@@ -121,6 +125,7 @@ def claim(run: Path) -> None:
         raise UserError(f"{run} was just taken by another run of the same name; start this one again.") from None
     except OSError as error:
         raise UserError(f"The run's folder {run.resolve()} can't be made: {error.strerror}.") from error
+    return made
 
 
 class RunLock:

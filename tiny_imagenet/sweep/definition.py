@@ -86,7 +86,9 @@ def read_sweep(argv: list[str]) -> Sweep:
     """
     path = _find_sweep(argv[0])
     file = _mapping(path)
-    values, overrides = separate(argv[1:], "--name", "--config", "--ckpt_path")
+    values, overrides = separate(argv[1:], "--name", "--config", "--ckpt_path", "--trainer.default_root_dir")
+    if values["--trainer.default_root_dir"]:
+        raise UserError("A sweep's runs are in runs/ of the working directory: leave out --trainer.default_root_dir.")
     if values["--ckpt_path"]:
         raise UserError("A sweep resumes its trials by itself: leave out --ckpt_path.")
     name = (values["--name"] or [path.stem])[-1]

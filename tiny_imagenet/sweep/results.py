@@ -1,13 +1,13 @@
 """What a sweep writes besides its runs: trials.csv, best.yaml, and the lines that it prints."""
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tiny_imagenet.cli.printed import module_command, training_command
 from tiny_imagenet.files import replace_csv, replace_text
 from tiny_imagenet.run.metric_names import is_accuracy
 from tiny_imagenet.sweep.claim import Claim
@@ -24,7 +24,7 @@ def write_results(sweep: Sweep, trials: Sequence[FrozenTrial]) -> None:
         header = (
             f"# The best of {len(trials)} trials of the sweep {sweep.name}: {_shown(sweep, best.value)} in trial "
             f"{best.number} ({_point(point_of(best))}).\n"
-            f"#   python training.py fit --config {sweep.folder / 'best.yaml'}\n"
+            f"#   {training_command('fit', '--config', str(sweep.folder / 'best.yaml'))}\n"
         )
         replace_text(sweep.folder / "best.yaml", header + best.user_attrs["config"])
 
@@ -66,7 +66,7 @@ def summary(sweep: Sweep, trials: Sequence[FrozenTrial]) -> str:
     lines = [f"{sweep.name}: {states}.{retry}", f"  {sweep.folder / 'trials.csv'}"]
     if counts["complete"]:
         lines.append(f"  {sweep.folder / 'best.yaml'}")
-        lines.append(f"To compare the trials: python -m tiny_imagenet.report {shlex.quote(str(sweep.folder))}")
+        lines.append(f"To compare the trials: {module_command('tiny_imagenet.report', str(sweep.folder))}")
     return "\n".join(lines)
 
 

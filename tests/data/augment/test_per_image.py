@@ -42,9 +42,9 @@ def test_all_generators_follow_the_step_s_seed_and_are_left_as_they_were():
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
-@pytest.mark.parametrize("transform", [lambda image: image[0], lambda image: image.numpy(), v2.ToPILImage()])
+@pytest.mark.parametrize("transform", [lambda image: image[:1], lambda image: image.numpy(), v2.ToPILImage()])
 def test_what_is_no_image_is_refused(transform):
-    with pytest.raises(UserError, match=r"must return images \[3, H, W\] of one size"):
+    with pytest.raises(UserError, match=r"must return images \[3, H, W\] of one size and type"):
         PerImage(transform)(IMAGES)
 
 
@@ -59,6 +59,7 @@ def test_torchvision_s_and_a_user_s_transforms_train_resume_exactly_and_test(run
         "data:\n  init_args:\n    augment:\n    - {class_path: RandomHorizontalFlip}\n"
         "    - {class_path: torchvision.transforms.v2.RandomRotation, init_args: {degrees: 15}}\n"
         "    - {class_path: torchvision.transforms.v2.RandAugment}\n"
+        "    - {class_path: torchvision.transforms.v2.AutoAugment}\n"
         "    - {class_path: mine.Invert, init_args: {p: 0.3}}\n"
     )
     fit = ["fit", "--config=own.yaml", *small, "--checkpoint.every_n_steps=1"]

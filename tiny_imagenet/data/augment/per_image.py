@@ -37,15 +37,22 @@ class PerImage:
         np.random.seed(seed)
         random.seed(seed)
         try:
-            transformed = [self.transform(image) for image in images.contiguous()]
+            transformed = [self._transformed(image) for image in images.contiguous()]
         finally:
             np.random.set_state(numpy_state)
             random.setstate(random_state)
         for image in transformed:
-            if not isinstance(image, Tensor) or image.ndim != 3 or image.shape != transformed[0].shape:
+            alike = isinstance(image, Tensor) and image.ndim == 3 and len(image) == 3
+            if not alike or image.shape != transformed[0].shape or image.dtype != transformed[0].dtype:
                 found = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
                 raise UserError(
-                    f"augment: {type(self.transform).__name__} must return images [3, H, W] of one size in a batch, "
+                    f"augment: {type(self.transform).__name__} must return images [3, H, W] of one size and type, "
                     f"not {found} after {list(getattr(transformed[0], 'shape', ()))}."
                 )
         return torch.stack(transformed)
+
+    def _transformed(self, image: Tensor) -> Tensor:
+        try:
+            return self.transform(image)
+        except Exception as error:
+            raise UserError(f"augment: {type(self.transform).__name__}: {error or type(error).__name__}") from error

@@ -58,6 +58,8 @@ def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int = 0, 
 def _ignore_signals(worker: int) -> None:
     """Ignore Ctrl-C and SIGTERM to the process group: the training process saves first, then stops its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_exit_on_sigterm_of_parent, daemon=True).start()

@@ -43,8 +43,8 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
         raise UserError(f"md5 {md5!r} is not an MD5 checksum of 32 hexadecimal digits; null accepts any archive.")
     folder = root / SUFFIX.sub("", _name(sources[0]))
     with locked(root):
-        before = _Origin.read(folder)
         remove_leftovers(folder)
+        before = _Origin.read(folder)
         if before and any(before.matches(source, md5) for source in sources):
             return folder
         if before is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

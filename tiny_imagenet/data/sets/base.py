@@ -244,7 +244,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     @property
     def _some_classes(self) -> Classes | None:
         """The classes in use, if they are not all."""
-        return None if self.chosen_classes is None else self.classes
+        return None if self.chosen_classes is None or self.classes.ids == self.all_classes().ids else self.classes
 
     def _evaluation_loader(self, name: str) -> DataLoader:
         images, (rank, world_size) = self.sets[name], self._ranks
