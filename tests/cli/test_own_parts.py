@@ -56,11 +56,12 @@ def test_default_root_dir_sets_where_runs_lie_for_everything(run, small, tmp_pat
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 def test_a_closed_terminal_saves_unless_it_is_ignored_from_the_start(run, small, tmp_path):
     hang_up = callback("killing.SignalAt", number=int(signal.SIGHUP), at=3)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
     status, output = run("fit", *small, *hang_up)
     assert status == 129 and "Stopped by SIGHUP. To resume: " in output and "--ckpt_path last" in output
     last = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 4
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         assert run("fit", *small, *hang_up)[0] == 0
     finally:

@@ -1,5 +1,6 @@
 """Printed commands run as printed."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -28,7 +29,8 @@ def test_names_with_spaces_are_quoted_and_python_is_short_where_it_is_the_one_th
     monkeypatch.chdir(ROOT)
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert shlex.split(training_command("test", "a b"))[0] == sys.executable, "another environment's python comes first"
+    python = shlex.split(training_command("test", "a b"))[0]
+    assert os.path.abspath(python) == sys.executable, "another environment's python comes first"
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert training_command("test", "a b") == "python training.py test 'a b'"
 

@@ -98,8 +98,6 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
         return f"{where}: {name} is abstract. Choose from: {', '.join(sorted(classes.get(name, ())))}."
     if (match := NO_CLASS.search(error)) and match[1] not in ("null", "None"):
         return f"{where}: there is no class {match[1]!r}.{_nearest_class(match[1], classes)}"
-    if match := NESTED.search(error):
-        return f"{where}: there is no class {match[1]!r}.{_nearest_class(match[1], classes)}"
     if match := WRONG_TYPE.search(error):
         expected = match[1] or match[2].replace("Literal", "one of ")
         return f"{where} must be {expected}, not {match[3].rstrip()!r}."
@@ -112,6 +110,8 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
         return f"{where} is a list. To add one: --{where}+={match[1].strip()}"
     if types and (match := VALUE.search(error)):
         return f"{where} must be {' or '.join(types)}{' or null' * null}, not {match[1].strip()!r}."
+    if match := NESTED.search(error):
+        return f"{where}: there is no class {match[1]!r}.{_nearest_class(match[1], classes)}"
     return error
 
 
