@@ -4,6 +4,7 @@ One row for each test that passes and in which a UserError was created or an arg
 """
 
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -50,6 +51,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def _shown(message: str) -> str:
     """A message as a table cell, with `…` in place of the folders of the test and the project."""
-    message = message.replace(str(ROOT), "…")
+    message = message.replace(sys.executable, "python").replace(str(ROOT), "…")
     message = re.sub(rf"{re.escape(tempfile.gettempdir())}/pytest-of-\w+/pytest-\w+/[^/\s]+", "…", message)
     return re.sub(r"\s*\n\s*", "<br>", message).replace("|", "\\|").replace("<class", "&lt;class")
