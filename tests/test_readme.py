@@ -1,6 +1,7 @@
 """README.md and docs/: their commands are accepted, their programs run, and the files and configs they name exist."""
 
 import ast
+import gc
 import io
 import re
 import shlex
@@ -14,11 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.helpers.pages import DOCS, PAGES, blocks, commands, links, sections
 from tests.helpers.paths import ROOT
+from tests.helpers.runs import write_run
 from tests.helpers.tables import table
 from tiny_imagenet import ImageClassifier, TinyImageNetDataModule
 from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.report.__main__ import main as report
+from tiny_imagenet.run.metric_names import STAGES
 from tiny_imagenet.sweep.definition import read_sweep
 
 COMMANDS = [command for page in PAGES for command in commands(page)]
@@ -141,9 +144,45 @@ def test_augmentations_work_alone():
     assert printed(blocks(DOCS / "python.md", "python")[2]) == "torch.Size([64, 3, 32, 32])\n"
 
 
-def test_recipes_are_python():
-    for program in blocks(DOCS / "architecture.md", "python"):
-        compile(program, "architecture.md", "exec")
+@pytest.fixture
+def recipes():
+    """What each recipe of architecture.md defines, in the page's order."""
+    defined = [{"__name__": "recipe"} for _ in blocks(DOCS / "architecture.md", "python")]
+    for program, names in zip(blocks(DOCS / "architecture.md", "python"), defined, strict=True):
+        exec(program, names)
+    yield defined
+    for names in defined:
+        names.clear()
+    gc.collect()  # A class that lives on would be found by name in later tests.
+
+
+def test_recipes_work(recipes, tmp_path, capsys):
+    augmentation, data_set, optimizer, metric, command = recipes
+    images = torch.full((8, 3, 4, 4), 250, dtype=torch.uint8)
+    changed = augmentation["RandomLevel"](32)(images)
+    assert changed.dtype == torch.uint8 and changed.min() >= 218 and len(changed.unique()) > 1
+    assert (changed == changed[:, :1, :1, :1]).all(), "one level for each image"
+
+    for name in ("b", "a"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for n in range(5):
+            Image.new("RGB", (8, 8)).save(tmp_path / f"images/{name}/{n}.png")
+    pets = data_set["PetsDataModule"](root=str(tmp_path), image_size=8)
+    pets.prepare_data()
+    pets.setup("fit")
+    assert pets.info.class_names == ("a", "b")
+
+    weights = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
+    weights.grad = torch.tensor([0.5, -7.0, 0.0])
+    optimizer["SignSGD"]([weights], lr=0.1, weight_decay=0.5).step()
+    torch.testing.assert_close(weights.detach(), torch.tensor([0.85, -1.8, 2.85]))
+
+    assert metric["STAGES"].keys() == STAGES.keys() and metric["_METRICS"].keys() == {"macro"}
+
+    command["main"]([str(write_run(tmp_path / "run"))])
+    assert capsys.readouterr().out == f"{tmp_path / 'run'} resnet18\n"
+    with pytest.raises(SystemExit, match="error: "):
+        command["main"]([str(tmp_path / "absent")])
 
 
 def test_the_messages_explained_are_those_of_the_code():

@@ -140,7 +140,9 @@ def test_odd_content_does_no_harm(tmp_path):
 @pytest.mark.parametrize("place", range(len(ODD)))
 def test_odd_content_alone_does_no_harm(tmp_path, place):
     """Where no other run sets the scales of the figures."""
-    report_of(tmp_path, [ODD[place]], good=False)
+    assert not report_of(tmp_path, [ODD[place]], good=False)
+    page = (tmp_path / "out/report.html").read_text()
+    assert "bad00" in page and page.rstrip().endswith("</html>")
 
 
 def test_long_trainings_are_drawn_with_fewer_points(tmp_path):

@@ -196,7 +196,13 @@ def test_a_file_system_without_locks_is_used_without_one(tmp_path, monkeypatch):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("fcntl.lockf", refuse)
-    RunLock(tmp_path).acquire()
+    first, second = RunLock(tmp_path), RunLock(tmp_path)
+    first.acquire()
+    second.acquire()  # which a lock of the first would refuse to another process
+    assert first._file and second._file
+    first.release()
+    second.release()
+    assert first._file is None and second._file is None
 
 
 def test_a_lock_needs_the_run_s_folder(tmp_path):

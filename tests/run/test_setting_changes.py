@@ -124,13 +124,20 @@ def test_an_average_may_not_be_dropped(before, now):
 
 
 @pytest.mark.parametrize("now", [EMA, [STOPPING, EMA]])
-def test_an_average_may_be_written_otherwise_or_begin_later(now):
-    for before in ([EMA], EMA, None, [STOPPING]):
-        require_resumable(changed("trainer.callbacks", before), changed("trainer.callbacks", now), RUN)
+@pytest.mark.parametrize("before", [[EMA], EMA, None, [STOPPING]])
+def test_an_average_may_be_written_otherwise_or_begin_later(before, now, caplog):
+    require_resumable(changed("trainer.callbacks", before), changed("trainer.callbacks", now), RUN)
+    assert bool(caplog.messages) == (before != now)
+    start = f"Resuming {RUN} with a changed config:\n  trainer.callbacks"
+    assert all(message.startswith(start) for message in caplog.messages)
 
 
-def test_a_config_without_a_trainer_has_no_average():
-    require_resumable({"seed_everything": 42}, {"seed_everything": 42, "trainer": {"callbacks": [EMA]}}, RUN)
+def test_a_config_without_a_trainer_has_no_average(caplog):
+    without, averaged = {"seed_everything": 42}, {"seed_everything": 42, "trainer": {"callbacks": [EMA]}}
+    require_resumable(without, averaged, RUN)
+    assert caplog.messages == [f"Resuming {RUN} with a changed config:\n  trainer.callbacks: None -> {[EMA]}"]
+    with pytest.raises(UserError, match="EMA is missing"):
+        require_resumable(averaged, without, RUN)
 
 
 def test_a_nested_config_by_dotted_names():

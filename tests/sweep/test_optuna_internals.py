@@ -118,4 +118,7 @@ def test_a_heartbeat_shows_that_a_worker_lives(in_file, database):
 
 def test_a_storage_in_memory_needs_no_heartbeat():
     storage = InMemoryStorage()
-    record_heartbeat(storage, optuna.create_study(storage=storage).ask())
+    study = optuna.create_study(storage=storage)
+    record_heartbeat(storage, study.ask())
+    fail_stale_trials(study)
+    assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
