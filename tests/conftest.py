@@ -13,8 +13,8 @@ import torch
 from tests.helpers.copying import copy_run
 from tests.helpers.paths import ROOT
 from tiny_imagenet.cli import main
-from tiny_imagenet.cli.app import Cli
 from tiny_imagenet.cli.arguments import plan
+from tiny_imagenet.cli.lightning_cli import Cli
 from tiny_imagenet.data.sets.textures import write_synthetic_archive
 
 # Command lines name the tests' own callbacks.

@@ -15,8 +15,7 @@ from jsonargparse import _common, _util, set_parsing_settings
 
 from tests.helpers.checkpoints import write_empty
 from tests.helpers.sweeping import enter, sweep, write_sweep
-from tiny_imagenet.cli import allowed
-from tiny_imagenet.cli import app as cli
+from tiny_imagenet.cli import allowed, lightning_cli
 from tiny_imagenet.cli.arguments import plan
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.sweep.definition import read_sweep
@@ -52,9 +51,9 @@ def workdir(tmp_path, monkeypatch):
 def guarded(request, monkeypatch):
     """Whether this project's guards are active; `open` is jsonargparse as Lightning configures it."""
     if request.param == "open":
-        monkeypatch.setattr(cli, "_restrict_configs", lambda: None)
+        monkeypatch.setattr(lightning_cli, "_restrict_configs", lambda: None)
         monkeypatch.setattr(allowed, "users_modules", lambda: ["strange", "tests", "torch"])
-        monkeypatch.setattr(cli.Cli, "before_instantiate_classes", lambda self: None)
+        monkeypatch.setattr(lightning_cli.Cli, "before_instantiate_classes", lambda self: None)
         defaults = {"import_path_verdicts": {}, "import_paths_enforced": False, "validate_subclass_spec_in_any": False}
         for name, value in (defaults | {"instantiate_subclass_spec_in_any": True}).items():
             monkeypatch.setitem(_common.parsing_settings, name, value)
@@ -121,7 +120,7 @@ ELSEWHERE = {
 @pytest.fixture
 def not_run(monkeypatch):
     """Only parse the command line and instantiate the classes that it names."""
-    monkeypatch.setattr(cli.Cli, "_run_subcommand", lambda self, subcommand: None)
+    monkeypatch.setattr(lightning_cli.Cli, "_run_subcommand", lambda self, subcommand: None)
 
 
 @pytest.fixture
@@ -164,7 +163,7 @@ def test_an_option_that_takes_any_object_instantiates_none(not_run, workdir, mon
     """Not even an object of an allowed class."""
     monkeypatch.setattr(sys, "argv", ["training.py"])
     (workdir / "strange.yaml").write_text(yaml.safe_dump(of_any_type("lightning.pytorch.callbacks.Timer")))
-    state = cli.Cli(plan(["fit", "--config=strange.yaml"])).trainer.strategy._ddp_comm_state
+    state = lightning_cli.Cli(plan(["fit", "--config=strange.yaml"])).trainer.strategy._ddp_comm_state
     assert state["class_path"] == "lightning.pytorch.callbacks.Timer"
 
 
@@ -268,5 +267,5 @@ def test_only_a_module_can_be_added(run, monkeypatch, value):
 ])  # fmt: skip
 def test_classes_in_no_shipped_config_are_allowed_too(name):
     """By their documented names, wherever they are defined."""
-    cli._restrict_configs()
+    lightning_cli._restrict_configs()
     assert _util.import_object(name).__name__ == name.rpartition(".")[2]

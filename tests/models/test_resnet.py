@@ -8,23 +8,11 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from tests.helpers.networks import small
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.models import ResNet, build_resnet
 
 ARCHS = [name for name in torchvision.models.list_models() if re.match(r"(wide_)?res(net|next)\d", name)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine, two threads of so small a network mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def small(arch: str = "resnet18", classes: int = 5, **options) -> ResNet:
-    return build_resnet(arch, classes, **{"width": 0.125, **options})
 
 
 def on_meta(arch: str, classes: int = 1000, **options) -> ResNet:

@@ -8,21 +8,9 @@ import pytest
 import torch
 import torchvision
 
+from tests.helpers.networks import small
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.models import ResNet, build_resnet, load_weights
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine, two threads of so small a network mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def small(arch: str = "resnet18", classes: int = 5, **options) -> ResNet:
-    return build_resnet(arch, classes, **{"width": 0.125, **options})
+from tiny_imagenet.models import build_resnet, load_weights
 
 
 @pytest.fixture

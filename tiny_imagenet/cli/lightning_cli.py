@@ -1,0 +1,204 @@
+"""LightningCLI for one planned command, with this project's classes and run folders."""
+
+import logging
+import os
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from jsonargparse import set_parsing_settings
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from tiny_imagenet import hardware
+from tiny_imagenet.callbacks import (
+    EndTogether,
+    EpochStatistics,
+    Predictions,
+    Progress,
+    TestResults,
+    TrainingImages,
+)
+from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.cli import allowed
+from tiny_imagenet.cli.arguments import COMMANDS, Plan
+from tiny_imagenet.cli.option_errors import constructor_error_message
+from tiny_imagenet.cli.saved_config import RunConfig, sections
+from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
+from tiny_imagenet.data import ImageDataModule
+from tiny_imagenet.errors import UserError, user_message
+from tiny_imagenet.models import REDUCTION
+from tiny_imagenet.run.checkpointing import RunCheckpoint
+from tiny_imagenet.run.config_changes import require_resumable
+from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, RunLock, claim, read_config, run_of
+from tiny_imagenet.run.lightning_internals import PlainCLI
+
+log = logging.getLogger(__name__)
+
+
+class Cli(PlainCLI):
+    """LightningCLI for a planned command; it parses, instantiates and runs it."""
+
+    def __init__(self, target: Plan, lock: RunLock | None = None) -> None:
+        self.target, self.lock = target, lock or RunLock(target.run)
+        self.claimed: list[Path] = []  # folders that this command made, the run's first
+        _restrict_configs()
+        # A callback in a config is added to these, and cannot drop them.
+        standing = [
+            EpochStatistics(),
+            TrainingImages(),
+            TestResults(),
+            Predictions(),
+            Progress(),
+            EndTogether(),
+        ]
+        try:
+            super().__init__(
+                ImageClassifier,
+                ImageDataModule,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                save_config_callback=RunConfig,
+                seed_everything_default=42,
+                # The model logs its size in one line; Lightning's table would count no operations in bf16.
+                trainer_defaults={"callbacks": standing, "enable_model_summary": False},
+                parser_kwargs={command: {"exit_on_error": False} for command in COMMANDS} | {"exit_on_error": False},
+                args=target.argv,
+            )
+        except BaseException:
+            # A run that never began to train leaves nothing: `--ckpt_path last` resumes the newest folder.
+            tried = hasattr(self, "trainer") and self.trainer.fast_dev_run
+            if tried or not any((target.run / name).exists() for name in (CONFIG, CHECKPOINTS)):
+                self.remove_run()
+            raise
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+
+    def before_instantiate_classes(self) -> None:
+        config, target = self.config[self.subcommand], self.target
+        if config.ckpt_path and not target.checkpoint:
+            raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
+        if target.command == "fit" and config.trainer.fast_dev_run and self._resumes:
+            raise UserError("fast_dev_run tries a run of its own and keeps nothing: leave out --ckpt_path.")
+        config.weights_only = True  # whatever a config says
+        if self.subcommand in ("validate", "test"):
+            config.verbose = False  # Lightning's table; `Progress` and `TestResults` print a line
+        if config.trainer.logger:
+            self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
+        require_supported_options(config.trainer)
+        before = self._config_to_resume()
+        if before:
+            # Another machine may have chosen it: a training continues in the precision that it began with.
+            config.trainer.precision = config.trainer.precision or before.get("trainer", {}).get("precision")
+        config.trainer.precision = hardware.set_up(
+            config.trainer.accelerator, config.trainer.precision, _shrinks_to_one_pixel(config)
+        )
+        if before:
+            run = run_of(target.checkpoint)
+            require_resumable(before, sections(self.command_parser("fit"), config), run)
+        if target.command == "fit":
+            self._take_run_folder()
+
+    def instantiate_classes(self) -> None:
+        """Lightning's own; what a class raises that a config names becomes one message."""
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            if user_message(error) is None and (message := constructor_error_message(error)):
+                raise UserError(message) from error
+            raise
+
+    def _config_to_resume(self) -> dict[str, Any]:
+        """The config of the run that a `fit` resumes, or starts from; empty if there is none.
+
+        Raises:
+            UserError: the run's config is lost.
+        """
+        checkpoint = self.target.checkpoint
+        if self.target.command != "fit" or checkpoint is None:
+            return {}
+        run = run_of(checkpoint)
+        try:
+            return read_config(run)
+        except FileNotFoundError:
+            lost = f"{run / CONFIG} is gone, so it is unknown whether the config is still the same."
+            if run == self.target.run:
+                raise UserError(f"{lost} Restore it, or start a new run with --model.weights {checkpoint}") from None
+            log.warning(lost)
+            return {}
+
+    def _take_run_folder(self) -> None:
+        if rank_zero_only.rank != 0:
+            return
+        if not self._resumes:
+            self.claimed = claim(self.target.run)
+        self.lock.acquire()
+
+    @property
+    def _resumes(self) -> bool:
+        """Whether the command continues in the folder of its checkpoint's run."""
+        return self.target.checkpoint is not None and run_of(self.target.checkpoint) == self.target.run
+
+    def remove_run(self) -> None:
+        """Remove the folder of a run that this command made, and those above it that it made and nobody uses."""
+        if self.claimed:
+            shutil.rmtree(self.target.run, ignore_errors=True)
+            with suppress(OSError):  # Stops at the first folder that is not empty.
+                for folder in self.claimed[1:]:
+                    folder.rmdir()
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Lightning's own, whose errors are about options for this machine's devices."""
+        options = self._get(self.config_init, "trainer")
+        wanted, callbacks = options["enable_progress_bar"], options["callbacks"] or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        users_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        try:
+            # Lightning's own bar only where a config names it.
+            trainer = super().instantiate_trainer(**kwargs, enable_progress_bar=users_bar and wanted is not False)
+        except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
+            raise UserError(
+                f"trainer: {error} (For accelerator, devices and strategy, `auto` uses what this machine has.)"
+            ) from error
+        progress = next(callback for callback in trainer.callbacks if isinstance(callback, Progress))
+        progress.bar = sys.stderr.isatty() and wanted is not False and not users_bar
+        processes = max(os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+        if trainer.world_size == 1 and processes != "1":  # Each would write to the same run.
+            raise UserError(
+                "This is one of several processes that torchrun or SLURM started, but it would train alone: set "
+                "--trainer.devices to the number of devices of a machine, --trainer.num_nodes, and "
+                "--trainer.strategy ddp."
+            )
+        return trainer
+
+    def after_instantiate_classes(self) -> None:
+        if self.target.checkpoint:
+            self.model.starting_weights = None  # the checkpoint's replace them
+        if self.target.command == "fit":
+            require_supported_callbacks(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
+
+
+def _restrict_configs() -> None:
+    """Let configs name classes of allowed modules only: the module is the one where the class is defined."""
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*allowed.MODULES, *allowed.users_modules()],
+        # Where a config may hold any object, a class is refused or stays a dictionary; it is never instantiated.
+        validate_subclass_spec_in_any=True,
+        instantiate_subclass_spec_in_any=False,
+        # Lightning allows parts of a config to be URLs.
+        config_read_mode_fsspec_enabled=False,
+    )
+
+
+def _shrinks_to_one_pixel(config: Any) -> bool:
+    """Whether the network would convolve maps of a single pixel with stride 2."""
+    options = config.data.init_args
+    return min([options.image_size, *(options.progressive or {})]) <= REDUCTION[config.model.stem]
