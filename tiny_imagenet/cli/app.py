@@ -35,13 +35,8 @@ from tiny_imagenet.run.folder import RunLock
 NAMED_IN_CONFIGS = (ImageDataModule, Augmentation, torch.optim.Optimizer, LRScheduler, Callback)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run `training.py`'s command line; `argv` defaults to that of the process.
-
-    Exit status: 0; 1 for an error that the user can fix, printed as one message; 2 for arguments that are not
-    understood; 130 after Ctrl-C and 143 after SIGTERM.
-    """
-    argv = sys.argv[1:] if argv is None else argv
+def main(argv: list[str]) -> None:
+    """Run a command of `training.py`; for the exit status, see `cli.main`."""
     show_log()
     # TensorBoard's writing thread raises its error in this thread as well.
     threading.excepthook = lambda args: None if user_message(args.exc_value) else threading.__excepthook__(args)

@@ -24,7 +24,6 @@ PIP = re.compile(r"pip install [^`'\"\n]*(?:'[^']+')?")
 PACKAGE = Path(__file__).parents[1]
 VALUE = re.compile(r"Given value: (.+)")
 
-
 # What options of other tools are called here.
 OTHER_TOOLS = {
     **dict.fromkeys(("lr", "learning_rate"), "--model.optimizer.lr"),
@@ -157,7 +156,7 @@ def _nearest_class(wrong: str, classes: Mapping[str, Iterable[str]]) -> str:
     if inspect.isclass(getattr(v2, name, None)):
         return f" torchvision's is torchvision.transforms.v2.{name}"
     known = [known for names in classes.values() for known in names]
-    return did_you_mean(name, known) or did_you_mean(name, v2.__all__ if hasattr(v2, "__all__") else vars(v2))
+    return did_you_mean(name, known) or did_you_mean(name, vars(v2))
 
 
 def _with_causes(error: BaseException | None) -> str:
