@@ -1,5 +1,6 @@
 """Archives that are found, extracted, kept, replaced and interrupted."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -14,7 +15,7 @@ import pytest
 
 from tests.helpers.archives import EXPECTED, FILES, contents, disk, in_process, write_tar, write_zip
 from tiny_imagenet.data.fetch.archive import extracted, locked
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.errors import UserError, user_message
 
 
 @pytest.fixture
@@ -108,6 +109,8 @@ def test_a_folder_that_is_not_from_here_is_left_alone(root, tmp_path):
         ("ftp://host/set.zip", "give an http://"),
         ("file://data/set.zip", "file:///"),
         ("http://[/set.zip", "is not a valid URL"),
+        ("~nobody-of-this-name/set.zip", "~nobody-of-this-name/set.zip: there is no such file"),
+        ("http://127.0.0.1:port/set.zip", "not a valid URL: nonnumeric port: 'port'"),
         ("missing.zip", "(?s)missing.zip: there is no such file.*--data.archive FILE.*make quickstart"),
     ],
 )
@@ -189,6 +192,16 @@ def test_the_lock_is_reentrant_and_who_waits_says_so(root, caplog):
         assert not (root / "held").exists()
     process.join()
     assert caplog.text.count("Waiting for another process") == 1
+
+
+def test_an_error_where_nothing_can_be_locked_is_not_taken_for_one_of_the_lock(root, monkeypatch):
+    def acquire(lock, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tiny_imagenet.data.fetch.archive.FileLock.acquire", acquire)
+    with pytest.raises(KeyError) as caught, locked(root):
+        raise KeyError("bug")
+    assert user_message(caught.value) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to mount a read-only disk needs root")

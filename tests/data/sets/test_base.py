@@ -5,6 +5,7 @@ import pytest
 
 from tiny_imagenet.data import DatasetInfo, TinyImageNetDataModule
 from tiny_imagenet.data.images.packed import PackedImages
+from tiny_imagenet.data.sets import tiny_imagenet
 from tiny_imagenet.errors import UserError
 
 
@@ -49,6 +50,15 @@ def test_statistics_are_those_of_the_training_pixels(module):
     np.testing.assert_allclose(data.info.mean, pixels.mean(axis=(0, 1, 2)), atol=1e-9)
     np.testing.assert_allclose(data.info.std, pixels.std(axis=(0, 1, 2)), atol=1e-9)
     assert module(normalize="imagenet").info.mean == (0.485, 0.456, 0.406)
+
+
+def test_the_files_of_a_split_are_scanned_once(module, monkeypatch):
+    scanned = []
+    monkeypatch.setattr(tiny_imagenet, "check_counts", lambda files, split, **_: scanned.append(split))
+    data = module(holdout=0)
+    data.setup("fit")
+    data.setup("test")
+    assert data.info and scanned == ["train", "val"]
 
 
 def test_a_training_reads_its_images_ahead(module, monkeypatch):

@@ -50,7 +50,7 @@ def test_one_more_image_moves_almost_no_others():
         assert len(moved) <= 2, moved
 
 
-@pytest.mark.parametrize("holdout", [1000, 5000, 0.0001, -1])
+@pytest.mark.parametrize("holdout", [1000, 5000, 0.0001, 1.0, -1])
 def test_holdout_of_all_or_nothing_is_refused(holdout):
     with pytest.raises(UserError, match=f"holdout {holdout}"):
         split_holdout(names(1000), np.repeat(np.arange(20), 50), holdout)

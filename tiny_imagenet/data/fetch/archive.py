@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -82,19 +82,15 @@ def locked(root: Path) -> Iterator[None]:
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root.resolve() / ".lock", is_singleton=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info(f"Waiting for another process, which is preparing {root}.")
-        lock.acquire()
-    except OSError:
+    with ExitStack() as held:
         # In a read-only folder nothing can be prepared, but what it has can be used.
+        with suppress(OSError):
+            try:
+                held.enter_context(lock.acquire(timeout=0))
+            except Timeout:
+                log.info(f"Waiting for another process, which is preparing {root}.")
+                held.enter_context(lock.acquire())
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Origin(NamedTuple):
@@ -222,7 +218,7 @@ def _local_path(source: str) -> Path | None:
         return Path(url2pathname(address.path))
     if "://" in source:
         raise UserError(f"{source} can't be used: give an http://, https:// or file:/// URL, or a path.")
-    return Path(source).expanduser()
+    return Path(os.path.expanduser(source))  # unlike Path.expanduser, keeps the ~ of an unknown user
 
 
 def _name(source: str) -> str:

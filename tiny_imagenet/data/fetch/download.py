@@ -9,7 +9,7 @@ import re
 import ssl
 import time
 from collections.abc import Iterator
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
@@ -157,7 +157,7 @@ def _open(request: Request) -> HTTPResponse:
         return urlopen(request, timeout=TIMEOUT)
     except HTTPError:
         raise
-    except ValueError as error:  # http.client.InvalidURL among them
+    except (ValueError, InvalidURL) as error:
         raise Unavailable(f"not a valid URL: {error}") from error
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error

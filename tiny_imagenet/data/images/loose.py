@@ -1,5 +1,6 @@
 """Image files of any size and format, for prediction; unreadable ones are skipped."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ class LooseImages:
     """
 
     def __init__(self, place: str | Path, size: int) -> None:
-        place, self.size = Path(place).expanduser(), size
+        place, self.size = Path(os.path.expanduser(place)), size
         if place.is_file():
             self.folder, self.names = place.parent, [place.name]
         elif place.is_dir():

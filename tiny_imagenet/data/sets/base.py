@@ -82,12 +82,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
                 f"resize {resize} is smaller than image_size {image_size}, which is cropped from it. Use "
                 f"--data.resize {image_size} or more."
             )
-        self.root, self.archive, self.md5 = Path(root).expanduser(), archive, md5
+        self.root, self.archive, self.md5 = Path(os.path.expanduser(root)), archive, md5
         self.batch_size, self.holdout, self.num_workers = batch_size, holdout, num_workers
         self.chosen_classes, self.normalize, self.images = classes, normalize, images
         augmentations = [each if isinstance(each, Augmentation) else PerImage(each) for each in augment or ()]
         self.pipeline = BatchPipeline(image_size, resize, augmentations, mix, progressive)
         self.sets: dict[str, IndexedImages] = {}
+        self._of_split: dict[str, PackedImages] = {}
         self._info: DatasetInfo | None = None
 
     # What each data set implements
@@ -238,8 +239,10 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
     def _selected(self, split: str) -> PackedImages:
-        """The images of a split that belong to the classes in use."""
-        return of_classes(self.packed(split), self.classes.ids)
+        """The images of a split that belong to the classes in use; its files are scanned once."""
+        if split not in self._of_split:
+            self._of_split[split] = of_classes(self.packed(split), self.classes.ids)
+        return self._of_split[split]
 
     @property
     def _some_classes(self) -> Classes | None:

@@ -61,7 +61,5 @@ def cache_folder(root: Path, name: str) -> Path:
     if (inside / name).exists() or os.access(inside if inside.exists() else root, os.W_OK):
         return inside
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = str(root.resolve())
-    outside = caches / "tiny_imagenet" / f"{root.name}-{hashlib.blake2b(folder.encode(), digest_size=8).hexdigest()}"
-    log.info(f"{root} can't be written: its packed images are kept in {outside}.")
-    return outside
+    digest = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=8).hexdigest()
+    return caches / "tiny_imagenet" / f"{root.name}-{digest}"

@@ -81,6 +81,8 @@ class ImageFolderDataModule(ImageDataModule):
         name, some = cache_name(name, cache_folder(self._folder, name), self._some_classes)
         files = scan_classes(self._splits[split], self.classes.ids if some else self.all_classes().ids)
         cache = cache_folder(self._folder, name)
+        if not cache.is_relative_to(self._folder):
+            log.info(f"{self._folder} can't be written: its packed images are kept in {cache}.")
         with locked(cache):
             return pack(files, self.pipeline.side, cache / name)
 

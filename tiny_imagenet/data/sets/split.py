@@ -83,7 +83,7 @@ def split_holdout(names: Sequence[str], labels: np.ndarray, holdout: int | float
     Raises:
         UserError: nothing would be held out, or a class would have no training images left.
     """
-    count = round(holdout * len(labels)) if isinstance(holdout, float) and holdout < 1 else int(holdout)
+    count = round(holdout * len(labels)) if isinstance(holdout, float) and holdout <= 1 else int(holdout)
     if not 0 < count < len(labels):
         raise UserError(
             f"holdout {holdout} would hold out {count:,} of {len(labels):,} training images. Give a number below "
