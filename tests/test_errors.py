@@ -162,6 +162,7 @@ def test_a_folder_in_place_of_a_file_and_the_reverse_are_named(tmp_path):
     assert user_message(raised(lambda: open(tmp_path))) == f"{tmp_path}: Is a directory."
     (tmp_path / "file").touch()
     assert user_message(raised(lambda: open(tmp_path / "file" / "x"))) == f"{tmp_path}/file/x: Not a directory."
+    assert user_message(OSError(errno.EISDIR, "Is a directory", 3)) == "A file: Is a directory.", "of a descriptor"
 
 
 def test_a_folder_that_was_deleted_while_tensorboard_wrote_is_told(tmp_path):

@@ -102,7 +102,8 @@ def _message(error: BaseException) -> str | None:
 
 
 def _file(error: OSError) -> str:
-    return os.fsdecode(error.filename) if error.filename else "A file"
+    named = error.filename and not isinstance(error.filename, int)  # opened by a descriptor
+    return os.fsdecode(error.filename) if named else "A file"
 
 
 def _line(text: str) -> str:

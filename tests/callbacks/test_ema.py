@@ -66,11 +66,6 @@ def test_validation_and_checkpoints_use_the_average(run, small, tmp_path):
 
 
 def test_the_average_is_on_the_device_of_the_training_and_its_count_on_the_cpu():
-    class Module(LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = torch.nn.Linear(2, 2)
-
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))  # stands in for a GPU
     ema = EMA(decay=0.9)
     ema.setup(trainer, Module(), "fit")

@@ -9,6 +9,7 @@ import torch
 
 from tests.helpers.comparing import assert_same, contents
 from tests.helpers.recipes import SAVE_OFTEN
+from tiny_imagenet.errors import UserError
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_resume, is_whole
 
 
@@ -25,6 +26,17 @@ def test_a_damaged_last_checkpoint_is_named_and_the_previous_one_used(run, small
     assert status == 0, output
     assert f"{last.relative_to(tmp_path)} is damaged" in output
     assert_same(contents(runs / "version_0"), expected)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "told"), [(["last"], "last.ckpt is damaged:"), (["last", "previous"], "previous.ckpt are damaged:")]
+)
+def test_a_run_of_which_every_checkpoint_is_damaged_is_not_resumed(tmp_path, damaged, told):
+    (tmp_path / "checkpoints").mkdir()
+    for name in damaged:
+        (tmp_path / "checkpoints" / f"{name}.ckpt").write_bytes(b"half")
+    with pytest.raises(UserError, match=told):
+        checkpoint_to_resume(tmp_path)
 
 
 def test_a_flipped_bit_is_detected(tmp_path):

@@ -1,6 +1,7 @@
 """Checkpoints are written while training continues, and have the state of the moment when the save was requested."""
 
 import os
+import shutil
 import threading
 import time
 
@@ -25,8 +26,8 @@ def value(path):
 
 
 def test_later_changes_are_not_in_a_save(writer, tmp_path, monkeypatch):
-    slow, to_disk = threading.Event(), saving.to_disk
-    monkeypatch.setattr(saving, "to_disk", lambda path: slow.wait(60) and to_disk(path))
+    slow, write = threading.Event(), torch.save
+    monkeypatch.setattr(torch, "save", lambda *arguments: slow.wait(60) and write(*arguments))
     weights, groups = torch.zeros(2), [{"lr": 1.0}]
     writer.save_checkpoint({"weights": weights, "groups": groups}, tmp_path / saving.UNFINISHED)
     assert not (tmp_path / "last.ckpt").exists(), "training continues before it is written"
@@ -65,6 +66,20 @@ def test_a_damaged_checkpoint_does_not_replace_the_previous_one(writer, tmp_path
         writer.save_checkpoint({"weights": torch.tensor(number)}, tmp_path / saving.UNFINISHED)
         writer.wait()
         assert value(tmp_path / "last.ckpt") == number and value(tmp_path / "previous.ckpt") == number - 1
+
+
+def test_a_checkpoint_that_was_deleted_is_no_error(writer, tmp_path):
+    folder = tmp_path / "checkpoints"
+    for number in range(4):
+        writer.save_checkpoint({"weights": torch.tensor(number)}, folder / saving.UNFINISHED)
+        writer.wait()
+        assert value(folder / "last.ckpt") == number
+        if number == 1:
+            (folder / "last.ckpt").unlink()
+        if number == 2:
+            assert value(folder / "previous.ckpt") == 0, "the last one that was there"
+            shutil.rmtree(folder)
+    assert os.listdir(folder) == ["last.ckpt"]
 
 
 def test_other_names_are_saved_as_lightning_does(writer, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.archives import disk, in_process
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.run.folder import (
     RunLock,
     checkpoint_path,
@@ -59,6 +59,18 @@ def test_a_config_is_read(tmp_path):
 
 def test_a_missing_config_is_no_fault_of_the_user(tmp_path):
     with pytest.raises(FileNotFoundError):
+        read_config(tmp_path)
+
+
+def test_a_folder_or_a_pipe_in_place_of_a_config_is_told(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        read_config(tmp_path)
+    assert user_message(caught.value) == f"{path}: Is a directory."
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is damaged: config.yaml is not a regular file"):
         read_config(tmp_path)
 
 

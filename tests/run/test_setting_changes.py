@@ -116,7 +116,7 @@ def test_a_setting_of_an_older_version_that_is_gone_is_logged_and_one_that_was_n
     assert caplog.messages == [f"Resuming {RUN} with a changed config:\n  old.a: 1 -> None"]
 
 
-@pytest.mark.parametrize("before", [[EMA], [STOPPING, EMA], EMA, [EMA | {"class_path": "EMA"}]])
+@pytest.mark.parametrize("before", [[EMA], [STOPPING, EMA], EMA, [EMA | {"class_path": "EMA"}], "EMA", ["EMA"]])
 @pytest.mark.parametrize("now", [None, [], [STOPPING], STOPPING])
 def test_an_average_may_not_be_dropped(before, now):
     with pytest.raises(UserError, match=r"these settings changed: trainer\.callbacks: EMA is missing\. Restore"):
@@ -138,6 +138,14 @@ def test_a_config_without_a_trainer_has_no_average(caplog):
     assert caplog.messages == [f"Resuming {RUN} with a changed config:\n  trainer.callbacks: None -> {[EMA]}"]
     with pytest.raises(UserError, match="EMA is missing"):
         require_resumable(averaged, without, RUN)
+
+
+@pytest.mark.parametrize("callbacks", [3, "EarlyStopping", ["EarlyStopping", 3], [{"class_path": None}, {}]])
+def test_callbacks_that_training_would_not_have_written_are_logged_as_changed(callbacks, caplog):
+    require_resumable(changed("trainer.callbacks", callbacks) | {1: 2}, CONFIG, RUN)
+    assert caplog.messages == [
+        f"Resuming {RUN} with a changed config:\n  1: 2 -> None\n  trainer.callbacks: {callbacks} -> None"
+    ]
 
 
 def test_a_nested_config_by_dotted_names():

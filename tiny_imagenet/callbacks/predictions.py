@@ -58,8 +58,9 @@ class Predictions(Callback):
         kept = _keep(path)
         lines = (_line(images.names[row], answers, info) for row, answers in zip(rows, best, strict=True))
         replace_csv(path, columns, lines)
-        for row, answers in zip(rows[:FEW], best[:FEW], strict=True) if len(rows) <= FEW else ():
-            say(f"{images.names[row]}: {_answers_text(answers, info)}")
+        if len(rows) <= FEW:
+            for row, answers in zip(rows, best, strict=True):
+                say(f"{images.names[row]}: {_answers_text(answers, info)}")
         say(f"{len(rows):,} prediction{'s' * (len(rows) != 1)}: {path}" + (f" (earlier ones: {kept})" if kept else ""))
 
 

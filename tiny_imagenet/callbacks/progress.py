@@ -53,7 +53,7 @@ class Progress(Callback):
         if trainer.is_global_zero and self._first_batch and trainer.current_epoch != epochs:
             epoch, batch = divmod(self._first_batch, batches)
             within = f", step {batch + 1} of {batches}" if batch else ""
-            say(f"Resuming at epoch {epoch + 1}{_of(epochs)}{within}.")
+            say(f"Resuming at epoch {epoch + 1}{_of(epochs, ' of ')}{within}.")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._print_finished_epochs(trainer)
@@ -86,8 +86,7 @@ class Progress(Callback):
         if trainer.is_global_zero:
             batches = trainer.datamodule.steps_per_epoch
             done = lightning_internals.batches_trained(trainer) % batches
-            of = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
-            self._open(f"epoch {trainer.current_epoch + 1}{of}", batches, done)
+            self._open(f"epoch {trainer.current_epoch + 1}{_of(trainer.max_epochs, '/')}", batches, done)
 
     def _print_finished_epochs(self, trainer: pl.Trainer) -> None:
         # An epoch's row is complete only after the last hook of its end, so it is printed when the next one starts.
@@ -183,9 +182,8 @@ def epoch_line(
         few_classes: whether to leave out top-5.
         columns: width of the terminal, where there is one: images/s and then top-5 are left out of a longer line.
     """
-    of = "" if epochs in (None, -1) else f"/{epochs}"
     for without_top5, without_speed in ((few_classes, False), (few_classes, True), (True, True)):
-        parts = [f"epoch {int(row['epoch']) + 1}{of}"]
+        parts = [f"epoch {int(row['epoch']) + 1}{_of(epochs, '/')}"]
         for stage in ("train", "val"):
             metrics = {name: row[f"{stage}/{name}"] for name in STAGES[stage] if f"{stage}/{name}" in row}
             if metrics:
@@ -230,19 +228,17 @@ def _best_line(trainer: pl.Trainer) -> str:
     best = valued[-1] if last else (max if checkpoint.mode == "max" else min)(valued, key=lambda row: row[name])
     stage, _, metric = name.rpartition("/")
     value = f"{100 * best[name]:.1f} %" if is_accuracy(metric) else loss_text(best[name])
-    of = "" if trainer.max_epochs in (None, -1) else f" of {trainer.max_epochs}"
-    words = ["Last" if last else "Best", stage, shown(metric), value, f"(epoch {int(best['epoch']) + 1}{of})"]
+    epoch = f"(epoch {int(best['epoch']) + 1}{_of(trainer.max_epochs, ' of ')})"
+    words = ["Last" if last else "Best", stage, shown(metric), value, epoch]
     return " ".join(word for word in words if word)
 
 
 def _machine(trainer: pl.Trainer) -> str:
     """CPU, 2 threads, bf16-mixed, seed 42"""
     device = trainer.strategy.root_device
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        parts = [name if trainer.world_size == 1 else f"{trainer.world_size} × {name}"]
-    else:
-        parts = [device.type.upper() if trainer.world_size == 1 else f"{trainer.world_size} × {device.type.upper()}"]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    parts = [name if trainer.world_size == 1 else f"{trainer.world_size} × {name}"]
+    if device.type != "cuda":
         threads = torch.get_num_threads()
         parts.append(f"{threads} thread{'s' * (threads != 1)}")
     parts.append(str(trainer.precision))
@@ -268,5 +264,6 @@ def _rows(trainer: pl.Trainer) -> list[dict[str, float]]:
     return _checkpoint(trainer).history.rows
 
 
-def _of(epochs: int | None) -> str:
-    return "" if epochs in (None, -1) else f" of {epochs}"
+def _of(epochs: int | None, before: str) -> str:
+    """The number of epochs, after a text; empty for a training without an end."""
+    return "" if epochs in (None, -1) else f"{before}{epochs}"

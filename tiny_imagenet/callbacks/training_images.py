@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class TrainingImages(Callback):
-    """Shows the first batch of a run in TensorBoard as the network sees it, but for the normalisation."""
+    """Shows the first batch of a run in TensorBoard as the network sees it, except for the normalisation."""
 
     IMAGES = 64
 

@@ -49,7 +49,7 @@ def sums_of_ranks(metrics: MetricCollection, all_gather: Callable[[Tensor], Tens
 
 
 def restore_sums(metrics: MetricCollection, saved: dict[str, dict[str, Tensor]], rank: int, ranks: int) -> None:
-    """Continue from `sums_of_ranks`: each rank from its own sums, since another order of adding would round otherwise.
+    """Continue from `sums_of_ranks`: each rank from its own sums, since adding in another order rounds differently.
 
     On another number of devices, the first rank continues with all sums. A metric that was not saved starts anew.
     """

@@ -41,12 +41,13 @@ def checkpoint_to_resume(run: Path) -> Path | None:
             return path
         damaged.append(path)
     if damaged:
-        raise UserError(f"{' and '.join(map(str, damaged))} are damaged: start a new run without --ckpt_path.")
+        verb = "is" if len(damaged) == 1 else "are"
+        raise UserError(f"{' and '.join(map(str, damaged))} {verb} damaged: start a new run without --ckpt_path.")
     return None
 
 
 def checkpoint_to_test(run: Path) -> Path | None:
-    """A run's checkpoint to test: the best, but the last where the test images chose the best, or there is no other."""
+    """A run's checkpoint to test: the best, or the last if the test images chose the best or there is no best."""
     names = ("last",) if validates_on_test(run) else ("best", "last")
     return next((path for name in names if (path := checkpoint_path(run, name)).is_file()), None)
 
@@ -87,7 +88,7 @@ def require_same_training(
             "holdout, batch size and number of devices, or start a new run from it with --model.weights."
         )
     for schedule in checkpoint["lr_schedulers"] if steps is not None else ():
-        # WarmupCosine follows another number of steps, and saves none.
+        # WarmupCosine adapts to another number of steps, and saves none.
         if schedule.get("total_steps", steps) < steps:
             raise UserError(
                 f"The checkpoint's schedule ends after {schedule['total_steps']:,} steps, and this training after "

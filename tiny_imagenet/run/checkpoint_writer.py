@@ -88,7 +88,8 @@ class CheckpointWriter(TorchCheckpointIO):
             to_disk(beside)
             if best:  # Before `last`: a run killed in between repeats the end of this epoch, and writes it again.
                 _link(beside, folder / "best.ckpt")
-            if self._wrote_last or is_whole(last):  # A damaged one must not replace the one before it.
+            # A damaged one must not replace the one before it, and the user may have deleted it.
+            if last.exists() and (self._wrote_last or is_whole(last)):
                 _link(last, folder / "previous.ckpt")
             os.replace(beside, last)
             to_disk(folder)

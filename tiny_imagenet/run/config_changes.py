@@ -51,14 +51,16 @@ def _value(config: dict[str, Any], key: str) -> Any:
 
 
 def _averages_weights(config: dict[str, Any]) -> bool:
-    callbacks = config.get("trainer", {}).get("callbacks") or []
-    if isinstance(callbacks, dict):  # a single one
-        callbacks = [callbacks]
-    return any(callback["class_path"].rpartition(".")[2] == "EMA" for callback in callbacks)
+    callbacks = config.get("trainer", {}).get("callbacks")
+    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]  # a single one, or none
+    # A config that was edited by hand may hold only the names of classes.
+    paths = (each.get("class_path") if isinstance(each, dict) else each for each in callbacks)
+    return any(str(path).rpartition(".")[2] == "EMA" for path in paths)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     """A nested config by dotted names: {"model": {"arch": "resnet18"}} as {"model.arch": "resnet18"}."""
     if not isinstance(config, dict):
         return {prefix: config}
-    return {k: v for key, value in config.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()}
+    below = (flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in config.items())
+    return {name: value for names in below for name, value in names.items()}

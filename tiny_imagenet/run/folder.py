@@ -82,7 +82,7 @@ def read_file(path: Path, largest: int) -> bytes:
         OSError: it can't be opened.
         ValueError: it is no regular file, or larger.
     """
-    with open(os.open(path, _OPEN_AT_ONCE), "rb") as file:
+    with open(path, "rb", opener=_open_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path.name} is not a regular file")
@@ -91,7 +91,10 @@ def read_file(path: Path, largest: int) -> bytes:
         return file.read(largest)
 
 
-_OPEN_AT_ONCE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # the last on Windows only
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # not on Windows
+
+
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

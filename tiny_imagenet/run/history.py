@@ -32,7 +32,7 @@ class History:
 
 
 def first_columns() -> list[str]:
-    """The first columns of metrics.csv, in their order; statistics but the learning rate, and others, follow."""
+    """The first columns of metrics.csv, in order; the other statistics and the user's own metrics follow."""
     return ["epoch", "step", *(name for name in metric_names.OF_EPOCH if "/" in name), "lr"]
 
 

@@ -13,7 +13,7 @@ STAGES = {
 # Of each training epoch, by the callback EpochStatistics: learning rate, seconds, images/s, and peak memory in MiB.
 STATISTICS = ("lr", "seconds", "images_per_s", "memory")
 
-# What is logged of an epoch, where no callback of the user's logs more.
+# What is logged of each epoch; a user's callback may log more.
 OF_EPOCH = tuple(f"{stage}/{name}" for stage in ("train", "val") for name in STAGES[stage]) + STATISTICS
 
 
