@@ -39,7 +39,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     ({"search": {"model.optimizer": [{"class_path": "torch.optim.SGD"}]}}, "need names"),
     ({"search": {"model.width": [0.5]}, "direction": "up"}, "maximize or minimize"),
     ({"search": {"model.width": [0.5]}, "pruner": {"class_path": "optuna.pruners.Median"}}, "optuna.pruners.Median"),
-    ({"search": {"model.width": [0.5]}, "pruner": {"class_path": "optuna.pruners.NopPruner", "args": 1}}, "no key 'args'"),
+    ({"search": {"model.width": [0.5]}, "pruner": {"class_path": "optuna.pruners.NopPruner", "a": 1}}, "no key 'a'"),
     ({"search": {"model.width": [0.5]}, "storage": "nosql://x"}, "storage: nosql://x cannot be opened"),
 ])  # fmt: skip
 def test_errors_in_the_file(folder, keys, message):
