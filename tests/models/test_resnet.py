@@ -1,5 +1,6 @@
 """The networks against torchvision's, and their options one by one."""
 
+import math
 import re
 
 import pytest
@@ -204,8 +205,10 @@ def test_frozen_parts_never_change():
         ({"blocks": [2, 2]}, r"three or four numbers of at least 1.*\[2, 2\]"),
         ({"blocks": [2, 0, 1]}, "three or four numbers of at least 1"),
         ({"blocks": []}, "three or four numbers of at least 1"),
-        ({"width": 0.0}, "width"),
-        ({"dropout": 1.0}, "dropout"),
+        ({"width": 0.0}, "width must be a factor above 0, not 0.0"),
+        ({"width": math.nan}, "width must be a factor above 0, not nan"),
+        ({"width": math.inf}, "width must be a factor above 0, not inf"),
+        ({"dropout": 1.0}, "dropout must be a fraction from 0 to below 1, not 1.0"),
     ],
 )
 def test_wrong_options(options, message):

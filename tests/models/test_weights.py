@@ -103,7 +103,7 @@ def test_unreadable_file(tmp_path, content):
         small(weights=str(tmp_path / "weights.pt"))
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {"state_dict": 3}, {"epoch": 3}])
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"state_dict": 3}, {"epoch": 3}, {0: torch.zeros(1)}])
 def test_file_without_weights(tmp_path, content):
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(UserError, match="neither a state dict nor a checkpoint"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from tests.helpers.runs import only, write_run
 from tiny_imagenet import report
@@ -37,6 +38,24 @@ def test_most_confused_pairs_count_both_directions(tested):
     ]
     assert pairs["of their images (%)"].tolist() == pytest.approx([100 * 4 / 8, 100 * 1 / 6, 100 * 1 / 6])
     assert len(report.most_confused(tested, 1)) == 1
+
+
+def test_the_figures_of_classes_and_pairs(tested):
+    axis = report.classes_figure(tested).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == [
+        "goldfish",
+        "Persian cat",
+        "Egyptian cat",
+        "tabby",
+    ]
+    good, *_, bad = axis.patches
+    assert (good.get_width(), bad.get_width()) == (100, 25)
+    assert (to_hex(good.get_facecolor()), to_hex(bad.get_facecolor())) == (to_hex("tab:green"), to_hex("tab:red"))
+    axis = report.confused_figure(tested).axes[0]
+    assert axis.get_yticklabels()[0].get_text() == "tabby  ↔  Persian cat"
+    there, back = axis.containers[:2]
+    assert [bar.get_width() for bar in there] == [2, 1, 1] and [bar.get_width() for bar in back] == [2, 0, 0]
+    assert [bar.get_x() for bar in back] == [2, 1, 1], "one bar continues the other"
 
 
 def test_examples_are_shown_no_wider_than_asked_and_may_be_missing(tested):

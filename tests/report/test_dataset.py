@@ -47,6 +47,7 @@ def test_rows_of_images_stand_under_their_titles(columns):
     assert [axis.get_title(loc="left") for axis in drawn] == ["a", "b", "c"]
     assert [len(axis.images) for axis in drawn] == [3, 1, 2]
     assert [image.get_array().max() for image in drawn[2].images] == [100, 100]
+    assert [[text.get_text() for text in axis.texts] for axis in drawn] == [[], [], ["left", "right"]]
     places = [image.get_extent() for image in drawn[0].images]
     assert [(right - left, bottom - top) for left, right, bottom, top in places] == [(pytest.approx(4), 6)] * 3
     assert places[1][0] > places[0][1] and places[2][1] <= drawn[0].get_xlim()[1] + 1e-9

@@ -41,7 +41,7 @@ def test_one_run_or_one_checkpoint_will_do(tmp_path, place):
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}"])
 @pytest.mark.parametrize(("holdout", "expected"), [(0, True), (None, True), (1000, False), (0.1, False)])
-def test_where_the_protocol_is_lost_the_config_tells(tmp_path, content, holdout, expected):
+def test_the_protocol_is_inferred_from_holdout_if_its_file_is_missing(tmp_path, content, holdout, expected):
     run = write_run(tmp_path / "name/version_0", data={"holdout": holdout})
     if content is not None:
         (run / "protocol.json").write_text(content)

@@ -32,6 +32,14 @@ def test_published_figures():
     ]  # fmt: skip
 
 
+def test_other_published_figures_stand_beside_the_runs_of_their_configs(tmp_path):
+    write_run(tmp_path / "resnet50_transfer/version_0", top1=0.5, tested=True)
+    write_run(tmp_path / "resnet50_mine/version_0", top1=0.9)
+    row = only(report.other_studies_table(report.find_runs(tmp_path).runs).to_dict("records"))
+    figures = [row[f"published {figure} (%)"] for figure in ("train top-1", "top-1", "top-5")]
+    assert (row["run"], row["test top-1 (%)"], figures) == ("resnet50_transfer", pytest.approx(49), [96.9, 52.9, 75.9])
+
+
 def test_batch_sizes_count_accumulated_steps_and_only_like_runs(tmp_path):
     for place, (size, accumulated, seed) in enumerate([(64, 1, 1), (1024, 4, 1), (64, 1, 2)]):
         options = {"data": {"batch_size": size}, "trainer": {"accumulate_grad_batches": accumulated}}
@@ -67,6 +75,31 @@ def test_optimizers_are_ranked_and_do_not_make_a_study_of_learning_rates(tmp_pat
     assert not report.find_studies(runs, report.LEARNING_RATE)
 
 
+def test_the_best_run_of_each_optimizer_is_drawn_the_best_one_on_top(tmp_path):
+    for place, (optimizer, top1) in enumerate(((ADAM, 0.2), (SGD, 0.3), (SGD, 0.4))):
+        write_run(tmp_path / f"run{place}/version_0", model={"optimizer": optimizer}, top1=top1, seed=place)
+    axis = report.ranking(only(report.find_studies(report.find_runs(tmp_path).runs, report.OPTIMIZER))).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["SGD", "Adam"]
+    assert [bar.get_width() for bar in axis.patches] == pytest.approx([40, 20])
+    assert axis.yaxis.get_inverted()
+
+
+@pytest.mark.parametrize(
+    ("factor", "options", "values"),
+    [
+        (report.SCHEDULER, {"model": {"scheduler": None}}, ["WarmupCosine", "none"]),
+        (report.EPOCHS, {"epochs": 8}, [5, 8]),
+        (report.SHAPE, {"model": {"width": 0.5, "blocks": [2, 1, 1]}}, ["width 1 all blocks", "width 0.5 2 1 1"]),
+    ],
+)
+def test_studies_of_other_factors(tmp_path, factor, options, values):
+    write_run(tmp_path / "a/version_0", top1=0.5)
+    write_run(tmp_path / "b/version_0", **options, top1=0.4)
+    study = only(report.find_studies(report.find_runs(tmp_path).runs, factor))
+    assert study.controlled
+    assert report.study_table(study)[factor.name].tolist() == values
+
+
 def test_learning_rates(tmp_path):
     for place, lr in enumerate((1e-2, 1e-4, 1e-3)):
         write_run(tmp_path / f"lr/trial_{place:03}/version_0", model=with_optimizer(ADAM, lr=lr))
@@ -90,6 +123,9 @@ def test_condition_numbers(tmp_path):
     assert (row["layers"], row["epochs"], row["its layer"], row["rank-deficient last"]) == (4, 3, "layer2.conv", 1)
     line = report.condition_medians(runs).axes[0].lines[0]
     assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([1, 2, 3], [20.0, 30.0, 45.0])
+    first, *_, last = report.condition_numbers(runs).axes[0].lines[:3]
+    assert (first.get_ydata().tolist(), last.get_ydata().tolist()) == ([10.0, 15.0, 22.5], [40.0, 60.0, 90.0])
+    assert sum(first.get_color()) < sum(last.get_color()), "the first layer is dark"
 
 
 def test_runs_on_other_data_or_splits_are_not_controlled(tmp_path):

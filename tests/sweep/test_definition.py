@@ -23,20 +23,42 @@ def folder(tmp_path, monkeypatch) -> Path:
     ({"search": {}}, "search: is empty"),
     ({"search": {"model.width": [0.5]}, "config": "resnet81_aug.yaml"}, "no config 'resnet81_aug.yaml'"),
     ({"search": {"config": ["resnet18_agu.yaml"]}}, "no config 'resnet18_agu.yaml'"),
+    ({"search": {"model.width": [0.5]}, "config": 18}, "sizes.yaml: config: must be the name of a config"),
+    ({"search": {"config": [["quickstart.yaml", 18]]}}, "or a list of names, not 18."),
+    ({"search": {"config": {"low": 1, "high": 2}}, "trials": 3}, "or a list of names, not 1."),
+    ({"search": {"model.width": [0.5]}, "metric": None}, "metric: must be text, not None"),
+    ({"search": {"model.width": [0.5]}, "storage": 5}, "storage: must be text, not 5"),
+    ({"search": {"model.width": [0.5]}, "storage": "sqlite:////dev/null/x.db"}, "null/x.db cannot be opened"),
     ({"search": {"model.width": {"low": 0.5, "hihg": 1.0}}}, "no 'hihg'. Did you mean high"),
     ({"search": {"model.width": {"low": 1, "high": 0.5}}, "trials": 3}, "low < high"),
     ({"search": {"model.width": {"low": 0, "high": 0.5, "log": True}}, "trials": 3}, "log: true with low > 0"),
+    ({"search": {"model.width": {"low": 0.5, "high": float("inf")}}, "trials": 3}, "finite numbers"),
+    ({"search": {"model.width": {"low": 0.5, "high": 1, "step": 0}}, "trials": 3}, "a step > 0"),
     ({"search": {"model.width": {"low": 0.5, "high": 1}}}, "needs trials"),
     ({"search": {"model.width": [0.5]}, "trials": 3}, "remove trials:, which is for ranges"),
     ({"search": {"model.optimizer": [{"class_path": "torch.optim.SGD"}]}}, "need names"),
     ({"search": {"model.width": [0.5]}, "direction": "up"}, "maximize or minimize"),
     ({"search": {"model.width": [0.5]}, "pruner": {"class_path": "optuna.pruners.Median"}}, "optuna.pruners.Median"),
+    ({"search": {"model.width": [0.5]}, "pruner": {"class_path": "optuna.pruners.NopPruner", "a": 1}}, "no key 'a'"),
     ({"search": {"model.width": [0.5]}, "storage": "nosql://x"}, "storage: nosql://x cannot be opened"),
 ])  # fmt: skip
 def test_errors_in_the_file(folder, keys, message):
     status = sweep(write_sweep(**keys))
     assert str(status).startswith("error: ") and message in status
     assert not Path("starts.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"search: {} # caf\xe9", b"[" * 3000, b"a: !!int ''", b"a: 2026-13-01", b"a: [", b"\0"]
+)
+def test_a_file_that_is_not_yaml(folder, content):
+    Path("sizes.yaml").write_bytes(content)
+    assert str(sweep("sizes.yaml")).startswith("error: sizes.yaml is not YAML: ")
+
+
+def test_a_folder_that_cannot_be_made(folder):
+    Path("runs").touch()
+    assert sweep(write_sweep(search={"model.score": [0.5]})) == "error: runs/sizes: Not a directory."
 
 
 @pytest.mark.parametrize("url, shown", [

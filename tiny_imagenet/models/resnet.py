@@ -2,6 +2,7 @@
 
 import bisect
 import logging
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -66,7 +67,7 @@ def build_resnet(
     require_known(arch)
     if not 0 <= dropout < 1:
         raise UserError(f"dropout must be a fraction from 0 to below 1, not {dropout}.")
-    if width <= 0:
+    if not 0 < width < math.inf:
         raise UserError(f"width must be a factor above 0, not {width}.")
     if blocks is not None and (len(blocks) not in (3, 4) or min(blocks) < 1):
         raise UserError(

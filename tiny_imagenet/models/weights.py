@@ -94,7 +94,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             "checkpoint of this project. A file that could run code is refused."
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"weights: {path} is neither a state dict nor a checkpoint of this project.")
     return {WRAPPERS.sub("", key): value for key, value in state.items()}
 

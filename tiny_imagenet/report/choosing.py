@@ -17,7 +17,7 @@ def by_data(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def data_text(run: Run) -> str:
-    """What a run's accuracies are of, such as "TinyImageNetDataModule, classes 10, train_images 4500"."""
+    """The data that a run's accuracies are measured on, such as "TinyImageNetDataModule, classes 10, train_images 4500"."""
     shown = [(name, run.settings[name]) for name in DATA if name in run.settings]
     texts = described([value for _, value in shown])
     return ", ".join(
@@ -33,13 +33,13 @@ def best_first(runs: Sequence[Run], metric: str = "top1") -> list[Run]:
 
 
 def best_of_each_data(runs: Sequence[Run]) -> list[Run]:
-    """The best run of each data set, that of the most runs first, without data sets that no run was validated on."""
+    """The best run of each data set, the set with the most runs first; sets that no run was validated on have none."""
     best = [best_first(group)[0] for group in by_data(runs)]
     return [run for run in best if not np.isnan(run.best())]
 
 
 def best_few(runs: Sequence[Run], most: int) -> list[Run]:
-    """At most so many runs: the best of each data set, then the second best of each, and so on."""
+    """At most `most` runs: the best of each data set, then the second best of each, and so on."""
     ranked = [best_first(group) for group in by_data(runs)]
     rounds = (
         group[place] for place in range(max(map(len, ranked), default=0)) for group in ranked if place < len(group)

@@ -24,7 +24,7 @@ from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
 LABEL_LENGTH = 48
 FIRST_LINES = 2000  # characters
 # What reading a damaged or hostile file can raise.
-UNREADABLE = (OSError, ValueError, TypeError, OverflowError, RecursionError, UserError)
+UNREADABLE = (OSError, ValueError, TypeError, OverflowError, UserError)
 
 
 class Found(NamedTuple):
@@ -110,8 +110,6 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
 def _reason(error: Exception, folder: Path) -> str:
     if isinstance(error, FileNotFoundError):
         return f"no {Path(error.filename).name}"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
     return printable(str(error).removeprefix(f"{folder}{os.sep}"))
 
 

@@ -161,7 +161,7 @@ def _table(study: Study, name: str, caption: str) -> Item:
 def _conditions(runs: Sequence[Run]) -> Iterator[Item]:
     caption = f"The median over the layers of {_of_all(COLOURED, runs)}."
     yield Picture("condition_medians", caption, condition_medians(runs))
-    caption = f"Every layer of {_of_all(PANELS, runs)}, from the first (dark) to the last (light)."
+    caption = f"Every layer, from the first (dark) to the last (light), of {_of_all(PANELS, runs)}."
     yield Picture("condition_numbers", caption, condition_numbers(runs))
     yield Table("condition_numbers", "At the first and the last measured epoch.", conditions_table(runs))
 
@@ -182,5 +182,5 @@ def _classes(run: Run, place: int, tested: int) -> Iterator[Item]:
 
 
 def _of_all(most: int, runs: Sequence[Run]) -> str:
-    """ "the best 12 of 500 runs", or "each run" if there are no more."""
+    """ "the best 12 of 500 runs; 488 are not drawn", or "each run" if there are no more."""
     return f"the best {most} of {len(runs)} runs; {len(runs) - most} are not drawn" if len(runs) > most else "each run"

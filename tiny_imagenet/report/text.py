@@ -1,4 +1,4 @@
-"""Text from runs as it is shown: printable, of bearable length, and a class under one name."""
+"""Text from runs as it is shown: printable, not too long, and each class under one name."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ def printable(text: object, longest: int = LONGEST) -> str:
 
 
 def cut(text: str, longest: int) -> str:
-    """Text of at most so many characters; what was longer ends in an ellipsis."""
+    """Text of at most `longest` characters; longer text ends in an ellipsis."""
     return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
 
 

@@ -4,7 +4,7 @@ import sys
 
 import optuna
 
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.run.folder import METRICS
 from tiny_imagenet.run.protocol import validates_on_test
 from tiny_imagenet.sweep.claim import Claim
@@ -44,6 +44,8 @@ def main(argv: list[str] | None = None) -> None:
             succeeded = run(sweep, study, signals)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {user_message(error) or error}")
     except optuna.exceptions.StorageInternalError as error:
         sys.exit(f"error: {storage_error(sweep.storage, 'cannot be used', error.__cause__ or error)}")
     if signals.received is not None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def read_sweep(argv: list[str]) -> Sweep:
     search = {key: _dimension(key, values, path) for key, values in _section(file, "search", path).items()}
     if not search:
         raise UserError(f"{path}: search: is empty. Add at least one option and its values.")
-    base, given = _names(file.get("config", [])), values["--config"]
+    base, given = _names(file.get("config")), values["--config"]
     searches_configs = "config" in search
     sweep = Sweep(
         name=name,
@@ -127,7 +128,8 @@ def _find_sweep(name: str) -> Path:
 def _mapping(path: Path) -> dict[str, Any]:
     try:
         file = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    # The last three: another encoding, a wrong !!tag, deep nesting.
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {error}") from error
     if not isinstance(file, dict):
         raise UserError(f"{path} is not a sweep file: it must be a mapping with some of the keys {', '.join(KEYS)}.")
@@ -140,11 +142,11 @@ def _section(file: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
     section = file.get(key) or {}
     if not isinstance(section, dict):
         raise UserError(f"{path}: {key}: must map options, such as data.batch_size, to values.")
-    return section
+    return {str(option): value for option, value in section.items()}
 
 
 def _dimension(key: str, values: Any, path: Path) -> Choices | Range:
-    if isinstance(values, dict) and {"low", "high"} & values.keys():
+    if key != "config" and isinstance(values, dict) and {"low", "high"} & values.keys():
         return _range(key, values, path)
     if isinstance(values, list) and any(isinstance(value, dict) for value in values):
         raise UserError(f"{path}: search: {key}: values that are mappings need names: write each as NAME: VALUE.")
@@ -165,18 +167,26 @@ def _range(key: str, values: dict[str, Any], path: Path) -> Range:
         # YAML reads 1e-5, which has no dot, as text.
         numbers = {n: float(v) if isinstance(v, str) else v for n, v in values.items() if n != "log" and v is not None}
         result = Range(**numbers, log=bool(values.get("log", False)))
-        sound = result.low < result.high and (result.low > 0 or not result.log)
+        sound = -math.inf < result.low < result.high < math.inf and (result.low > 0 or not result.log)
+        sound = sound and (result.step is None or (result.step > 0 and not result.log))
     except (TypeError, ValueError):
         sound = False
-    if not sound or (result.log and result.step is not None):
-        raise UserError(f"{where}: a range needs numbers low < high. It may have a step, or log: true with low > 0.")
+    if not sound:
+        raise UserError(
+            f"{where}: a range needs finite numbers low < high. It may have a step > 0, or log: true with low > 0."
+        )
     return result
 
 
 def _check(sweep: Sweep, path: Path) -> None:
     searched = [name for value in sweep.search.get("config", {}).values() for name in _names(value)]
     for name in (*sweep.configs, *searched, *sweep.overlays):
+        if not isinstance(name, str):
+            raise UserError(f"{path}: config: must be the name of a config, or a list of names, not {name!r}.")
         find_config(name)
+    for key, value in (("metric", sweep.metric), ("storage", sweep.storage)):
+        if not isinstance(value, str):
+            raise UserError(f"{path}: {key}: must be text, not {value!r}.")
     if sweep.direction not in ("maximize", "minimize"):
         raise UserError(f"{path}: direction: must be maximize or minimize, not {sweep.direction!r}.")
     if not sweep.is_grid and not (isinstance(sweep.trials, int) and sweep.trials > 0):
@@ -187,6 +197,8 @@ def _check(sweep: Sweep, path: Path) -> None:
         raise UserError(f"{path}: test: must be true or false, not {sweep.test!r}.")
     if sweep.pruner is not None and not (isinstance(sweep.pruner, dict) and "class_path" in sweep.pruner):
         raise UserError(f"{path}: pruner: needs a class_path, such as optuna.pruners.MedianPruner, and init_args.")
+    for key in sweep.pruner or ():
+        _require_known(key, ("class_path", "init_args"), f"{path}: pruner: there is no key {key!r}")
 
 
 def _require_known(key: Any, known: Iterable[str], complaint: str) -> None:
@@ -199,8 +211,8 @@ def _label(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _names(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or [])
+def _names(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _is_group(value: Any) -> bool:

@@ -29,9 +29,9 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     Raises:
         UserError: the storage cannot be reached, or its driver is not installed.
     """
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         return RDBStorage(
             url,
             engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else None,
@@ -39,7 +39,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             grace_period=GRACE,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
         )
-    except (ImportError, ValueError, RuntimeError, SQLAlchemyError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError, SQLAlchemyError) as error:
         raise UserError(storage_error(url, "cannot be opened", error)) from error
 
 
@@ -78,6 +78,6 @@ def build_pruner(spec: dict[str, Any] | None) -> BasePruner:
         pruner = getattr(importlib.import_module(module), name)
         if not isinstance(pruner, type) or not issubclass(pruner, BasePruner):
             raise TypeError("it is not a pruner")
-        return pruner(**spec.get("init_args", {}))
+        return pruner(**(spec.get("init_args") or {}))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"pruner: {path}: {error}. Try {PRUNERS}.MedianPruner.") from error
