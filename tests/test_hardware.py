@@ -69,7 +69,9 @@ def test_small_images_train_in_32_bits_on_a_cpu_that_computes_in_bf16(run, small
     last = tmp_path / "runs/defaults/version_0/checkpoints/last.ckpt"
     status, output = run("fit", *small, *options, "--trainer.max_epochs=2", f"--ckpt_path={last}")
     assert status == 0, output
-    assert "precision" not in output.replace("bf16-mixed", "")
+    assert "precision" not in output
+    resumed = yaml.safe_load((tmp_path / "runs/defaults/version_0/config.yaml").read_text())
+    assert resumed["trainer"]["precision"] == "bf16-mixed"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is for glibc")

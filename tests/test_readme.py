@@ -24,6 +24,7 @@ from tiny_imagenet.report.__main__ import main as report
 from tiny_imagenet.run.metric_names import STAGES
 from tiny_imagenet.sweep.definition import read_sweep
 
+RESULTS = sorted((ROOT / "results").glob("*/README.md"))
 COMMANDS = [command for page in PAGES for command in commands(page)]
 TRAINING = ("python training.py", "python -m tiny_imagenet ")
 
@@ -200,7 +201,7 @@ def test_the_messages_explained_are_those_of_the_code():
             assert part in said, message
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *RESULTS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for file, section in links(page):
         assert file.exists(), file
@@ -209,9 +210,15 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_configs_named_exist(page):
-    for name in re.findall(r"(?<![\w}])(\w+\.yaml)\b", page.read_text()):
+    for name in re.findall(r"(?<![\w}])((?:records/|sweeps/)?\w+\.yaml)\b", page.read_text()):
         if name not in ("config.yaml", "best.yaml"):
             assert list(CONFIGS.rglob(name)), name
+
+
+def test_links_and_configs_are_found_on_the_pages():
+    """Otherwise the two tests above would show nothing."""
+    assert (DOCS / "pictures" / "examples.jpg", "") in links(ROOT / "README.md")
+    assert (DOCS / "trouble.md", "questions") in links(ROOT / "README.md")
 
 
 def test_the_map_is_the_package_s():
@@ -245,6 +252,7 @@ def test_the_estimates_are_their_arithmetic():
     for name, small, imagenet in re.findall(r"^\| ResNet-(\d+) \| ([\d.]+) GFLOP \| ([\d.]+) GFLOP \|$", text, re.M):
         gflop[name] = forward_gflop(f"resnet{name}", "small", 64)
         assert f"{gflop[name]:.2f}" == small and f"{forward_gflop(f'resnet{name}', 'imagenet', 224):.2f}" == imagenet
+    assert gflop.keys() == {"18", "34", "50", "101", "152"}
     per_image = 3 * forward_gflop("resnet50", "imagenet", 224)
     rates = [images_per_s * per_image for images_per_s in (2470, 1200)]
     assert [f"{rate / 1000:.1f}" for rate in rates] == ["60.6", "29.4"]

@@ -35,7 +35,13 @@ def imports():
         if importer == "__main__":
             continue  # python -m tiny_imagenet, above everything
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tiny_imagenet."):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.name.startswith("tiny_imagenet."):
+                        yield importer, part_of(alias.name), path
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                raise AssertionError(f"{path}: relative imports are not checked; import tiny_imagenet.X")
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tiny_imagenet."):
                 yield importer, part_of(node.module), path
             elif isinstance(node, ast.ImportFrom) and node.module == "tiny_imagenet":
                 for alias in node.names:
