@@ -30,6 +30,8 @@ OPTIONS = ("model.width", "model.weights", "model.arch", "data.batch_size", "tra
     [
         ("model.wdith", " Did you mean model.width?"),
         ("data.batchsize", " Did you mean data.batch_size?"),
+        ("DATA.BATCH_SIZE", " Did you mean data.batch_size?"),
+        ("batch", " Did you mean data.batch_size?"),
         ("xyzzy", ""),
         ("", ""),
     ],
@@ -45,7 +47,7 @@ def test_words_that_are_about_as_near_are_all_named_and_others_are_not():
 
 
 def test_each_word_has_the_prefix():
-    assert did_you_mean("a.b", ["a.c", "a.d"], prefix="--") == " Did you mean --a.d or --a.c?"
+    assert did_you_mean("a.b", ["a.c", "a.d"], prefix="--") == " Did you mean --a.c or --a.d?"
     assert did_you_mean("xyzzy", ["a", "b"], prefix="--", listed=2) == " Choose from: --a, --b."
 
 

@@ -51,7 +51,7 @@ def workdir(tmp_path, monkeypatch):
 def guarded(request, monkeypatch):
     """Whether this project's guards are active; `open` is jsonargparse as Lightning configures it."""
     if request.param == "open":
-        monkeypatch.setattr(lightning_cli, "_restrict_configs", lambda: None)
+        monkeypatch.setattr(allowed, "restrict_configs", lambda: None)
         monkeypatch.setattr(allowed, "users_modules", lambda: ["strange", "tests", "torch"])
         monkeypatch.setattr(lightning_cli.Cli, "before_instantiate_classes", lambda self: None)
         defaults = {"import_path_verdicts": {}, "import_paths_enforced": False, "validate_subclass_spec_in_any": False}
@@ -267,5 +267,5 @@ def test_only_a_module_can_be_added(run, monkeypatch, value):
 ])  # fmt: skip
 def test_classes_in_no_shipped_config_are_allowed_too(name):
     """By their documented names, wherever they are defined."""
-    lightning_cli._restrict_configs()
+    allowed.restrict_configs()
     assert _util.import_object(name).__name__ == name.rpartition(".")[2]

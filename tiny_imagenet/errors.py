@@ -35,11 +35,14 @@ def did_you_mean(wrong: str, known: Iterable[str], prefix: str = "", listed: int
         prefix: put before each word, such as `--`.
         listed: how many of the known words to list where none is near; 0 lists none.
     """
-    known = list(known)
-    if near := difflib.get_close_matches(wrong, known, n=3, cutoff=0.6):
-        best = difflib.SequenceMatcher(None, near[0], wrong).ratio()
-        near = [word for word in near if difflib.SequenceMatcher(None, word, wrong).ratio() > best - 0.1]
-        return f" Did you mean {' or '.join(prefix + word for word in near)}?"
+    known = list(dict.fromkeys(known))
+    likeness = {word: difflib.SequenceMatcher(None, word.lower(), wrong.lower()).ratio() for word in known}
+    least = max(0.6, max(likeness.values(), default=0) - 0.1)
+    near = sorted((word for word in known if likeness[word] >= least), key=likeness.get, reverse=True)
+    if not near and len(wrong) >= 3:
+        near = [word for word in known if wrong.lower() in word.lower()]
+    if near:
+        return f" Did you mean {' or '.join(prefix + word for word in near[:3])}?"
     return f" Choose from: {some((prefix + word for word in known), listed)}." if listed and known else ""
 
 

@@ -29,14 +29,14 @@ def parser() -> LightningArgumentParser:
 
 def message(*argv: str) -> str:
     """What the user is told of these arguments."""
-    app._restrict_configs()
+    allowed.restrict_configs()
     with pytest.raises(ArgumentError) as caught:
         parser().parse_args(list(argv))
     return option_error_message(caught.value, OPTIONS, CLASSES)
 
 
 def test_arguments_without_a_fault_are_parsed():
-    app._restrict_configs()
+    allowed.restrict_configs()
     found = parser().parse_args(["--model.width=0.5", "--model.max_parameters=null", "--model.optimizer=SGD"])
     assert (found.model.width, found.model.max_parameters) == (0.5, None)
     assert found.model.optimizer.class_path == "torch.optim.SGD"
@@ -76,13 +76,37 @@ def test_a_misspelt_class_names_the_nearest(argument, expected):
     ("argument", "expected"),
     [
         ("--model.width=wide", "model.width must be float, not 'wide'."),
-        ("--model.stem=large", "model.stem must be one of ['small', 'half'], not 'large'."),
-        ("--model.pool=min", "model.pool must be one of 'max', 'mean', not 'min'."),
+        ("--model.stem=large", "model.stem must be one of 'small', 'half', not 'large'."),
+        ("--model.pool=min", "model.pool must be one of 'max', 'mean' or null, not 'min'."),
         ("--model.max_parameters=many", "model.max_parameters must be int or null, not 'many'."),
     ],
 )
 def test_a_value_of_another_type_says_which_is_expected(argument, expected):
     assert message(argument) == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--model.optimizer.lr=abc"], "model.optimizer.lr must be float, not 'abc'."),
+        (["--model.optimizer.nesterov=maybe"], "model.optimizer.nesterov must be bool, not 'maybe'."),
+        (["--model.optimizer=Adam", "--model.optimizer.betas=3"], "model.optimizer.betas must be tuple, not '3'."),
+        (["--model.scheduler.warmup=x"], "model.scheduler.warmup must be int or float, not 'x'."),
+        (["--model.freeze=conv1"], "model.freeze is a list. To add one: --model.freeze+=conv1"),
+        (["--model.blocks=3"], "model.blocks is a list. To add one: --model.blocks+=3"),
+        (["--model.optimizer=Sgd"], "model.optimizer: there is no class 'Sgd'. Did you mean SGD?"),
+        (["--model.optimizer=torch.optim.SGDD"], "model.optimizer: there is no class 'SGDD'. Did you mean SGD?"),
+        (["--trainer.logger=CSV"], "trainer.logger: there is no class 'CSV'. Did you mean CSVLogger?"),
+        (["--trainer.callbacks=EMA", "--trainer.callbacks.decay=x"], "trainer.callbacks.decay must be float, not 'x'."),
+        (["--trainer.callbacks+=EMA", "--trainer.callbacks.decai=1"], "trainer.callbacks has no option 'decai'."),
+        (["--data.augment=RandomCrop"], "data.augment is a list. To add one: --data.augment+=RandomCrop"),
+        (["--data.augment+=RandomCrop", "--data.augment.padding=x"], "data.augment.padding must be int, not 'x'."),
+        (["--data.holdout=x"], "data.holdout must be int or float, not 'x'."),
+        (["--data.mix=cutmix"], "data.mix: there is no class 'cutmix'. Use --data.mix '{mixup: 0.2, cutmix: 1.0}'"),
+    ],
+)
+def test_a_wrong_value_of_an_option_within_a_class_is_named(run, argv, expected):
+    assert run("fit", "--config=quickstart.yaml", *argv) == (2, f"error: {expected}\n")
 
 
 def test_null_is_offered_only_where_it_is_accepted():

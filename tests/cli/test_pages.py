@@ -111,7 +111,7 @@ def test_the_full_help_and_that_of_a_class_are_jsonargparse_s(run):
         ("--img-size=32", "Use --data.image_size"),
         ("--resume=true", "Use --ckpt_path last"),
         ("--model=resnet18", "model cannot be 'resnet18'. Set its options, such as --model.arch NAME."),
-        ("--data.augment=RandAugment", "torchvision's is torchvision.transforms.v2.RandAugment"),
+        ("--data.augment=RandAugment", "add one: --data.augment+=torchvision.transforms.v2.RandAugment"),
     ],
 )
 def test_words_of_other_tools_get_a_hint(run, typed, told):

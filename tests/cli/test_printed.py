@@ -25,6 +25,16 @@ def test_a_module_runs_from_where_it_is_printed(folder, monkeypatch):
     assert done.returncode == 0 and "tiny_imagenet.report" in done.stdout, done.stderr
 
 
+def test_a_module_of_a_package_that_is_not_installed_is_found_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "site" / "tiny_imagenet-1.dist-info").mkdir(parents=True)
+    (tmp_path / "site" / "tiny_imagenet-1.dist-info" / "METADATA").write_text("Name: tiny-imagenet\n")
+    monkeypatch.setattr(sys, "path", [str(ROOT)])
+    assert module_command("tiny_imagenet.report").startswith(f"PYTHONPATH={shlex.quote(str(ROOT))} ")
+    monkeypatch.setattr(sys, "path", [str(ROOT), str(tmp_path / "site")])
+    assert "PYTHONPATH" not in module_command("tiny_imagenet.report")
+
+
 def test_names_with_spaces_are_quoted_and_python_is_short_where_it_is_the_one_that_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     (tmp_path / "python").symlink_to(sys.executable)

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Iterable
 
+from jsonargparse import set_parsing_settings
+
 from tiny_imagenet.errors import UserError
 
 # Everything inside these modules is allowed.
 MODULES = (
     "torch.optim",
     "torchvision.transforms.v2",
+    "lightning.Callback",  # how jsonargparse names the base class of lightning.pytorch.callbacks
     "lightning.pytorch.callbacks",
     "lightning.pytorch.cli.ReduceLROnPlateau",
     "lightning.pytorch.loggers",
@@ -21,6 +24,19 @@ MODULES = (
 
 # An environment variable, not an option: a sweep file sets options, and may come from a stranger too.
 VARIABLE = "TINY_IMAGENET_ALLOW"
+
+
+def restrict_configs() -> None:
+    """Let configs name classes of allowed modules only: the module is the one where the class is defined."""
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*MODULES, *users_modules()],
+        # Where a config may hold any object, a class is refused or stays a dictionary; it is never instantiated.
+        validate_subclass_spec_in_any=True,
+        instantiate_subclass_spec_in_any=False,
+        # Lightning allows parts of a config to be URLs.
+        config_read_mode_fsspec_enabled=False,
+    )
 
 
 def users_modules() -> list[str]:

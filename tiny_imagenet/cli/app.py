@@ -12,6 +12,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
@@ -32,7 +33,7 @@ from tiny_imagenet.run.config_changes import flat
 from tiny_imagenet.run.folder import RunLock
 
 # The kinds of classes that a config names, to find the nearest right name.
-NAMED_IN_CONFIGS = (ImageDataModule, Augmentation, torch.optim.Optimizer, LRScheduler, Callback)
+NAMED_IN_CONFIGS = (ImageDataModule, Augmentation, torch.optim.Optimizer, LRScheduler, Callback, Logger)
 
 
 def main(argv: list[str]) -> None:

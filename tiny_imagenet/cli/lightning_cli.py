@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse import set_parsing_settings
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -47,7 +46,7 @@ class Cli(PlainCLI):
     def __init__(self, target: Plan, lock: RunLock | None = None) -> None:
         self.target, self.lock = target, lock or RunLock(target.run)
         self.claimed: list[Path] = []  # folders that this command made, the run's first
-        _restrict_configs()
+        allowed.restrict_configs()
         # A callback in a config is added to these, and cannot drop them.
         standing = [
             EpochStatistics(),
@@ -164,9 +163,9 @@ class Cli(PlainCLI):
             # Lightning's own bar only where a config names it.
             trainer = super().instantiate_trainer(**kwargs, enable_progress_bar=users_bar and wanted is not False)
         except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
-            raise UserError(
-                f"trainer: {error} (For accelerator, devices and strategy, `auto` uses what this machine has.)"
-            ) from error
+            about_devices = any(word in str(error).lower() for word in ("accelerator", "backend", "device", "strategy"))
+            advice = " (For accelerator, devices and strategy, `auto` uses what this machine has.)" * about_devices
+            raise UserError(f"trainer: {error}{advice}") from error
         progress = next(callback for callback in trainer.callbacks if isinstance(callback, Progress))
         progress.bar = sys.stderr.isatty() and wanted is not False and not users_bar
         processes = max(os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
@@ -183,19 +182,6 @@ class Cli(PlainCLI):
             self.model.starting_weights = None  # the checkpoint's replace them
         if self.target.command == "fit":
             require_supported_callbacks(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
-
-
-def _restrict_configs() -> None:
-    """Let configs name classes of allowed modules only: the module is the one where the class is defined."""
-    set_parsing_settings(
-        import_path_denylist=["*"],
-        import_path_allowlist=[*allowed.MODULES, *allowed.users_modules()],
-        # Where a config may hold any object, a class is refused or stays a dictionary; it is never instantiated.
-        validate_subclass_spec_in_any=True,
-        instantiate_subclass_spec_in_any=False,
-        # Lightning allows parts of a config to be URLs.
-        config_read_mode_fsspec_enabled=False,
-    )
 
 
 def _shrinks_to_one_pixel(config: Any) -> bool:

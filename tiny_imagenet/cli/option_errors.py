@@ -4,7 +4,10 @@ import inspect
 import re
 import traceback
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
+
+from torchvision.transforms import v2
 
 from tiny_imagenet.cli.allowed import refusal
 from tiny_imagenet.errors import did_you_mean
@@ -14,15 +17,15 @@ UNRECOGNIZED = re.compile(r"unrecognized arguments: (.*)")
 NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
 REFUSED = re.compile(r"Importing '([^']+)' is not allowed")
 TAG = re.compile(r"constructor for the tag 'tag:yaml.org,2002:([^']+)'")
-NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
-WRONG_TYPE = re.compile(r"Expected an? (?:<class '(\w+)'>|typing\.(Literal\[.*?\]))\.? (?:Got value: (.*))")
-NO_CONFIG = re.compile(r"Unable to load config '([^']*)'")
+NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)|module '[\w.]+' has no attribute '(\w+)'")
+TYPE = re.compile(r"Expected an? <class '(?:\w+\.)*(\w+)'>")
+CHOICES = re.compile(r"Expected an? typing\.Literal\[(.*?)\]")
+VALUE = re.compile(r"(?:Given|Got) value: (.+?)(?:\. Got value: .*)?$", re.MULTILINE)
+NO_CONFIG = re.compile(r"Unable to load config ['\"]([^'\"]*)['\"]")
 ABSTRACT = "Expected an instantiatable class, but is abstract"
 NO_VALUE = re.compile(r"argument (--[\w.+-]+).*: expected one argument")
-NESTED = re.compile(r"Given value: NestedArg\(key='[^']*', val='([\w.]+)'\)")
 PIP = re.compile(r"pip install [^`'\"\n]*(?:'[^']+')?")
 PACKAGE = Path(__file__).parents[1]
-VALUE = re.compile(r"Given value: (.+)")
 
 # What options of other tools are called here.
 OTHER_TOOLS = {
@@ -70,9 +73,10 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
     Returns:
         One line; for an unknown kind of error, its own message.
     """
-    error = str(problem)
-    where = ".".join(key for key in KEY.findall(error))
-    if match := REFUSED.search(_with_causes(problem)):
+    where, error = _innermost(str(problem))
+    # After a refusal in a file, jsonargparse raises another error; in another of several types it is not the fault.
+    hidden = _with_causes(problem) if not REFUSED.search(str(problem)) else ""
+    if match := REFUSED.search(error) or REFUSED.search(hidden):
         return refusal(where, match[1])
     if match := TAG.search(error):
         return (
@@ -87,31 +91,57 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
         return f"{match[1]} needs a value."
     if match := NO_CONFIG.search(error):
         advice = {"model": " Set its options, such as --model.arch NAME.", "data": " Set its class: --data CLASS."}
-        where = KEY.findall(error)[0]
         return f"{where} cannot be {match[1]!r}.{advice.get(where, '')}"
     if match := NOT_ACCEPTED.search(error):
         names = {option.rpartition(".")[2] for option in options}
         return f"{where} has no option {match[1]!r}.{did_you_mean(match[1], names)}"
-    if ABSTRACT in error and (match := VALUE.search(error)):
-        name = match[1].strip().rpartition(".")[2]
+    return _wrong_value(where, error, classes) or str(problem)
+
+
+def _innermost(error: str) -> tuple[str, str]:
+    """The option that an error is about, by its dotted name, and the lines about it.
+
+    jsonargparse tries one type after the other, and indents what each says; the first of the deepest is meant.
+    """
+    lines, keys, deepest, first = error.splitlines(), [], [], 0
+    for number, line in enumerate(lines):
+        if match := KEY.search(line):
+            indent = _indent(line)
+            keys = [*((before, key) for before, key in keys if before < indent and key != match[1]), (indent, match[1])]
+            if len(keys) > len(deepest):
+                deepest, first = keys, number
+    if not deepest:
+        return "", error
+    rest = lines[first + 1 :]
+    below = list(takewhile(lambda line: not line or _indent(line) > deepest[-1][0], rest)) or rest
+    return ".".join(key for _, key in deepest), "\n".join([KEY.split(lines[first])[-1], *below])
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -> str | None:
+    """What is wrong with the value of an option; None for an unknown kind of error."""
+    value, no_class, named = VALUE.search(error), NO_CLASS.search(error), TYPE.findall(error)
+    value = value[1].strip() if value else ""
+    null = " or null" * ("NoneType" in named)
+    types = ["list" if name == "Sequence" else name for name in named if name != "NoneType"]
+    if ABSTRACT in error:
+        name = value.rpartition(".")[2]
         return f"{where}: {name} is abstract. Choose from: {', '.join(sorted(classes.get(name, ())))}."
-    if (match := NO_CLASS.search(error)) and match[1] not in ("null", "None"):
-        return f"{where}: there is no class {match[1]!r}.{_nearest_class(match[1], classes)}"
-    if match := WRONG_TYPE.search(error):
-        expected = match[1] or match[2].replace("Literal", "one of ")
-        return f"{where} must be {expected}, not {match[3].rstrip()!r}."
-    choices = re.findall(r"Expected an? typing\.Literal\[(.*?)\]", error)
-    if choices and (match := VALUE.search(error)):
-        return f"{where} must be one of {', '.join(choices)}, not {match[1].strip()!r}."
-    types = re.findall(r"Expected an? <class '(\w+)'>", error)
-    null, types = "NoneType" in types, [name for name in types if name != "NoneType"]
-    if types == ["list"] and (match := VALUE.search(error)):
-        return f"{where} is a list. To add one: --{where}+={match[1].strip()}"
-    if types and (match := VALUE.search(error)):
-        return f"{where} must be {' or '.join(types)}{' or null' * null}, not {match[1].strip()!r}."
-    if match := NESTED.search(error):
-        return f"{where}: there is no class {match[1]!r}.{_nearest_class(match[1], classes)}"
-    return error
+    wrong = no_class and (no_class[1] or no_class[2])
+    if wrong and wrong not in ("null", "None") and not {"int", "float"} & set(types):
+        hint = OTHER_TOOLS.get(wrong, "")
+        return f"{where}: there is no class {wrong!r}.{f' Use {hint}' if where in hint else _nearest(wrong, classes)}"
+    if choices := CHOICES.findall(error):
+        return f"{where} must be one of {', '.join(choices)}{null}, not {value!r}."
+    if types == ["list"]:
+        ours = {name for names in classes.values() for name in names}
+        return f"{where} is a list. To add one: --{where}+={value if value in ours else _torchvision_s(value) or value}"
+    if types:
+        return f"{where} must be {' or '.join(types)}{null}, not {value!r}."
+    return None
 
 
 def constructor_error_message(error: BaseException) -> str | None:
@@ -149,14 +179,18 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:300] or type(error).__name__
 
 
-def _nearest_class(wrong: str, classes: Mapping[str, Iterable[str]]) -> str:
-    from torchvision.transforms import v2  # loaded already, with the augmentations
-
+def _nearest(wrong: str, classes: Mapping[str, Iterable[str]]) -> str:
+    if theirs := _torchvision_s(wrong):
+        return f" torchvision's is {theirs}"
     name = wrong.rpartition(".")[2]
-    if inspect.isclass(getattr(v2, name, None)):
-        return f" torchvision's is torchvision.transforms.v2.{name}"
     known = [known for names in classes.values() for known in names]
     return did_you_mean(name, known) or did_you_mean(name, vars(v2))
+
+
+def _torchvision_s(name: str) -> str | None:
+    """The class path of a transform that is named alone; None if torchvision has no such class."""
+    name = name.rpartition(".")[2]
+    return f"{v2.__name__}.{name}" if inspect.isclass(getattr(v2, name, None)) else None
 
 
 def _with_causes(error: BaseException | None) -> str:

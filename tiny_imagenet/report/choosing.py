@@ -17,7 +17,7 @@ def by_data(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def data_text(run: Run) -> str:
-    """The data that a run's accuracies are measured on, such as "TinyImageNetDataModule, classes 10, train_images 4500"."""
+    """What a run's accuracies are measured on, such as "TinyImageNetDataModule, classes 10, train_images 4500"."""
     shown = [(name, run.settings[name]) for name in DATA if name in run.settings]
     texts = described([value for _, value in shown])
     return ", ".join(
