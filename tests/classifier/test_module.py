@@ -29,6 +29,29 @@ def test_the_size_of_the_network_is_reported(run, small):
     assert status == 0 and f"resnet18: {total:,} parameters, {3 * 8 * 49:,} of them frozen." in output, output
 
 
+def test_frozen_parts_stay_as_they_are_until_they_are_unfrozen(run, small, tmp_path):
+    options = ["--model.freeze=[conv1,bn1,layer1]", '--model.unfreeze_at={"bn1": 2, "layer1": 1}']
+    fit = ["fit", *small, "--trainer.max_epochs=1", *options]
+    status, output = run(*fit)
+    assert status == 0, output
+    last, states = tmp_path / "runs/defaults/version_0/checkpoints/last.ckpt", []
+    for epochs in (1, 2, 3):
+        status, output = run(*fit, f"--trainer.max_epochs={epochs}", "--ckpt_path=last")
+        assert status == 0, output
+        states.append(torch.load(last, weights_only=True)["state_dict"])
+        assert ("Epoch 2: layer1 trained from here on." in output) == (epochs == 2)
+    names = [name for name in states[0] if name.endswith(("weight", "running_mean"))]
+    for before, after, fixed in ((0, 1, ("conv1", "bn1")), (1, 2, ("conv1",))):
+        same = {name.split(".")[1] for name in names if states[before][name].equal(states[after][name])}
+        assert same == set(fixed)
+
+
+@pytest.mark.parametrize("unfreeze_at", [{"layer1": 0}, {"layer2": 1}])
+def test_only_what_is_frozen_can_be_unfrozen(unfreeze_at):
+    with pytest.raises(UserError, match=f"unfreeze_at: {next(iter(unfreeze_at))}: .* that freeze names .layer1"):
+        ImageClassifier(freeze=["layer1"], unfreeze_at=unfreeze_at)
+
+
 def test_label_smoothing_gives_each_class_a_fraction_of_the_target(trained):
     model = ImageClassifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt", label_smoothing=0.2).eval()
     images, targets = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 0, 1])

@@ -33,6 +33,7 @@ PLATEAU = [
     "--trainer.max_steps=1000",
 ]
 EMA = callback("EMA", decay=0.9)
+UNFREEZE = ["--model.freeze=[conv1,bn1,layer1]", '--model.unfreeze_at={"bn1": 1, "layer1": 1}']
 MIX = ["--data.mix.cutmix=1.0", "--data.mix.mixup=0.4", "--data.mix.epochs_without=1"]
 PROGRESSIVE = ['--data.progressive={"16": 0, "32": 0.5}']
 AUGMENT = ["--data.augment+=RandomHorizontalFlip", "--data.augment+=RandomCrop", "--data.augment.padding=4"]
@@ -50,5 +51,7 @@ RECIPES = {
     ],
     "plateau-max-steps": PLATEAU,
     "ema-mix-accumulate": [*EMA, *MIX, "--trainer.accumulate_grad_batches=2"],
+    "adam-ema-unfreeze": [*ADAM, *EMA, *UNFREEZE],
+    "lookahead-unfreeze-accumulate": [*LOOKAHEAD, *UNFREEZE, "--trainer.accumulate_grad_batches=3"],
     "muon-one-cycle": ["--model.optimizer=MuonSGD", "--model.optimizer.sgd_lr_ratio=3", *ONE_CYCLE, *AUGMENT],
 }

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.helpers.comparing import assert_same, contents
 from tests.helpers.options import callback
 from tests.helpers.paths import ROOT
-from tests.helpers.recipes import EMA, MIX, SAVE_OFTEN
+from tests.helpers.recipes import EMA, MIX, SAVE_OFTEN, UNFREEZE
 from tests.helpers.slurm import batch
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
 def test_two_ranks_test_like_one_and_resume_exactly(launch, small, tmp_path):
-    fit = ["fit", "--config=defaults.yaml", *small, *TWO, "--data.batch_size=8", *SAVE_OFTEN, *EMA, *MIX,
+    fit = ["fit", "--config=defaults.yaml", *small, *TWO, "--data.batch_size=8", *SAVE_OFTEN, *EMA, *MIX, *UNFREEZE,
            "--data.num_workers=1", "--trainer.accumulate_grad_batches=3"]  # fmt: skip
     status, output = launch(*fit)
     assert status == 0, output

@@ -22,7 +22,7 @@ from tiny_imagenet.errors import UserError
 from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 from tiny_imagenet.run.checkpoint_files import require_same_training
-from tiny_imagenet.run.lightning_internals import attached_trainer
+from tiny_imagenet.run.lightning_internals import attached_trainer, wrap_in_ddp_again
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class ImageClassifier(pl.LightningModule):
         blocks: residual blocks of each stage, such as [2, 1, 1, 1]; null takes those of `arch`.
         dropout: probability of dropping a feature before the linear head, 0..1.
         freeze: children of the network that are not trained, such as [conv1, bn1, layer1].
+        unfreeze_at: the number of epochs after which a child of `freeze` is trained after all, such as {layer1: 5}.
         max_parameters: refuse to build a larger network.
         zero_init_residual: start each residual block as the identity (https://arxiv.org/abs/1706.02677).
         label_smoothing: fraction of each training target that is spread over all classes, 0..1
@@ -67,6 +68,7 @@ class ImageClassifier(pl.LightningModule):
         blocks: Sequence[int] | None = None,
         dropout: float = 0.0,
         freeze: Sequence[str] = (),
+        unfreeze_at: dict[str, int] | None = None,
         max_parameters: int | None = None,
         zero_init_residual: bool = False,
         label_smoothing: float = 0.0,
@@ -83,6 +85,12 @@ class ImageClassifier(pl.LightningModule):
             raise UserError(f"label_smoothing must be from 0 to below 1, not {label_smoothing}.")
         if tta_shift < 0:
             raise UserError(f"tta_shift must be a number of pixels from 0 up, not {tta_shift}.")
+        for name, epochs in (unfreeze_at or {}).items():
+            if name not in freeze or epochs < 1:
+                raise UserError(
+                    f"unfreeze_at: {name}: {epochs} must name a part that freeze names ({', '.join(freeze)}), and at "
+                    "least 1 epoch."
+                )
         # Plain types only, so that a checkpoint loads with weights_only.
         self.save_hyperparameters(ignore=["optimizer", "scheduler"])
         self.optimizer, self.scheduler = optimizer, scheduler
@@ -154,6 +162,23 @@ class ImageClassifier(pl.LightningModule):
         trainer = attached_trainer(self)
         return trainer is not None and trainer.state.fn == "fit"
 
+    # Freezing
+
+    def on_train_start(self) -> None:
+        self._unfreeze()  # what was unfrozen before a resume
+
+    def on_train_epoch_start(self) -> None:
+        self._unfreeze()
+
+    def _unfreeze(self) -> None:
+        """Train the children that have been frozen for long enough."""
+        at = self.hparams.unfreeze_at or {}
+        due = [name for name in self.network.frozen if name in at and self.current_epoch >= at[name]]
+        if due:
+            self.network.unfreeze(due)
+            wrap_in_ddp_again(self.trainer)
+            log.info(f"Epoch {self.current_epoch + 1}: {', '.join(due)} trained from here on.")
+
     # Steps
 
     def forward(self, images: Tensor) -> Tensor:
@@ -219,7 +244,7 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         try:
-            optimizer = self.optimizer(parameter_groups(self.network))
+            optimizer = self.optimizer(parameter_groups(self.network, self.hparams.unfreeze_at or ()))
         except ValueError as error:
             raise UserError(f"model.optimizer: {error}.") from error
         if self.scheduler is None:

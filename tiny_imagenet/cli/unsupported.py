@@ -13,6 +13,8 @@ from tiny_imagenet.run.metric_names import OF_EPOCH, is_learning_rate
 NOT_RESUMABLE = {
     callbacks.StochasticWeightAveraging: "EMA averages the weights, and resumes exactly.",
     callbacks.GradientAccumulationScheduler: "Set trainer.accumulate_grad_batches, which is the same throughout.",
+    callbacks.BaseFinetuning: "model.freeze with model.unfreeze_at trains layers after so many epochs.",
+    callbacks.ModelPruning: "For a smaller network set model.width or model.blocks.",
     callbacks.LearningRateFinder: "configs/sweeps/learning_rate.yaml compares learning rates.",
     callbacks.BatchSizeFinder: "configs/sweeps/batch_size.yaml compares batch sizes.",
 }

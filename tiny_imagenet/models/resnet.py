@@ -156,6 +156,12 @@ class ResNet(resnet.ResNet):
             self.get_submodule(name).requires_grad_(False).eval()
         self.frozen = tuple(names)
 
+    def unfreeze(self, names: Sequence[str]) -> None:
+        """Train children that were frozen."""
+        self.frozen = tuple(name for name in self.frozen if name not in names)
+        for name in names:
+            self.get_submodule(name).requires_grad_(True).train(self.training)
+
     def train(self, mode: bool = True) -> "ResNet":
         super().train(mode)
         for name in self.frozen:

@@ -1,5 +1,6 @@
 """Which parameters get weight decay."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -7,8 +8,8 @@ from torch import nn
 from tiny_imagenet.errors import UserError
 
 
-def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: matrices and kernels, then norms and biases, which get no weight decay.
+def parameter_groups(module: nn.Module, unfrozen_later: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Trainable parameters, and those of children that will be, in two groups: matrices and kernels, then norms and biases, which get no weight decay.
 
     The first group gets the optimizer's weight decay. They are told apart by `ndim`, as in Bag of Tricks
     (https://arxiv.org/abs/1812.01187, section 3.1) and timm. A group without parameters is left out.
@@ -16,7 +17,8 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
     Raises:
         UserError: everything is frozen.
     """
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    later = {parameter for name in unfrozen_later for parameter in module.get_submodule(name).parameters()}
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad or parameter in later]
     if not trainable:
         raise UserError("The whole network is frozen, so there is nothing to train: shorten model.freeze.")
     decayed = [parameter for parameter in trainable if parameter.ndim > 1]

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 FIXED = (
     "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path", "seed_everything",
 )  # fmt: skip
-FIXED_BELOW = ("model.optimizer", "model.scheduler")
+FIXED_BELOW = ("model.optimizer", "model.scheduler", "model.unfreeze_at")
 
 
 def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:

@@ -3,11 +3,13 @@
 Tried with Lightning 2.6. After an upgrade that moves one of them, this is the file to change.
 """
 
+import gc
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import DDPStrategy
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -59,6 +61,18 @@ def stop_broadcasting_sigterm(trainer: pl.Trainer) -> None:
     https://github.com/Lightning-AI/pytorch-lightning/issues/21487
     """
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+
+
+def wrap_in_ddp_again(trainer: pl.Trainer) -> None:
+    """Let the devices average the gradients of parameters that were frozen when Lightning wrapped the network.
+
+    DistributedDataParallel averages those only that require gradients when it is made.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy):
+        strategy.model = strategy.lightning_module
+        gc.collect()  # The old wrapper's hooks end with it.
+        strategy.configure_ddp()
 
 
 def set_average_model(callback: WeightAveraging, model: AveragedModel) -> None:
