@@ -95,8 +95,8 @@ def test_runs_that_coincide_are_told_and_drawn_wider_below(tmp_path):
     figure = report.curves(report.find_runs(tmp_path).runs, "top1")
     assert "2 validation curves coincide: a, b" in legend(figure)
     assert "2 training curves coincide: a, b" in legend(figure)
-    c, b, a = (line for line in figure.axes[0].lines if line.get_linestyle() == "-")  # the best run on top
-    assert [len(line.get_xdata()) for line in (c, b, a)] == [5, 3, 5]
+    b, c, a = (line for line in figure.axes[0].lines if line.get_linestyle() == "-")  # the best run on top
+    assert [len(line.get_xdata()) for line in (b, c, a)] == [3, 5, 5]
     assert b.get_linewidth() > a.get_linewidth() == c.get_linewidth()
 
 

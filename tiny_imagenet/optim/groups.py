@@ -9,10 +9,14 @@ from tiny_imagenet.errors import UserError
 
 
 def parameter_groups(module: nn.Module, unfrozen_later: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Trainable parameters, and those of children that will be, in two groups: matrices and kernels, then norms and biases, which get no weight decay.
+    """Trainable parameters in two groups: matrices and kernels, then norms and biases, which get no weight decay.
 
     The first group gets the optimizer's weight decay. They are told apart by `ndim`, as in Bag of Tricks
     (https://arxiv.org/abs/1812.01187, section 3.1) and timm. A group without parameters is left out.
+
+    Args:
+        module: the network.
+        unfrozen_later: its frozen children that will be trained, and are in the groups from the start.
 
     Raises:
         UserError: everything is frozen.
