@@ -1,6 +1,9 @@
 """When checkpoints are saved and under which names, and how finished trainings are resumed."""
 
+import json
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,6 +51,28 @@ def test_a_callback_may_save_its_own_checkpoints(run, small, tmp_path):
     own = [torch.load(path, weights_only=True)["epoch"] for path in (tmp_path / "own").iterdir()]
     run_s = tmp_path / "runs" / "defaults" / "version_0" / "checkpoints"
     assert own == [1] and sorted(os.listdir(run_s)) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+
+
+@pytest.mark.parametrize("place", ["elsewhere/own", "{}/own", "runs/defaults/version_0/mine"])
+def test_the_run_of_a_checkpoint_that_a_callback_saved_is_found(run, small, tmp_path, place):
+    place = place.format(tmp_path)
+    saves = callback("ModelCheckpoint", dirpath=place, filename="mine-{epoch}")
+    assert run("fit", *small, *saves, "--trainer.max_epochs=1")[0] == 0
+    (own,) = Path(place).iterdir()
+    status, output = run("test", f"--ckpt_path={own}")
+    assert status == 0, output
+    results = tmp_path / "runs/defaults/version_0/test_metrics.json"
+    assert json.loads(results.read_text())["images"] == 48 and not list(own.parent.glob("*.json"))
+    status, output = run("fit", *small, *saves, f"--ckpt_path={own}", "--trainer.max_epochs=2")
+    assert status == 0 and "trainer.max_epochs: 1 -> 2" in output, output
+    assert (tmp_path / "runs/defaults/version_1/config.yaml").exists()
+
+    # A copy in another folder may be from anyone: it does not choose a run to write to.
+    (tmp_path / "strange").mkdir()
+    copied = shutil.copy(own, tmp_path / "strange")
+    results.unlink()
+    status, output = run("test", f"--ckpt_path={copied}")
+    assert status == 1 and "is not there. Give the config: " in output and not results.exists()
 
 
 def test_a_training_that_stopped_early_stays_stopped(run, small, tmp_path):

@@ -33,12 +33,18 @@ ALIASES = {"-c": "--config"}
 
 @dataclass(frozen=True)
 class Plan:
-    """A command to run: LightningCLI's arguments, the run's folder, and the checkpoint to start from, if any."""
+    """A command to run: LightningCLI's arguments, the run's folder, and the checkpoint to start from with its run."""
 
     command: str
     argv: list[str]
     run: Path
     checkpoint: Path | None
+    trained_in: Path | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it continues in the folder of its checkpoint's run."""
+        return self.trained_in == self.run
 
 
 def plan(argv: Sequence[str]) -> Plan:
@@ -61,17 +67,17 @@ def plan(argv: Sequence[str]) -> Plan:
     wanted, name, root = (_last(values[option]) for option in ("--ckpt_path", "--name", "--trainer.default_root_dir"))
     runs = Path(root).expanduser() / RUNS if root else RUNS
     if command == "fit":
-        run, checkpoint = _fit_target(runs, name or (configs[0].stem if configs else "defaults"), wanted)
+        run, checkpoint, trained_in = _fit_target(runs, name or (configs[0].stem if configs else "defaults"), wanted)
         before = []
     else:
         run, checkpoint = _evaluation_target(command, runs / name if name else runs, wanted)
-        before = _evaluation_options(command, run, checkpoint, bool(configs))
+        trained_in, before = run, _evaluation_options(command, run, checkpoint, bool(configs))
     loggers, options = logger_option(configs, options, run)
     head = [f"--config={CONFIGS / 'defaults.yaml'}", *before, *(f"--config={path}" for path in configs)]
     tail = [f"--trainer.default_root_dir={run}", loggers]
     # weights_only: a checkpoint may come from anyone, and must not run code.
     tail += [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
-    return Plan(command, [command, *head, *options, *tail], run, checkpoint)
+    return Plan(command, [command, *head, *options, *tail], run, checkpoint, trained_in)
 
 
 def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]], list[str]]:
@@ -125,28 +131,27 @@ def resuming(argv: Sequence[str], target: Plan) -> list[str]:
     return [*options, "--ckpt_path", "last" if newest == target.run else str(target.run)]
 
 
-def _fit_target(runs: Path, name: str, wanted: str | None) -> tuple[Path, Path | None]:
-    """The run's folder, and the checkpoint that it resumes from."""
+def _fit_target(runs: Path, name: str, wanted: str | None) -> tuple[Path, Path | None, Path | None]:
+    """The run's folder, the checkpoint that it resumes or starts from, and the run that the checkpoint is of."""
     newest = newest_version(runs / name)
     new_run, newest_run = version_folder(runs / name, newest + 1), version_folder(runs / name, newest)
     if wanted is None:
-        return new_run, None
+        return new_run, None, None
     if wanted == "last":
         if checkpoint := checkpoint_to_resume(newest_run):
-            return newest_run, checkpoint
+            return newest_run, checkpoint, newest_run
         log.warning(f"--ckpt_path last: {_nothing_to_resume(runs / name, newest_run)} Starting afresh in {new_run}.")
-        return new_run, None
+        return new_run, None, None
     if Path(wanted).is_dir():
         if checkpoint := checkpoint_to_resume(run := _run_in(Path(wanted))):
-            return run, checkpoint
+            return run, checkpoint, run
         raise UserError(f"{wanted} has no checkpoint to resume from. {_existing(runs)}")
     checkpoint = checkpoint_path(newest_run, "best") if wanted == "best" else Path(wanted)
     _require_file(checkpoint, runs)
-    require_checkpoint(checkpoint, training=True)
+    run = require_checkpoint(checkpoint, training=True)
     # last.ckpt and previous.ckpt resume their own run; any other checkpoint starts a new one.
-    run = run_of(checkpoint)
     resumes = checkpoint.name in ("last.ckpt", "previous.ckpt") and (run / CONFIG).is_file()
-    return run if resumes else new_run, checkpoint
+    return run if resumes else new_run, checkpoint, run
 
 
 def _run_in(folder: Path) -> Path:
@@ -179,8 +184,7 @@ def _evaluation_target(command: str, runs: Path, wanted: str | None) -> tuple[Pa
             raise UserError(f"{wanted} has no checkpoint. {_existing(runs)}")
     else:
         _require_file(checkpoint := Path(wanted), runs)
-    require_checkpoint(checkpoint, training=False)
-    return run_of(checkpoint), checkpoint
+    return require_checkpoint(checkpoint, training=False), checkpoint
 
 
 def _evaluation_options(command: str, run: Path, checkpoint: Path, has_config: bool) -> list[str]:

@@ -34,7 +34,7 @@ from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.models import REDUCTION
 from tiny_imagenet.run.checkpointing import RunCheckpoint
 from tiny_imagenet.run.config_changes import require_resumable
-from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, RunLock, claim, read_config, run_of
+from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, RunLock, claim, read_config
 from tiny_imagenet.run.lightning_internals import PlainCLI
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Cli(PlainCLI):
         config, target = self.config[self.subcommand], self.target
         if config.ckpt_path and not target.checkpoint:
             raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
-        if target.command == "fit" and config.trainer.fast_dev_run and self._resumes:
+        if target.command == "fit" and config.trainer.fast_dev_run and target.resumes:
             raise UserError("fast_dev_run tries a run of its own and keeps nothing: leave out --ckpt_path.")
         config.weights_only = True  # whatever a config says
         if self.subcommand in ("validate", "test"):
@@ -100,8 +100,7 @@ class Cli(PlainCLI):
             config.trainer.accelerator, config.trainer.precision, _shrinks_to_one_pixel(config)
         )
         if before:
-            run = run_of(target.checkpoint)
-            require_resumable(before, sections(self.command_parser("fit"), config), run)
+            require_resumable(before, sections(self.command_parser("fit"), config), target.trained_in)
         if target.command == "fit":
             self._take_run_folder()
 
@@ -120,30 +119,25 @@ class Cli(PlainCLI):
         Raises:
             UserError: the run's config is lost.
         """
-        checkpoint = self.target.checkpoint
-        if self.target.command != "fit" or checkpoint is None:
+        target, run = self.target, self.target.trained_in
+        if target.command != "fit" or run is None:
             return {}
-        run = run_of(checkpoint)
         try:
             return read_config(run)
         except FileNotFoundError:
             lost = f"{run / CONFIG} is gone, so it is unknown whether the config is still the same."
-            if run == self.target.run:
-                raise UserError(f"{lost} Restore it, or start a new run with --model.weights {checkpoint}") from None
+            if target.resumes:
+                new = f"start a new run with --model.weights {target.checkpoint}"
+                raise UserError(f"{lost} Restore it, or {new}") from None
             log.warning(lost)
             return {}
 
     def _take_run_folder(self) -> None:
         if rank_zero_only.rank != 0:
             return
-        if not self._resumes:
+        if not self.target.resumes:
             self.claimed = claim(self.target.run)
         self.lock.acquire()
-
-    @property
-    def _resumes(self) -> bool:
-        """Whether the command continues in the folder of its checkpoint's run."""
-        return self.target.checkpoint is not None and run_of(self.target.checkpoint) == self.target.run
 
     def remove_run(self) -> None:
         """Remove the folder of a run that this command made, and those above it that it made and nobody uses."""

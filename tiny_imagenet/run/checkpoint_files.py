@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.run.folder import checkpoint_path
+from tiny_imagenet.run.folder import CONFIG, checkpoint_path, read_config, run_of
 from tiny_imagenet.run.protocol import validates_on_test
 
 log = logging.getLogger(__name__)
@@ -52,11 +52,14 @@ def checkpoint_to_test(run: Path) -> Path | None:
     return next((path for name in names if (path := checkpoint_path(run, name)).is_file()), None)
 
 
-def require_checkpoint(path: Path, training: bool) -> None:
-    """Open a checkpoint once, to see whether it can be used.
+def require_checkpoint(path: Path, training: bool) -> Path:
+    """Open a checkpoint once, to see whether it can be used and which run it belongs to.
 
     Args:
         training: whether a training is to resume from it.
+
+    Returns:
+        The run's folder: that of the checkpoint's place, or where a callback of the user's saved it, that of the run.
 
     Raises:
         UserError: the file is damaged, would run code, was not written by this project, or has no training state.
@@ -65,6 +68,20 @@ def require_checkpoint(path: Path, training: bool) -> None:
     if content is None:
         raise UserError(f"{path} is damaged or no checkpoint. The run's other checkpoints are in {path.parent}.")
     _require_schema(path, content, training)
+    run, trained_in = run_of(path), content.get("run")
+    if (run / CONFIG).exists() or not isinstance(trained_in, str):
+        return run
+    return Path(trained_in) if _saves_in(Path(trained_in), path.parent) else run
+
+
+def _saves_in(run: Path, folder: Path) -> bool:
+    """Whether a callback of a run's config saves in a folder: a checkpoint alone, from anyone, may name any run."""
+    try:
+        callbacks = read_config(run)["trainer"]["callbacks"]
+        paths = [each["init_args"]["dirpath"] for each in callbacks if "dirpath" in each.get("init_args", ())]
+        return any(Path(path).resolve() == folder.resolve() for path in paths)
+    except (OSError, UserError, LookupError, AttributeError, TypeError, ValueError):
+        return False
 
 
 def require_same_training(

@@ -220,6 +220,11 @@ class RunCheckpoint(Checkpoint):
         self._validation = state_dict.get("validation", {})
         self._stopped_early = state_dict.get("stopped_early", False)
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["run"] = str(trainer.default_root_dir)  # for those that another callback saves elsewhere
+
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
