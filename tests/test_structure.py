@@ -16,6 +16,7 @@ LEVELS = [
     {"files"},
     {"progress"},
     {"hardware", "run"},
+    {"threads"},
     {"data", "models", "optim", "report"},
     {"callbacks", "classifier"},
     {"cli"},

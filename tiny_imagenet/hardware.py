@@ -1,7 +1,6 @@
 """What depends on the hardware for a whole run: precision, cuDNN and malloc, each set to what measured best."""
 
 import ctypes
-import os
 
 import torch
 
@@ -58,11 +57,6 @@ def computes_in_bf16(device_type: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device_type == "cpu" else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:

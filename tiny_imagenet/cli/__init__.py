@@ -22,6 +22,9 @@ def main(argv: list[str] | None = None) -> None:
 
         if pages.show(argv):
             return
+        from tiny_imagenet import threads
+
+        threads.wait_passively()  # before torch is loaded
         from tiny_imagenet.cli import app
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("tiny_imagenet"):

@@ -31,6 +31,7 @@ from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
 from tiny_imagenet.run.checkpointing import Interrupted
 from tiny_imagenet.run.config_changes import flat
 from tiny_imagenet.run.folder import RunLock
+from tiny_imagenet.threads import Register
 
 # The kinds of classes that a config names, to find the nearest right name.
 NAMED_IN_CONFIGS = (ImageDataModule, Augmentation, torch.optim.Optimizer, LRScheduler, Callback, Logger)
@@ -78,10 +79,11 @@ def _message(error: Exception) -> str | None:
 
 
 def _run(target: Plan) -> None:
-    lock = RunLock(target.run)
+    lock, register = RunLock(target.run), Register()
     try:
-        cli = Cli(target, lock)
+        cli = Cli(target, lock, register)
     finally:
+        register.leave()
         lock.release()
     if target.command == "fit" and cli.trainer.fast_dev_run:
         cli.remove_run()

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from tiny_imagenet import hardware
+from tiny_imagenet import hardware, threads
 from tiny_imagenet.callbacks import (
     EndTogether,
     EpochStatistics,
@@ -43,8 +44,9 @@ log = logging.getLogger(__name__)
 class Cli(PlainCLI):
     """LightningCLI for a planned command; it parses, instantiates and runs it."""
 
-    def __init__(self, target: Plan, lock: RunLock | None = None) -> None:
+    def __init__(self, target: Plan, lock: RunLock | None = None, register: threads.Register | None = None) -> None:
         self.target, self.lock = target, lock or RunLock(target.run)
+        self._load, self.register = threads.Load(), register or threads.Register()
         self.claimed: list[Path] = []  # folders that this command made, the run's first
         allowed.restrict_configs()
         # A callback in a config is added to these, and cannot drop them.
@@ -103,6 +105,7 @@ class Cli(PlainCLI):
             require_resumable(before, sections(self.command_parser("fit"), config), target.trained_in)
         if target.command == "fit":
             self._take_run_folder()
+        self._set_threads(config.trainer)
 
     def instantiate_classes(self) -> None:
         """Lightning's own; what a class raises that a config names becomes one message."""
@@ -138,6 +141,26 @@ class Cli(PlainCLI):
         if not self.target.resumes:
             self.claimed = claim(self.target.run)
         self.lock.acquire()
+
+    def _set_threads(self, trainer: Any) -> None:
+        """Choose the number of threads; a resumed run keeps its own. OMP_NUM_THREADS is obeyed by torch itself."""
+        before = threads.read_threads(self.target.run) if self.target.command == "fit" and self.target.resumes else None
+        if threads.VARIABLE in os.environ:
+            if before not in (None, torch.get_num_threads()):
+                log.warning(
+                    f"{threads.VARIABLE}={torch.get_num_threads()}: the run had {before}, and its sums will be rounded "
+                    "differently."
+                )
+            return
+        processes = _processes(trainer)
+        choice = threads.choose(self._load, processes, self.register.enter())
+        if before not in (None, choice.threads):
+            choice = threads.Choice(before, f"As before, the run has {before} thread{'s' * (before != 1)}")
+        torch.set_num_threads(choice.threads)
+        if processes > 1:
+            os.environ[threads.VARIABLE] = str(choice.threads)  # for those that Lightning starts
+        if choice.reason:
+            log.info(f"{choice.reason}.")
 
     def remove_run(self) -> None:
         """Remove the folder of a run that this command made, and those above it that it made and nobody uses."""
@@ -176,6 +199,16 @@ class Cli(PlainCLI):
             self.model.starting_weights = None  # the checkpoint's replace them
         if self.target.command == "fit":
             require_supported_callbacks(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
+
+
+def _processes(trainer: Any) -> int:
+    """Processes of a training on this machine, one for each of its devices."""
+    devices, on_cpu = trainer.devices, trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    if isinstance(devices, list):
+        return len(devices)
+    if str(devices).isdigit():
+        return max(1, int(devices))
+    return 1 if on_cpu else torch.cuda.device_count()  # auto, or -1 for all
 
 
 def _shrinks_to_one_pixel(config: Any) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
@@ -13,13 +14,14 @@ from tiny_imagenet.cli.loggers import write_ids
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.run.folder import CONFIG
 from tiny_imagenet.run.protocol import write_protocol
+from tiny_imagenet.threads import write_threads
 
 # What config.yaml keeps: all that defines a run, and not where it is.
 SECTIONS = ("seed_everything", "trainer", "model", "data", "checkpoint")
 
 
 class RunConfig(SaveConfigCallback):
-    """Writes `config.yaml` and `protocol.json` of a training into its folder."""
+    """Writes `config.yaml`, `protocol.json` and `threads.json` of a training into its folder."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Nothing yet: a checkpoint that is then refused must not change the config of its run."""
@@ -30,6 +32,7 @@ class RunConfig(SaveConfigCallback):
             run, data = Path(trainer.default_root_dir), trainer.datamodule
             replace_text(run / CONFIG, text)
             write_ids(run, trainer.loggers)
+            write_threads(run, torch.get_num_threads())
             write_protocol(run, len(data.sets["train"]), len(data.sets["val"]), data.validates_on_test)
 
 

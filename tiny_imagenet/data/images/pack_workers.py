@@ -17,8 +17,8 @@ from PIL import Image
 from tiny_imagenet.data.images.decode import decode_image
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.hardware import cores
 from tiny_imagenet.progress import progress
+from tiny_imagenet.threads import cores
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,182 @@
+"""How many threads compute on the CPU: as many as there are cores to spare, or else they wait for one another.
+
+Threads meet after every operation. One that has lost its core to another process keeps all others waiting, and by
+default they burn their cores meanwhile: beside one busy process per core a training was ten times slower. Sums depend
+on the number of threads, so it belongs to a run, and a resumed run keeps it. Imports no torch: how threads wait is
+decided when torch is loaded.
+"""
+
+import json
+import os
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from tiny_imagenet.files import replace_text
+from tiny_imagenet.run.folder import read_file
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None
+
+FILE = "threads.json"  # in a run's folder
+VARIABLE = "OMP_NUM_THREADS"
+LARGEST = 1000  # bytes of the file; it has 20
+# How often a waiting thread of GNU's OpenMP looks before it sleeps: about 10 µs.
+SPINS = "10000"
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+
+
+class Choice(NamedTuple):
+    """A number of threads, and the reason for it in words; no reason where there is nothing to say."""
+
+    threads: int
+    reason: str = ""
+
+
+def wait_passively() -> None:
+    """Let waiting threads soon leave their core to others, if torch is not loaded yet and the user chose nothing."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
+class Load:
+    """What other processes use of this process's cores, from the time it was made."""
+
+    def __init__(self) -> None:
+        self._start = self._sample()
+
+    def busy_cores(self, least: float = 0.2) -> float:
+        """Cores that other processes kept busy, 0 where the system does not say.
+
+        Args:
+            least: seconds to look for, if less has passed.
+        """
+        if self._start is None:
+            return 0.0
+        time.sleep(max(0.0, self._start[0] + least - time.monotonic()))
+        (since, busy_before, own_before), (now, busy, own) = self._start, self._sample()
+        return max(0.0, (busy - busy_before - (own - own_before)) / (now - since))
+
+    @staticmethod
+    def _sample() -> tuple[float, float, float] | None:
+        """The time, and the seconds that these cores have been busy, in all and for this process and its children."""
+        try:
+            lines = (PROC / "stat").read_text().splitlines()
+            ticks, cores = os.sysconf("SC_CLK_TCK"), {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        except (OSError, AttributeError, ValueError):
+            return None
+        counts = [list(map(int, line.split()[1:9])) for line in lines if line.split()[0] in cores]
+        # All but idle and waiting for a disk; what the host gave to other machines (steal) counts as well.
+        busy = sum(sum(count) - count[3] - count[4] for count in counts) / ticks
+        return time.monotonic(), busy, sum(os.times()[:4])
+
+
+def cores() -> int:
+    """The number of cores that this process may use, by its affinity and the quota of its container; at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, round(min(allowed, _quota())))
+
+
+def choose(load: Load, processes: int = 1, trainings: int = 1) -> Choice:
+    """Threads for each process of a training that begins now.
+
+    Args:
+        load: of the machine.
+        processes: of this training on this machine.
+        trainings: that run on this machine, this one included.
+    """
+    all_cores = cores()
+    busy = load.busy_cores()
+    free = max(1, min(round(all_cores - busy), all_cores // trainings))
+    threads = max(1, free // processes)
+    if free == all_cores:
+        return Choice(threads)
+    others = f"other processes keep {busy:.1f} cores busy"
+    reason = others if trainings == 1 else f"{trainings} trainings run on this machine"
+    return Choice(threads, f"{threads} thread{'s' * (threads != 1)} of {all_cores} possible: {reason}")
+
+
+class Register:
+    """Counts the trainings on this machine, by a file for each, which it keeps locked until it ends."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        user = os.getuid() if hasattr(os, "getuid") else 0
+        self._folder = folder or Path(tempfile.gettempdir()) / f"tiny_imagenet-trainings-{user}"
+        self._own: IO | None = None
+
+    def enter(self) -> int:
+        """Count this training, and return how many there are now; 1 where files can't be locked."""
+        if fcntl is None:
+            return 1
+        with suppress(OSError):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            if self._folder.stat().st_uid != os.getuid():
+                return 1
+            with (self._folder / "lock").open("w") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                self._own = (self._folder / f"{os.getpid()}.training").open("w")
+                fcntl.flock(self._own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return sum(map(_runs, self._folder.glob("*.training")))
+        return 1
+
+    def leave(self) -> None:
+        """Do not count this training any longer."""
+        if self._own is not None:
+            Path(self._own.name).unlink(missing_ok=True)
+            self._own.close()
+            self._own = None
+
+
+def _runs(path: Path) -> bool:
+    """Whether a training still holds its file, which is removed otherwise."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    path.unlink(missing_ok=True)
+    return False
+
+
+def read_threads(run: Path) -> int | None:
+    """The number of threads that a run was trained with; None if it is unknown."""
+    try:
+        threads = json.loads(read_file(run / FILE, LARGEST))["threads"]
+        return threads if type(threads) is int and 0 < threads < 10_000 else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def write_threads(run: Path, threads: int) -> None:
+    """Record the number of threads of a run."""
+    replace_text(run / FILE, json.dumps({"threads": threads}) + "\n")
+
+
+def _quota() -> float:
+    """The cores' worth of time that the process's control groups allow it; infinite without a limit."""
+    try:
+        groups = [line.split(":", 2)[1:] for line in (PROC / "self" / "cgroup").read_text().splitlines()]
+    except OSError:
+        return float("inf")
+    quotas = [float("inf")]
+    for controllers, path in groups:  # of version 2 without a name, of version 1 with those of its controllers
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        roots = (CGROUPS / controllers, CGROUPS / "cpu") if controllers else ()
+        root = next((root for root in roots if root.is_dir()), CGROUPS)
+        group = root / path.lstrip("/")
+        # In a container the path may be the host's, and the limit is at the root of what is seen there.
+        folders = {root, *(folder for folder in (group, *group.parents) if folder.is_relative_to(root))}
+        for folder in folders:
+            with suppress(OSError, ValueError):
+                names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
+                quota, period = " ".join((folder / name).read_text() for name in names).split()
+                if quota not in ("max", "-1"):
+                    quotas.append(int(quota) / int(period))
+    return min(quotas)
