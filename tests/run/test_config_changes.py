@@ -1,5 +1,8 @@
 """Runs that are resumed with a changed config: which changes are reported, and which are refused."""
 
+import pytest
+
+from tests.helpers.options import callback
 from tests.helpers.recipes import EMA, ONE_CYCLE
 
 
@@ -51,7 +54,35 @@ def test_an_average_cannot_be_dropped_when_resuming(run, small):
     assert run("fit", *small, *EMA, "--trainer.max_epochs=1")[0] == 0
     status, output = run("fit", *small, "--ckpt_path=last")
     assert status == 1
-    assert "these settings changed: trainer.callbacks: EMA is missing" in output
+    assert "The checkpoint has averaged weights, which would be lost" in output
+    assert run("fit", *small, *EMA, "--ckpt_path=last")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["WeightAveraging", "EMAWeightAveraging"])
+def test_an_average_of_lightning_s_cannot_be_dropped_either(run, small, name):
+    assert run("fit", *small, *callback(name), "--trainer.max_epochs=1")[0] == 0
+    status, output = run("fit", *small, "--ckpt_path=last")
+    assert status == 1 and "averaged weights, which would be lost" in output and "Traceback" not in output
+
+
+def test_a_precision_that_the_optimizer_s_state_does_not_fit_is_refused(run, small, finished):
+    finished(*small)
+    status, output = run("fit", *small, "--ckpt_path=last", "--trainer.max_epochs=3", "--trainer.precision=64-true")
+    assert status == 1 and "these settings changed: trainer.precision: 32-true -> 64-true" in output
+
+
+@pytest.mark.parametrize(("accumulated", "epochs", "needed"), [(1, 4, 32), (2, 4, None), (2, 5, 26)])
+def test_a_schedule_s_steps_are_those_done_and_those_left(run, small, accumulated, epochs, needed):
+    """12 steps were done, one and a half epochs: in 5 epochs, 4 + 3 · 8 batches are left, 14 steps of two each."""
+    fit = ["fit", *small, *ONE_CYCLE, "--trainer.max_epochs=3"]
+    assert run(*fit, "--trainer.max_steps=12", "--model.scheduler.total_steps=24")[0] == 0
+    resume = [*fit, "--ckpt_path=last", f"--trainer.max_epochs={epochs}", "--model.scheduler.total_steps=24"]
+    status, output = run(*resume, f"--trainer.accumulate_grad_batches={accumulated}")
+    assert "Traceback" not in output
+    if needed is None:
+        assert status == 0, output
+    else:
+        assert status == 1 and f"ends after 24 steps, and this training after {needed}" in output, output
 
 
 def test_a_run_with_a_single_callback_is_resumed(run, small, tmp_path):

@@ -52,3 +52,22 @@ def test_a_validation_within_an_epoch_still_counts_for_it_after_resuming(run, sm
         assert status == 0, output
         assert_same(contents(runs / f"version_{version}"), contents(runs / "version_0"))
     assert all(row["val/top1"] for row in contents(runs / "version_1")[1])
+
+
+@pytest.mark.parametrize("at", [11, 12, 13])
+@pytest.mark.parametrize("kind", ["killing.KillAt", "killing.SignalAt"])
+def test_a_validation_that_is_due_across_epochs_is_not_lost(run, small, tmp_path, kind, at):
+    fit = ["fit", *small, *SAVE_OFTEN, "--trainer.max_epochs=3"]
+    fit += ["--trainer.check_val_every_n_epoch=null", "--trainer.val_check_interval=12"]  # of 24 batches in 3 epochs
+    assert run(*fit)[0] == 0
+    runs = tmp_path / "runs" / "defaults"
+    expected = contents(runs / "version_0")
+    assert [bool(row["val/top1"]) for row in expected[1]] == [False, True, True]
+    if kind == "killing.KillAt":
+        with pytest.raises(Killed):
+            run(*fit, *callback(kind, hook="train_batch_start", at=at))
+    else:
+        assert run(*fit, *callback(kind, number=15, at=at))[0] == 143
+    status, output = run(*fit, "--ckpt_path=last")
+    assert status == 0, output
+    assert_same(contents(runs / "version_1"), expected)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -22,7 +23,7 @@ from tiny_imagenet.errors import UserError
 from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 from tiny_imagenet.run.checkpoint_files import require_same_training
-from tiny_imagenet.run.lightning_internals import attached_trainer, wrap_in_ddp_again
+from tiny_imagenet.run.lightning_internals import attached_trainer, batches_trained_before, wrap_in_ddp_again
 
 log = logging.getLogger(__name__)
 
@@ -279,8 +280,23 @@ class ImageClassifier(pl.LightningModule):
                     "--trainer.max_steps."
                 )
             return trainer.max_steps
-        steps = trainer.max_epochs * math.ceil(trainer.datamodule.steps_per_epoch / trainer.accumulate_grad_batches)
+        steps = trainer.max_epochs * self._steps_of(trainer.datamodule.steps_per_epoch)
         return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
+
+    def _steps_left(self, checkpoint: dict[str, Any]) -> int:
+        """Optimizer steps from a checkpoint to the end, of which each may now take other batches than before."""
+        batches, trainer = self.trainer.datamodule.steps_per_epoch, self.trainer
+        epochs, within = divmod(batches_trained_before(checkpoint), batches)
+        left = math.inf
+        if trainer.max_epochs != -1:
+            left = self._steps_of(batches - within) + (trainer.max_epochs - epochs - 1) * self._steps_of(batches)
+        if trainer.max_steps != -1:
+            left = min(left, trainer.max_steps - checkpoint["global_step"])
+        return max(0, left)
+
+    def _steps_of(self, batches: int) -> int:
+        """Optimizer steps of so many batches of an epoch."""
+        return math.ceil(batches / self.trainer.accumulate_grad_batches)
 
     # Checkpoints
 
@@ -306,7 +322,16 @@ class ImageClassifier(pl.LightningModule):
         else:
             require_same_classes(info, self.info.class_ids)
         if self._fits:
-            steps = self._total_steps() if self.hparams.scheduler_interval == "step" else None
-            require_same_training(checkpoint, checkpoint.get(type(data).__qualname__), data.state_dict(), steps)
+            if "averaging_state" in checkpoint and not any(isinstance(c, WeightAveraging) for c in trainer.callbacks):
+                raise UserError(
+                    "The checkpoint has averaged weights, which would be lost, since no callback averages them now. "
+                    "Add the run's callback again, such as --trainer.callbacks+=EMA, or start a new run with "
+                    "--model.weights."
+                )
+            before = checkpoint.get(type(data).__qualname__)
+            steps = None
+            if self.hparams.scheduler_interval == "step":
+                steps = checkpoint["global_step"] + self._steps_left(checkpoint)
+            require_same_training(checkpoint, before, data.state_dict(), steps)
         ranks = trainer.world_size if trainer else 1
         restore_sums(self.train_metrics, checkpoint["train_metrics"], self.global_rank, ranks)

@@ -129,7 +129,9 @@ class RunCheckpoint(Checkpoint):
             signalled = late = False
         # If the training ends within an epoch (max_steps, max_time), this is the state to resume from.
         ending = trainer.should_stop or trainer.global_step == trainer.max_steps
-        validates = (batch_idx + 1) % (trainer.val_check_batch or math.inf) == 0
+        # Without check_val_every_n_epoch, Lightning counts the batches of all epochs.
+        batch = batch_idx + 1 if trainer.check_val_every_n_epoch else lightning_internals.batches_trained(trainer)
+        validates = batch % (trainer.val_check_batch or math.inf) == 0
         if trainer.is_last_batch or (validates and not ending):
             return  # A checkpoint would skip the validation that follows; the next step or the epoch's end saves.
         if signalled or late or ending or (self.every_n_steps and trainer.global_step % self.every_n_steps == 0):

@@ -22,7 +22,6 @@ def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) ->
     Raises:
         UserError: a setting changed that may not.
     """
-    average_before, average_now = (_averages_weights(config) for config in (before, now))
     before, now = flat(before), flat(now)
     changed = {
         key: f"{key}: {before.get(key)} -> {now.get(key)}"
@@ -30,9 +29,9 @@ def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) ->
         if _value(before, key) != _value(now, key)
     }
     refused = [line for key, line in changed.items() if key in FIXED or key.startswith(FIXED_BELOW)]
-    if average_before and not average_now:
-        # Training would continue from the averaged weights, and the average would be lost.
-        refused.append("trainer.callbacks: EMA is missing")
+    precision = "trainer.precision"
+    if ("64" in str(before.get(precision))) != ("64" in str(now.get(precision))):
+        refused.append(changed[precision])  # the optimizer's state would not fit the weights
     if refused:
         raise UserError(
             f"Cannot resume {run}: these settings changed: {'; '.join(refused)}. Restore them, or start a new run "
@@ -48,14 +47,6 @@ def _value(config: dict[str, Any], key: str) -> Any:
     if key.endswith("class_path") and isinstance(value, str):
         return value.partition(".")[0], value.rpartition(".")[2]
     return value
-
-
-def _averages_weights(config: dict[str, Any]) -> bool:
-    callbacks = config.get("trainer", {}).get("callbacks")
-    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]  # a single one, or none
-    # A config that was edited by hand may hold only the names of classes.
-    paths = (each.get("class_path") if isinstance(each, dict) else each for each in callbacks)
-    return any(str(path).rpartition(".")[2] == "EMA" for path in paths)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@ Tried with Lightning 2.6. After an upgrade that moves one of them, this is the f
 """
 
 import gc
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -21,6 +22,11 @@ def attached_trainer(module: pl.LightningModule) -> pl.Trainer | None:
 def batches_trained(trainer: pl.Trainer) -> int:
     """Batches that training has begun with, over all epochs: the one progress that a checkpoint restores exactly."""
     return trainer.fit_loop.epoch_loop.batch_progress.total.ready
+
+
+def batches_trained_before(checkpoint: Mapping[str, Any]) -> int:
+    """Those of the training that a checkpoint is of."""
+    return checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"]
 
 
 def begin_next_epoch(trainer: pl.Trainer) -> None:
