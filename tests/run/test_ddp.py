@@ -66,6 +66,20 @@ def test_two_ranks_test_like_one_and_resume_exactly(launch, small, tmp_path):
     assert len((first / "predictions.csv").read_text().splitlines()) == 2
 
 
+def test_three_ranks_resume_exactly(launch, small, tmp_path):
+    """With three, unlike with two, the order in which gradients are summed matters."""
+    fit = ["fit", *small, "--trainer.devices=3", "--trainer.strategy=ddp", "--data.batch_size=8", *SAVE_OFTEN,
+           "--model.width=0.25", "--trainer.max_epochs=1"]  # fmt: skip
+    status, output = launch(*fit)
+    assert status == 0, output
+    status, output = launch(*fit, *callback("killing.SignalAt", number=15, at=2))
+    assert status == 143, output
+    status, output = launch(*fit, "--ckpt_path=last")
+    assert status == 0, output
+    runs = tmp_path / "runs" / "defaults"
+    assert_same(contents(runs / "version_1"), contents(runs / "version_0"))
+
+
 def test_all_ranks_act_on_a_fault_of_one(launch, small, tmp_path):
     fit = ["fit", *small, *TWO, "--data.batch_size=8"]
     status, output = launch(*fit, *callback("killing.SignalAt", number=15, at=3, rank=1))

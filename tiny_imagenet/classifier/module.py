@@ -23,7 +23,12 @@ from tiny_imagenet.errors import UserError
 from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 from tiny_imagenet.run.checkpoint_files import require_same_training
-from tiny_imagenet.run.lightning_internals import attached_trainer, batches_trained_before, wrap_in_ddp_again
+from tiny_imagenet.run.lightning_internals import (
+    attached_trainer,
+    batches_trained_before,
+    settle_buckets,
+    wrap_in_ddp_again,
+)
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +171,7 @@ class ImageClassifier(pl.LightningModule):
     # Freezing
 
     def on_train_start(self) -> None:
+        self._settle_buckets()
         self._unfreeze()  # what was unfrozen before a resume
 
     def on_train_epoch_start(self) -> None:
@@ -178,7 +184,12 @@ class ImageClassifier(pl.LightningModule):
         if due:
             self.network.unfreeze(due)
             wrap_in_ddp_again(self.trainer)
+            self._settle_buckets()
             log.info(f"Epoch {self.current_epoch + 1}: {', '.join(due)} trained from here on.")
+
+    def _settle_buckets(self) -> None:
+        side = self.info.image_size
+        settle_buckets(self.trainer, torch.zeros(2, 3, side, side, device=self.device))
 
     # Steps
 

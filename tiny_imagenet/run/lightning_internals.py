@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -79,6 +81,27 @@ def wrap_in_ddp_again(trainer: pl.Trainer) -> None:
         strategy.model = strategy.lightning_module
         gc.collect()  # The old wrapper's hooks end with it.
         strategy.configure_ddp()
+
+
+def settle_buckets(trainer: pl.Trainer, images: Tensor) -> None:
+    """Let DistributedDataParallel group the gradients as it will in all steps, by a pass that trains nothing.
+
+    It groups them anew after its first pass, in the order in which they came. With three or more devices a sum of
+    gradients depends on the group, so the first step after a resume would differ in its last bits.
+
+    Args:
+        images: any, float32 [B, 3, H, W] on the device.
+    """
+    strategy = trainer.strategy
+    if not isinstance(strategy, DDPStrategy):
+        return
+    training = [module for module in strategy.model.modules() if module.training]
+    strategy.model.eval()  # neither dropout nor statistics of BatchNorm
+    with torch.compiler.set_stance("force_eager"), trainer.precision_plugin.forward_context():
+        strategy.model(images).sum().backward()
+    for module in training:
+        module.training = True
+    strategy.model.zero_grad(set_to_none=True)
 
 
 def set_average_model(callback: WeightAveraging, model: AveragedModel) -> None:
