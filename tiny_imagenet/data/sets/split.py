@@ -91,8 +91,9 @@ def split_holdout(names: Sequence[str], labels: np.ndarray, holdout: int | float
         )
     digests = (hashlib.blake2b(os.fsencode(name), digest_size=8, key=SPLIT_SEED).digest() for name in names)
     shuffled = np.argsort(np.frombuffer(b"".join(digests), ">u8"), kind="stable")
-    by_class = [shuffled[labels[shuffled] == label] for label in np.unique(labels)]
-    counts = _largest_remainder(np.array([len(rows) for rows in by_class]), count)
+    _, sizes = np.unique(labels, return_counts=True)
+    by_class = np.split(shuffled[np.argsort(labels[shuffled], kind="stable")], np.cumsum(sizes)[:-1])
+    counts = _largest_remainder(sizes, count)
     if any(number == len(rows) for number, rows in zip(counts, by_class, strict=True)):
         raise UserError(f"holdout {holdout} would leave a class without training images; hold out fewer.")
     held_out = np.sort(np.concatenate([rows[:number] for rows, number in zip(by_class, counts, strict=True)]))
