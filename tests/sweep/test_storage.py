@@ -94,7 +94,7 @@ def test_sqlite_on_a_network_disk_is_told_in_one_line(folder, mounts, capfd, url
     file = "runs/sizes/study" if url is None else "study"
     notes = [line for line in capfd.readouterr().out.splitlines() if "network disk" in line]
     assert notes == [
-        f"Note: {file}.db is on a network disk (nfs), where SQLite can fail or lose trials. Safer for a new sweep: "
+        f"Note: {file}.db is on a network disk (nfs), where SQLite can fail or lose trials. For a new sweep, write "
         f"storage: journal://{file}.log in the sweep file."
     ]
     assert sweep(write_sweep(search={"model.score": [0.1]}, storage=f"journal://{file}.log")) == 0

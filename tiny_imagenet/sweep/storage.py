@@ -42,8 +42,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             file.parent.mkdir(parents=True, exist_ok=True)
             if kind := network_disk(file):
                 print(
-                    f"Note: {file} is on a network disk ({kind}), where SQLite can fail or lose trials. Safer for a new "
-                    f"sweep: storage: {JOURNAL}{file.with_suffix('.log')} in the sweep file.",
+                    f"Note: {file} is on a network disk ({kind}), where SQLite can fail or lose trials. For a new "
+                    f"sweep, write storage: {JOURNAL}{file.with_suffix('.log')} in the sweep file.",
                     flush=True,
                 )
         return RDBStorage(
