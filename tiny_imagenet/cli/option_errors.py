@@ -22,9 +22,15 @@ TYPE = re.compile(r"Expected an? <class '(?:\w+\.)*(\w+)'>")
 CHOICES = re.compile(r"Expected an? typing\.Literal\[(.*?)\]")
 VALUE = re.compile(r"(?:Given|Got) value: (.+?)(?:\. Got value: .*)?$", re.MULTILINE)
 NO_CONFIG = re.compile(r"Unable to load config ['\"]([^'\"]*)['\"]")
+# The class stands before, or after where a function would do as well.
+MISSING = re.compile(
+    r"(?:class_path '(?P<before>[^']+)':\s+|callable class: )the following arguments are required: (?P<names>.+)"
+    r"(?:(?!class_path=)[\s\S])*(?:class_path='(?P<after>[^']+)')?"
+)
 ABSTRACT = "Expected an instantiatable class, but is abstract"
 NO_VALUE = re.compile(r"argument (--[\w.+-]+).*: expected one argument")
 PIP = re.compile(r"pip install [^`'\"\n]*(?:'[^']+')?")
+EXAMPLES = {"monitor": "val/loss"}  # values of required arguments; the mode of callbacks is min by default
 PACKAGE = Path(__file__).parents[1]
 
 # What options of other tools are called here.
@@ -95,6 +101,10 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
     if match := NOT_ACCEPTED.search(error):
         names = {option.rpartition(".")[2] for option in options}
         return f"{where} has no option {match[1]!r}.{did_you_mean(match[1], names)}"
+    if match := MISSING.search(error):
+        name, names = (match["before"] or match["after"]).rpartition(".")[2], match["names"]
+        example = " ".join(f"--{where}.{each} {EXAMPLES.get(each, 'VALUE')}" for each in names.split(", "))
+        return f"{where}: {name} needs {names}: {example}"
     return _wrong_value(where, error, classes) or str(problem)
 
 
