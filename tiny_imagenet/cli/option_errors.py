@@ -136,7 +136,7 @@ def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -
     value, no_class, named = VALUE.search(error), NO_CLASS.search(error), TYPE.findall(error)
     value = value[1].strip() if value else ""
     null = " or null" * ("NoneType" in named)
-    types = ["list" if name == "Sequence" else name for name in named if name != "NoneType"]
+    types = ["list" if name == "Sequence" else name for name in dict.fromkeys(named) if name != "NoneType"]
     if ABSTRACT in error:
         name = value.rpartition(".")[2]
         return f"{where}: {name} is abstract. Choose from: {', '.join(sorted(classes.get(name, ())))}."
