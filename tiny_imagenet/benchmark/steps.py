@@ -148,7 +148,7 @@ def fit_beside_bare_loop(options: list[str], steps: int, turn: int) -> dict[str,
             _fit(folder, [*options, "--trainer.devices=1", "--trainer.max_epochs=1", "--trainer.limit_val_batches=2",
                           f"--trainer.callbacks+={BareLoop.__module__}.BareLoop", f"--trainer.callbacks.out={out}",
                           f"--trainer.callbacks.turn={turn}", f"--trainer.limit_train_batches={steps}"],
-                 lambda line: advance(line == TURN))  # fmt: skip
+                 lambda line: line == TURN and advance(1))  # fmt: skip
         found = json.loads(out.read_text())
     # A sample covers some tenths of a second before it.
     of_fit = [percent for at, percent in samples if any(start + 0.2 < at < end for start, end in found["turns"])]
