@@ -40,6 +40,11 @@ CLI_FAULTS = {
     "no device": (["fit", "--trainer.devices=0"], 1, "trainer: `Trainer(devices='0')` value is not a valid input"),
     "strategy of GPUs": (["fit", "--trainer.strategy=fsdp"], 1, "trainer: The strategy `fsdp` requires a GPU"),
     "a sampler of Lightning's": (["fit", "--trainer.use_distributed_sampler=true"], 1, "leave it off. They divide"),
+    "barebones": (["fit", "--trainer.barebones=true"], 1, "trainer.barebones would leave out the checkpoints"),
+    "no checkpoints": (["fit", "--trainer.enable_checkpointing=false"], 1, "a run without checkpoints cannot be resum"),
+    "no end for a schedule": (["fit", "--trainer.max_epochs=-1"], 1, "set --trainer.max_epochs or --trainer.max_step"),
+    "unknown class id": (["fit", "--data.classes=[0,1,10]"], 1, "there is no class '0' among the 4. Choose from: n9"),
+    "no class id": (["fit", "--data.classes=[1.5,2]"], 2, "data.classes must be int or str or null, not '1.5'"),
     "overfitting": (["fit", "--trainer.overfit_batches=2"], 1, "overfit_batches would replace the samplers"),
     "callback that cannot be resumed": (
         ["fit", *callback("StochasticWeightAveraging", swa_lrs=0.01)], 1,

@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from tests.helpers.jpegs import packed_of, write_jpegs
-from tiny_imagenet.benchmark import choices, pipelines, stages, steps
+from tiny_imagenet.benchmark import choices, estimate, pipelines, stages, steps
 from tiny_imagenet.benchmark.__main__ import main, table
 from tiny_imagenet.benchmark.memory import reading_memory
 from tiny_imagenet.benchmark.timing import Contestant, race, ratio
@@ -102,6 +102,52 @@ def test_each_choice_trains():
     assert len(quick) >= len(variants) - 1 and all(variant.step() == 2 for variant in quick)
 
 
+def test_a_matrix_product_s_rate_is_that_of_its_arithmetic():
+    product = steps.MatrixProduct(CPU, "32-true")
+    product.side = 256
+    product.left, product.right = torch.randn(2, 256, 256)
+    start = time.perf_counter()
+    rate = product.flops_per_second()
+    seconds = time.perf_counter() - start
+    # Three products of 256 x 256 x 256 multiplications and as many additions; the fastest counts.
+    assert rate >= 3 * 33_554_432 / seconds
+
+
+@pytest.mark.parametrize(
+    ("device", "step_seconds", "steps", "counts"),
+    [
+        ("cpu", 0.25, None, [120, 120]),  # half a minute of fit, and half a minute of the bare loop
+        ("cpu", 0.01, None, [200, 200]),
+        ("cpu", 5.0, None, [14, 14]),  # seven turns of two steps
+        ("cpu", 5.0, 40, [40, 40]),
+        ("cuda", 0.01, 20, [350, 84, 350, 84, 350, 84, 350, 700]),  # seven turns of 12,800 images, or of ten steps
+    ],
+)
+def test_how_many_steps_a_training_has(device, step_seconds, steps, counts):
+    planned = stages.trainings(torch.device(device), 100_000, step_seconds, steps)
+    assert [each.steps for each in planned] == counts
+
+
+def test_a_training_is_an_epoch_at_most():
+    assert [each.steps for each in stages.trainings(CPU, 6_400, 0.01, None)] == [50, 50]
+
+
+@pytest.mark.parametrize("step", [0.25, 1.0])
+def test_the_default_takes_less_than_ten_minutes_on_two_cores(step):
+    """Also where a step takes four times as long as on the machine that results/benchmark was measured on."""
+    options = Namespace(rounds=3, seconds=1.0, steps=None)
+    planned = stages.trainings(CPU, 100_000, step, None)
+    seconds = estimate.part_seconds(estimate.Costs(step, 4.0, 0.001), planned, CPU, 2, options)
+    assert 200 < sum(seconds.values()) < 600, seconds
+
+
+def test_a_long_race_says_how_far_it_is(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr("tiny_imagenet.progress.SECONDS_BETWEEN_LINES", 0.0)
+    race({"a": Contestant(lambda: 1), "b": Contestant(lambda: 1)}, rounds=2, seconds=0.0, task="recipe")
+    assert [record.message for record in caplog.records][-1] == "recipe: 4 of 4 turns"
+
+
 def test_training_does_not_wait_until_a_save_is_on_the_disk(monkeypatch):
     monkeypatch.setattr(checkpoint_writer, "to_disk", lambda path: time.sleep(0.5))
     found = steps.saving_seconds(CPU, rounds=2)
@@ -119,28 +165,31 @@ def test_a_training_that_fails_has_a_row_and_the_others_are_measured(data, monke
             "gpu_percent": None,
             "precision": "32-true",
             "flops_per_image": 1e6,
+            "share_of_peak": 1.05,
         }
 
     monkeypatch.setattr(steps, "fit_beside_bare_loop", fit)
     monkeypatch.setattr(steps, "ancestor_training", lambda *_: Contestant(lambda: time.sleep(0.1) or 2))
-    training = stages.training_steps(data, [], torch.device("cpu"), 0, Namespace(steps=4, seconds=0.3))
+    planned = stages.trainings(CPU, 115, 0.1, 4)
+    training = stages.training_steps(data, planned, [], CPU, 0, Namespace(seconds=0.3))
     found = table({"images": {"parts": {}}, "training": training, "saving": {"waits": [0.0], "on the disk": [1.0]},
                    "choices": {}, "start": {}, "memory": {"1": None, "4": None}})  # fmt: skip
     rows = {what: (measured, comparison) for what, measured, comparison in found.to_numpy()}
     assert rows["training: resnet18_aug, batch 128"] == ("failed", "error: out of memory")
     measured, comparison = rows["training: resnet18_baseline, batch 128"]
-    assert measured == "128 images/s" and comparison.startswith("0.900 of a bare loop")
+    assert (measured, comparison) == ("128 images/s", "0.900 of a bare loop; as fast as a matrix product")
     speedup = float(rows[f"training: {stages.ANCESTOR}"][1].removeprefix("this project is ").split()[0])
     assert speedup == pytest.approx(128 / 20, rel=0.2), "compared with the first training that did not fail"
 
 
 def test_the_ancestor_trains_in_turns_with_this_project_and_may_fail(data, monkeypatch, capsys):
     order, result = [], {"images_per_s": 1.0, "precision": "32-true", "flops_per_image": 1.0}
+    planned = stages.trainings(CPU, 115, 0.1, 4)
     monkeypatch.setattr(steps, "fit_beside_bare_loop", lambda options, *_: order.append(options[0]) or dict(result))
 
     def measured(step) -> dict:
         monkeypatch.setattr(steps, "ancestor_training", lambda *_: Contestant(step))
-        return stages.training_steps(data, [], torch.device("cpu"), 0, Namespace(steps=4, seconds=0.0))
+        return stages.training_steps(data, planned, [], CPU, 0, Namespace(seconds=0.0))
 
     found = measured(lambda: order.append("the ancestor") or 1)
     assert order == ["the ancestor", "--config=resnet18_aug.yaml"] + ["the ancestor", "--config=resnet18_baseline.yaml"]
@@ -175,6 +224,7 @@ def test_fit_is_timed_beside_a_bare_loop_and_to_its_first_step(small):
     assert 0.1 < found["ratio"] < 1.5
     # ResNet-18 at an eighth of its width: forward and backward take three times the forward's arithmetic.
     assert 1e6 < found["flops_per_image"] < 1e8
+    assert 0 < found["share_of_peak"] < 1
     reached = list(steps.first_step(options).values())
     assert reached == sorted(reached) and 1 < reached[0] < 120
 
@@ -205,7 +255,10 @@ def test_the_command_measures_every_stage_and_tabulates_it(tmp_path, monkeypatch
     main(["--archive=two.zip", "--md5=null", "--rounds=1", "--seconds=0.01", "--steps=8"])
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.*?) \|$", (tmp_path / "benchmark" / "benchmark.md").read_text(), re.M)
     table = {what: (measured, comparison) for what, measured, comparison in rows}
-    assert (tmp_path / "benchmark" / "benchmark.md").read_text() in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert (tmp_path / "benchmark" / "benchmark.md").read_text() in out
+    assert re.search(r"The benchmark takes about \d+ (s|min)", err.splitlines()[0]), "before anything else"
+    assert re.search(r"measuring training: about \d+ (s|min)", err) and "The benchmark took " in err
     for what in ("decode and pack", "read a batch", f"crop + flip: {stages.ANCESTOR}", "start, until first batch",
                  "training: resnet18_aug, batch 128", "training: resnet18_baseline, batch 128",
                  f"training: {stages.ANCESTOR}"):  # fmt: skip

@@ -67,6 +67,23 @@ def test_a_log_file_gets_a_line_an_epoch_and_the_result(run, small):
         assert noise not in output
 
 
+@pytest.mark.parametrize(
+    ("limit", "epochs"),
+    [
+        ("--trainer.max_steps=11", [1]),  # of 8 steps an epoch
+        ("--trainer.max_steps=16", [1, 2]),
+        ("--trainer.max_steps=5", []),
+        ("--trainer.max_time={seconds: 1}", None),
+    ],
+)
+def test_each_finished_epoch_has_one_line_where_a_limit_ends_the_training(run, small, limit, epochs):
+    status, output = run("fit", *small, "--trainer.max_epochs=1000", limit)
+    assert status == 0, output
+    told = [int(number) for number in re.findall(r"^epoch (\d+)/1000 \|", output, re.MULTILINE)]
+    assert told == (list(range(1, len(told) + 1)) if epochs is None else epochs), output
+    assert output.count("Best val top-1") == bool(told)
+
+
 def test_a_terminal_gets_a_bar_with_the_loss_of_the_step(run, small, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(Progress, "REFRESH", 0.0)

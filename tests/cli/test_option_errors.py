@@ -109,6 +109,51 @@ def test_a_wrong_value_of_an_option_within_a_class_is_named(run, argv, expected)
     assert run("fit", "--config=quickstart.yaml", *argv) == (2, f"error: {expected}\n")
 
 
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (
+            ["--trainer.callbacks+=EarlyStopping"],
+            "trainer.callbacks: EarlyStopping needs monitor: --trainer.callbacks.monitor val/loss",
+        ),
+        (
+            ["--trainer.callbacks+=EMA", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.mode=max"],
+            "trainer.callbacks: EarlyStopping needs monitor: --trainer.callbacks.monitor val/loss",
+        ),
+        (
+            ["--trainer.callbacks=EarlyStopping"],
+            "trainer.callbacks: EarlyStopping needs monitor: --trainer.callbacks.monitor val/loss",
+        ),
+        (["--model.scheduler=StepLR"], "model.scheduler: StepLR needs step_size: --model.scheduler.step_size VALUE"),
+        (
+            ["--model.scheduler=CyclicLR"],
+            "model.scheduler: CyclicLR needs base_lr, max_lr: --model.scheduler.base_lr VALUE "
+            "--model.scheduler.max_lr VALUE",
+        ),
+        (
+            ["--model.scheduler=lightning.pytorch.cli.ReduceLROnPlateau"],
+            "model.scheduler: ReduceLROnPlateau needs monitor: --model.scheduler.monitor val/loss",
+        ),
+        (
+            ["--data.augment+=torchvision.transforms.v2.Resize", "--data.augment.antialias=true"],
+            "data.augment: Resize needs size: --data.augment.size VALUE",
+        ),
+        (
+            ["--trainer.plugins=MixedPrecision"],
+            "trainer.plugins: MixedPrecision needs precision, device: --trainer.plugins.precision VALUE "
+            "--trainer.plugins.device VALUE",
+        ),
+    ],
+)
+def test_a_class_that_lacks_a_required_argument_names_it(run, argv, expected):
+    assert run("fit", "--config=quickstart.yaml", *argv) == (2, f"error: {expected}\n")
+
+
+def test_what_the_message_about_a_missing_argument_advises_is_accepted(parsed):
+    argv = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
+    assert parsed("--config=quickstart.yaml", *argv).trainer.early_stopping_callback.monitor == "val/loss"
+
+
 def test_null_is_offered_only_where_it_is_accepted():
     assert message("--seed=first") == "seed must be bool or int, not 'first'."
 

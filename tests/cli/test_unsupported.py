@@ -10,6 +10,8 @@ from tiny_imagenet.errors import UserError
 from tiny_imagenet.run.checkpointing import RunCheckpoint
 
 SUPPORTED = {
+    "barebones": False,
+    "enable_checkpointing": None,
     "use_distributed_sampler": False,
     "overfit_batches": 0.0,
     "accumulate_grad_batches": 1,
@@ -30,7 +32,14 @@ def stopping_on(metric: str) -> Callback:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"accumulate_grad_batches": 8}, {"check_val_every_n_epoch": None}, {"overfit_batches": 0}]
+    "options",
+    [
+        {},
+        {"enable_checkpointing": True},
+        {"accumulate_grad_batches": 8},
+        {"check_val_every_n_epoch": None},
+        {"overfit_batches": 0},
+    ],
 )
 def test_supported_options_pass(options):
     require_supported_options(SUPPORTED | options)
@@ -41,6 +50,7 @@ def test_supported_options_pass(options):
     [
         ("use_distributed_sampler", True, "would replace the samplers .* They divide the images between devices"),
         ("overfit_batches", 2, "would replace the samplers .* set trainer.limit_train_batches"),
+        ("barebones", True, "would leave out the checkpoints .* python -m tiny_imagenet.benchmark$"),
         ("overfit_batches", 0.1, "would replace the samplers"),
         ("accumulate_grad_batches", 0, "must be at least 1, not 0"),
         ("check_val_every_n_epoch", -1, "must be at least 1, not -1"),
@@ -49,6 +59,11 @@ def test_supported_options_pass(options):
 def test_an_unsupported_option_is_refused_by_name(option, value, message):
     with pytest.raises(UserError, match=rf"^trainer\.{option} {message}"):
         require_supported_options(SUPPORTED | {option: value})
+
+
+def test_a_run_without_checkpoints_is_refused():
+    with pytest.raises(UserError, match=r"^trainer\.enable_checkpointing: a run .* --trainer\.fast_dev_run true$"):
+        require_supported_options(SUPPORTED | {"enable_checkpointing": False})
 
 
 # Callbacks

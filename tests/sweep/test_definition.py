@@ -41,6 +41,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     ({"search": {"model.width": [0.5]}, "pruner": {"class_path": "optuna.pruners.Median"}}, "optuna.pruners.Median"),
     ({"search": {"model.width": [0.5]}, "pruner": {"class_path": "optuna.pruners.NopPruner", "a": 1}}, "no key 'a'"),
     ({"search": {"model.width": [0.5]}, "storage": "nosql://x"}, "storage: nosql://x cannot be opened"),
+    ({"search": {"model.width": [0.5]}, "storage": "journal://"}, "storage: journal:// cannot be opened: name a file"),
+    ({"search": {"model.width": [0.5]}, "storage": "journal://."}, "storage: journal://. cannot be opened: name a fil"),
+    ({"search": {"model.width": [0.5]}, "storage": "journal:///dev/null/x.log"}, "x.log cannot be opened: "),
 ])  # fmt: skip
 def test_errors_in_the_file(folder, keys, message):
     status = sweep(write_sweep(**keys))

@@ -1,4 +1,4 @@
-"""The private parts of Optuna that this project uses, with its storages in memory and in a file."""
+"""The private parts of Optuna that this project uses, with its storages in memory, in a database and in a journal."""
 
 import sqlite3
 import warnings
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.storages import InMemoryStorage, RDBStorage, fail_stale_trials
+from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage, fail_stale_trials
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from tiny_imagenet.sweep.optuna_internals import enqueued_point, record_heartbeat, requeue, trial_id
+from tiny_imagenet.sweep.optuna_internals import BEAT, enqueued_point, record_heartbeat, requeue, trial_id, void
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
@@ -29,9 +30,14 @@ def in_file(database) -> RDBStorage:
         return RDBStorage(f"sqlite:///{database}", heartbeat_interval=60, grace_period=300)
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture
+def journal(tmp_path) -> JournalStorage:
+    return JournalStorage(JournalFileBackend(str(tmp_path / "study.log")))
+
+
+@pytest.fixture(params=["memory", "in_file", "journal"])
 def storage(request):
-    return InMemoryStorage() if request.param == "memory" else request.getfixturevalue("in_file")
+    return InMemoryStorage() if request.param == "memory" else request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -58,13 +64,15 @@ def test_a_trial_s_key_finds_it_in_its_storage(study, storage):
     assert [trial_id(each) for each in frozen] != [0, 1], "or its number would do"
 
 
-def test_a_running_trial_waits_again_and_is_asked_for_next_under_its_number(in_file):
-    study = study_in(in_file)  # Optuna's storage in memory never looks again at trials that it has handed out.
+@pytest.mark.parametrize("shared", ["in_file", "journal"])
+def test_a_running_trial_waits_again_and_is_asked_for_next_under_its_number(request, shared):
+    storage = request.getfixturevalue(shared)
+    study = study_in(storage)  # Optuna's storage in memory never looks again at trials that it has handed out.
     first, second = study.ask(), study.ask()
-    requeue(in_file, first)
+    requeue(storage, first)
     assert [trial.state for trial in study.get_trials()] == [TrialState.WAITING, TrialState.RUNNING]
     assert study.ask().number == first.number
-    requeue(in_file, study.get_trials()[second.number])
+    requeue(storage, study.get_trials()[second.number])
     assert study.ask().number == second.number
     assert study.ask().number == 2
 
@@ -122,3 +130,24 @@ def test_a_storage_in_memory_needs_no_heartbeat():
     record_heartbeat(storage, study.ask())
     fail_stale_trials(study)
     assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
+
+
+def test_a_journal_s_heartbeat_is_an_attribute_that_changes(journal):
+    study = study_in(journal)
+    trial, beats = study.ask(), []
+    for _ in range(2):
+        record_heartbeat(journal, trial)
+        beats.append(study.get_trials()[0].user_attrs[BEAT])
+    assert beats[0] < beats[1]
+
+
+def test_a_trial_whose_worker_died_ends_and_is_enqueued_again_once(journal, tmp_path):
+    study = study_in(journal)
+    study.enqueue_trial({"x": 0.25})
+    study.ask().suggest_float("x", 0, 1)
+    other = JournalStorage(JournalFileBackend(str(tmp_path / "study.log")))
+    found = study.get_trials()[0]
+    void(journal, study, found)
+    void(other, optuna.load_study(storage=other, study_name=study.study_name), found)
+    assert [trial.state for trial in study.get_trials()] == [TrialState.FAIL, TrialState.WAITING]
+    assert study.ask().suggest_float("x", 0, 1) == 0.25

@@ -18,8 +18,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     return enter(tmp_path, monkeypatch)
 
 
-def test_killed_within_a_trial_and_resumed(folder, capfd):
-    file = write_sweep(search={"model.score": [0.1, 0.2, 0.3]})
+@pytest.mark.parametrize("url", [None, "journal://runs/sizes/study.log"])
+def test_killed_within_a_trial_and_resumed(folder, capfd, url):
+    file = write_sweep(search={"model.score": [0.1, 0.2, 0.3]}, storage=url)
     Path("hold").touch()
     first = worker(file)
     metrics = Path("runs/sizes/trial_000/version_0/metrics.csv")
@@ -58,8 +59,9 @@ def test_killed_while_another_worker_runs(folder):
     assert len(lines("starts.txt")) == 3
 
 
-def test_two_workers_share_the_trials(folder):
-    file = write_sweep(search={"model.score": [0.1, 0.2, 0.3, 0.4]}, storage="sqlite:///shared/study.db")
+@pytest.mark.parametrize("url", ["sqlite:///shared/study.db", "journal://shared/study.log"])
+def test_two_workers_share_the_trials(folder, url):
+    file = write_sweep(search={"model.score": [0.1, 0.2, 0.3, 0.4]}, storage=url)
     Path("hold").touch()
     workers = [worker(file), worker(file)]
     wait_until(lambda: len(lines("starts.txt")) == 2)
@@ -71,11 +73,13 @@ def test_two_workers_share_the_trials(folder):
     assert [process.exitcode for process in workers] == [0, 0]
     assert sorted(name for name, _ in lines("starts.txt")) == [f"sizes/trial_00{n}" for n in range(4)]
     assert [row["state"] for row in trials()] == ["COMPLETE"] * 4
+    assert Path(url.partition("://")[2].lstrip("/")).is_file(), "below the working directory"
 
 
-def test_worker_lost_on_another_machine(folder, monkeypatch):
+@pytest.mark.parametrize("url", ["sqlite:///study.db", "journal://study.log"])
+def test_worker_lost_on_another_machine(folder, monkeypatch, url):
     """Only its heartbeat, which stops, shows that it died."""
-    file = write_sweep(search={"model.score": [0.1]})
+    file = write_sweep(search={"model.score": [0.1]}, storage=url)
     Path("hold").touch()
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(study.socket, "gethostname", lambda: "elsewhere")
@@ -84,10 +88,29 @@ def test_worker_lost_on_another_machine(folder, monkeypatch):
     lost.kill()
     Path("hold").unlink()
     monkeypatch.setattr(storage, "GRACE", 1)
+    monkeypatch.setattr(study, "GRACE", 1)
     assert sweep(file) == 0
     assert [(row["number"], row["state"], row["run"]) for row in trials()] == [
         ("1", "COMPLETE", "runs/sizes/trial_001/version_0")
     ]
+
+
+def test_a_worker_on_another_machine_that_lives_keeps_its_trial(folder, monkeypatch):
+    file = write_sweep(search={"model.score": [0.1]}, storage="journal://study.log")
+    monkeypatch.setattr(study, "HEARTBEAT", 0.2)
+    monkeypatch.setattr(study, "GRACE", 1)
+    Path("hold").touch()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(study.socket, "gethostname", lambda: "elsewhere")
+        alive = worker(file)
+    wait_until(Path("runs/sizes/trial_000/version_0/metrics.csv").exists)
+    waiting = worker(file)
+    time.sleep(2.5)  # more than twice GRACE
+    Path("hold").unlink()
+    for process in (alive, waiting):
+        process.join(60)
+    assert [(row["number"], row["state"]) for row in trials()] == [("0", "COMPLETE")]
+    assert len(lines("starts.txt")) == 1
 
 
 def test_two_machines_that_start_at_the_same_moment(folder):

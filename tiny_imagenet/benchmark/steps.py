@@ -10,7 +10,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,21 @@ from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups
+from tiny_imagenet.progress import progress
 from tiny_imagenet.run.checkpoint_writer import UNFINISHED, CheckpointWriter
 
+TURN = "benchmark: a turn has ended"  # a line of the training, by which its progress is followed
 DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # other precisions: float32
 
 
 class BareLoop(Callback):
     """Runs a bare loop on one batch, which stays on the device, in turns with `fit`, and writes a comparison.
 
+    A large matrix product takes turns with both: its rate is what a step could reach at most.
+
     Args:
-        out: JSON file to write: images/s of both, the median ratio over the turns, and the operations per image.
+        out: JSON file to write: images/s of both, the median ratio over the turns, the operations per image, and the
+            median share of the matrix product's rate.
         turn: number of steps in a turn of either.
     """
 
@@ -50,12 +56,14 @@ class BareLoop(Callback):
         self.fit_turns: list[tuple[float, float]] = []  # start and end, by time.time()
         self.fit_seconds: list[float] = []
         self.bare_seconds: list[float] = []
+        self.peaks: list[float] = []  # operations per second of the matrix product
         self._resident: tuple[Tensor, Tensor] | None = None
         self._turn_began = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.network = copy.deepcopy(pl_module.network)
         self.optimizer = pl_module.optimizer(parameter_groups(self.network))
+        self._product = MatrixProduct(pl_module.device, str(trainer.precision))
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
@@ -74,6 +82,8 @@ class BareLoop(Callback):
             self._step(trainer)
         synchronize()
         self.bare_seconds.append(time.perf_counter() - now)
+        self.peaks.append(self._product.flops_per_second())
+        print(TURN, flush=True)
         self._turn_began = time.perf_counter()
 
     def _step(self, trainer: pl.Trainer) -> None:
@@ -87,14 +97,17 @@ class BareLoop(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         images = len(self._resident[0]) * self.turn
         fit, bare = self.fit_seconds[self.WARM_UP :], self.bare_seconds[self.WARM_UP : len(self.fit_seconds)]
+        peaks = self.peaks[self.WARM_UP :]
         with FlopCounterMode(display=False) as counter:
             self._step(trainer)
+        flops = counter.get_total_flops() / len(self._resident[0])
         result = {
             "images_per_s": images / statistics.median(fit),
             "bare_images_per_s": images / statistics.median(bare),
             "ratio": statistics.median(b / f for f, b in zip(fit, bare, strict=True)),
             "turns": self.fit_turns[self.WARM_UP :],
-            "flops_per_image": counter.get_total_flops() / len(self._resident[0]),
+            "flops_per_image": flops,
+            "share_of_peak": statistics.median(flops * images / f / p for f, p in zip(fit, peaks, strict=False)),
             "precision": str(trainer.precision),
         }
         replace_text(Path(self.out), json.dumps(result))
@@ -123,13 +136,19 @@ class FirstStep(Callback):
 
 
 def fit_beside_bare_loop(options: list[str], steps: int, turn: int) -> dict[str, Any]:
-    """Images/s of `training.py fit` with these options, and of a bare loop in turns with it. See `BareLoop`."""
+    """Images/s of `training.py fit` with these options, and of a bare loop in turns with it. See `BareLoop`.
+
+    Args:
+        steps: training steps of each.
+        turn: number of steps in a turn of either.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "steps.json"
-        with gpu_use() as samples:
+        with gpu_use() as samples, progress("training", -(-steps // turn), "turns") as advance:
             _fit(folder, [*options, "--trainer.devices=1", "--trainer.max_epochs=1", "--trainer.limit_val_batches=2",
                           f"--trainer.callbacks+={BareLoop.__module__}.BareLoop", f"--trainer.callbacks.out={out}",
-                          f"--trainer.callbacks.turn={turn}", f"--trainer.limit_train_batches={steps}"])  # fmt: skip
+                          f"--trainer.callbacks.turn={turn}", f"--trainer.limit_train_batches={steps}"],
+                 lambda line: line == TURN and advance(1))  # fmt: skip
         found = json.loads(out.read_text())
     # A sample covers some tenths of a second before it.
     of_fit = [percent for at, percent in samples if any(start + 0.2 < at < end for start, end in found["turns"])]
@@ -186,19 +205,28 @@ def saving_seconds(device: torch.device, rounds: int) -> dict[str, list[float]]:
     return found
 
 
-def peak_flops(device: torch.device, precision: str) -> float:
-    """Operations per second of a large matrix product in a run's precision."""
-    dtype = DTYPES.get(precision, torch.float32)
-    side = 8192 if device.type == "cuda" else 2048
-    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    best = 0.0
-    for _ in range(5):
-        synchronize()
-        start = time.perf_counter()
-        left @ right
-        synchronize()
-        best = max(best, 2 * side**3 / (time.perf_counter() - start))
-    return best
+class MatrixProduct:
+    """A large matrix product in a run's precision."""
+
+    TRIES = 3  # of which the fastest counts: other work on the machine only slows them down
+
+    def __init__(self, device: torch.device, precision: str) -> None:
+        dtype = DTYPES.get(precision, torch.float32)
+        self.side = 8192 if device.type == "cuda" else 2048
+        generator = torch.Generator(device).manual_seed(0)  # leaves the training's random numbers alone
+        self.left, self.right = (
+            torch.randn(self.side, self.side, device=device, dtype=dtype, generator=generator) for _ in range(2)
+        )
+
+    def flops_per_second(self) -> float:
+        seconds = []
+        for _ in range(self.TRIES):
+            synchronize()
+            start = time.perf_counter()
+            self.left @ self.right
+            synchronize()
+            seconds.append(time.perf_counter() - start)
+        return 2 * self.side**3 / min(seconds)
 
 
 @contextmanager
@@ -225,7 +253,14 @@ def gpu_use() -> Iterator[list[tuple[float, int]]]:
             reading.join()
 
 
-def _fit(folder: str, options: list[str]) -> None:
-    done = subprocess.run([sys.executable, str(TRAINING), "fit", *options], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"training.py fit {' '.join(options)} failed:\n{done.stderr[-2000:]}")
+def _fit(folder: str, options: list[str], heard: Callable[[str], Any] = lambda line: None) -> None:
+    """Run `training.py fit` to its end, and call `heard` with each line that it prints."""
+    command, said = [sys.executable, str(TRAINING), "fit", *options], deque(maxlen=30)
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as training:
+        for line in training.stdout:
+            said.append(line)
+            heard(line.rstrip())
+    if training.returncode:
+        raise RuntimeError(f"training.py fit {' '.join(options)} failed:\n{''.join(said)}")

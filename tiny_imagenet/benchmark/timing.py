@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from tiny_imagenet.progress import progress
+
 
 @dataclass
 class Contestant:
@@ -24,19 +26,24 @@ class Contestant:
     ahead: int = 0
 
 
-def race(contestants: Mapping[str, Contestant], rounds: int, seconds: float) -> dict[str, list[float]]:
+def race(
+    contestants: Mapping[str, Contestant], rounds: int, seconds: float, task: str = "race"
+) -> dict[str, list[float]]:
     """Images/s of each contestant in each round; a turn takes `seconds`, or as long as one piece if that is longer.
 
-    A contestant that raises an error, such as a failing compiler, leaves the race, and its error is printed.
+    A contestant that raises an error, such as a failing compiler, leaves the race, and its error is printed. Progress
+    is shown as that of `task`.
     """
     rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name in list(rates):
-            try:
-                rates[name].append(_turn(contestants[name], seconds))
-            except Exception as error:
-                print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
-                del rates[name]
+    with progress(task, rounds * len(rates), "turns") as advance:
+        for _ in range(rounds):
+            for name in list(rates):
+                try:
+                    rates[name].append(_turn(contestants[name], seconds))
+                except Exception as error:
+                    print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
+                    del rates[name]
+                advance(1)
     return rates
 
 

@@ -22,9 +22,15 @@ TYPE = re.compile(r"Expected an? <class '(?:\w+\.)*(\w+)'>")
 CHOICES = re.compile(r"Expected an? typing\.Literal\[(.*?)\]")
 VALUE = re.compile(r"(?:Given|Got) value: (.+?)(?:\. Got value: .*)?$", re.MULTILINE)
 NO_CONFIG = re.compile(r"Unable to load config ['\"]([^'\"]*)['\"]")
+# The class stands before, or after where a function would do as well.
+MISSING = re.compile(
+    r"(?:class_path '(?P<before>[^']+)':\s+|callable class: )the following arguments are required: (?P<names>.+)"
+    r"(?:(?!class_path=)[\s\S])*(?:class_path='(?P<after>[^']+)')?"
+)
 ABSTRACT = "Expected an instantiatable class, but is abstract"
 NO_VALUE = re.compile(r"argument (--[\w.+-]+).*: expected one argument")
 PIP = re.compile(r"pip install [^`'\"\n]*(?:'[^']+')?")
+EXAMPLES = {"monitor": "val/loss"}  # values of required arguments; the mode of callbacks is min by default
 PACKAGE = Path(__file__).parents[1]
 
 # What options of other tools are called here.
@@ -95,6 +101,10 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
     if match := NOT_ACCEPTED.search(error):
         names = {option.rpartition(".")[2] for option in options}
         return f"{where} has no option {match[1]!r}.{did_you_mean(match[1], names)}"
+    if match := MISSING.search(error):
+        name, names = (match["before"] or match["after"]).rpartition(".")[2], match["names"]
+        example = " ".join(f"--{where}.{each} {EXAMPLES.get(each, 'VALUE')}" for each in names.split(", "))
+        return f"{where}: {name} needs {names}: {example}"
     return _wrong_value(where, error, classes) or str(problem)
 
 
@@ -126,7 +136,7 @@ def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -
     value, no_class, named = VALUE.search(error), NO_CLASS.search(error), TYPE.findall(error)
     value = value[1].strip() if value else ""
     null = " or null" * ("NoneType" in named)
-    types = ["list" if name == "Sequence" else name for name in named if name != "NoneType"]
+    types = ["list" if name == "Sequence" else name for name in dict.fromkeys(named) if name != "NoneType"]
     if ABSTRACT in error:
         name = value.rpartition(".")[2]
         return f"{where}: {name} is abstract. Choose from: {', '.join(sorted(classes.get(name, ())))}."

@@ -21,7 +21,17 @@ NOT_RESUMABLE = {
 
 
 def require_supported_options(trainer: Mapping[str, Any]) -> None:
-    """Raise UserError where an option of the Trainer would replace the samplers, or is a count below 1."""
+    """Raise UserError where an option of the Trainer would leave out what a run needs, or is a count below 1."""
+    if trainer["barebones"]:
+        raise UserError(
+            "trainer.barebones would leave out the checkpoints and metrics of this project; leave it off. To measure "
+            "the speed: python -m tiny_imagenet.benchmark"
+        )
+    if trainer["enable_checkpointing"] is False:
+        raise UserError(
+            "trainer.enable_checkpointing: a run without checkpoints cannot be resumed or tested; leave it on. To try "
+            "out a run that keeps nothing: --trainer.fast_dev_run true"
+        )
     for option, instead in (
         ("use_distributed_sampler", "They divide the images between devices themselves."),
         ("overfit_batches", "For fewer images set trainer.limit_train_batches."),

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 import optuna
 from optuna.pruners import BasePruner
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from tiny_imagenet.cli import allowed
@@ -17,6 +18,10 @@ from tiny_imagenet.errors import UserError
 PRUNERS = "optuna.pruners"
 HEARTBEAT = 60  # seconds
 GRACE = 300  # seconds without a heartbeat after which a worker on another machine counts as dead
+SQLITE, JOURNAL = "sqlite:///", "journal://"  # what follows is a file's path, relative to the working directory
+
+MOUNTS = Path("/proc/self/mounts")  # Linux
+NETWORK_DISKS = re.compile(r"nfs\d?|cifs|smb\w*|afs|9p|lustre|beegfs|fuse\.(sshfs|glusterfs|rclone|s3fs|vmhgfs-fuse)")
 
 # The password of a URL such as postgresql://user:password@host/db, also if it contains @, or if the URL is misspelt.
 _PASSWORD = re.compile(r"(:?//[^:@/]*:|:(?!//))(.*)@", re.DOTALL)
@@ -24,14 +29,23 @@ _PASSWORD_OPTION = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """Open the storage at a URL; an SQLite file is created if it does not exist.
+    """Open the storage at a URL: `journal://FILE` of Optuna's, or a database; a file is created if it does not exist.
 
     Raises:
-        UserError: the storage cannot be reached, or its driver is not installed.
+        UserError: the storage cannot be reached, or its driver is not installed, or its file is not one.
     """
     try:
-        if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if url.startswith(JOURNAL):
+            return _open_journal(Path(url.removeprefix(JOURNAL)))
+        if url.startswith(SQLITE):
+            file = Path(url.removeprefix(SQLITE))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if kind := network_disk(file):
+                print(
+                    f"Note: {file} is on a network disk ({kind}), where SQLite can fail or lose trials. For a new "
+                    f"sweep, write storage: {JOURNAL}{file.with_suffix('.log')} in the sweep file.",
+                    flush=True,
+                )
         return RDBStorage(
             url,
             engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else None,
@@ -41,6 +55,40 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         )
     except (ImportError, OSError, ValueError, RuntimeError, SQLAlchemyError) as error:
         raise UserError(storage_error(url, "cannot be opened", error)) from error
+
+
+def _open_journal(file: Path) -> JournalStorage:
+    if not file.name or file.is_dir():
+        raise ValueError(f"name a file, such as {JOURNAL}runs/NAME/study.log")
+    file = file.resolve()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = JournalFileOpenLock(str(file))  # SMB may have no symbolic links, which Optuna's other lock needs
+    lock.acquire()
+    try:
+        # Optuna would append to such a line, and could not read the file again.
+        if file.exists() and file.read_bytes()[-1:] not in (b"", b"\n"):
+            raise ValueError("its last line is incomplete. If it is a journal of Optuna's, delete that line")
+    finally:
+        lock.release()
+    try:
+        return JournalStorage(JournalFileBackend(str(file), lock))
+    except (KeyError, TypeError, AssertionError, ValueError) as error:
+        raise ValueError(f"it is not a journal of Optuna's, or it is damaged ({error!r})") from error
+
+
+def network_disk(path: Path) -> str | None:
+    """The type of the file system that a path is on, if that is a network's; None if it is not, or on other systems."""
+    path = path.resolve()
+    try:
+        mounts = [line.split()[1:3] for line in MOUNTS.read_text(errors="surrogateescape").splitlines()]
+    except OSError:
+        return None
+    unescaped = ((re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), folder), kind) for folder, kind in mounts)
+    above = [(len(Path(folder).parts), kind) for folder, kind in unescaped if path.is_relative_to(folder)]
+    kind = max(reversed(above), key=lambda mount: mount[0], default=(0, ""))[
+        1
+    ]  # of two on one folder, the later counts
+    return kind if NETWORK_DISKS.fullmatch(kind) else None
 
 
 def storage_error(url: str, problem: str, error: BaseException) -> str:

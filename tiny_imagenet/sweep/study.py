@@ -2,8 +2,8 @@
 
 The sweep and its training process lock the folder of the trial that they run; the kernel releases the lock when both
 have ended, for whatever reason. So workers on this machine see at once that a trial was interrupted; it returns to the
-queue under its number and resumes in its folder. Workers on other machines show by Optuna's heartbeat that they are
-alive; if it stops, their trial starts again under a new number, and the old one is void: failed without a reason.
+queue under its number and resumes in its folder. Workers on other machines show by a heartbeat that they are alive;
+if it stops, their trial starts again under a new number, and the old one is void: failed without a reason.
 """
 
 import os
@@ -18,7 +18,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.storages import fail_stale_trials
+from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from tiny_imagenet.errors import UserError
@@ -44,6 +44,7 @@ class SharedStudy:
         # Study.optimize would send heartbeats; `beat` does so instead.
         warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used with Study.optimize")
         self.sweep = sweep
+        self._beats: dict[int, tuple[float | None, float]] = {}  # trial: its last beat, and when it was first seen here
         self.place = f"{socket.gethostname()}:{sweep.folder.resolve()}"
         sweep.folder.mkdir(parents=True, exist_ok=True)
         # On one machine, only one worker at a time decides what runs next.
@@ -74,7 +75,7 @@ class SharedStudy:
         while not stop():
             with self.lock:
                 self._requeue_dead()
-                fail_stale_trials(self.study)
+                self._requeue_stale()
                 states = [trial.state for trial in self.trials()]
                 room = self.sweep.trials is not None and len(states) < self.sweep.trials
                 if TrialState.WAITING in states or room:
@@ -164,6 +165,19 @@ class SharedStudy:
         still_running = self.storage.get_trial(optuna_internals.trial_id(trial)).state == TrialState.RUNNING
         os.close(lock)
         return still_running
+
+    def _requeue_stale(self) -> None:
+        """Start the trials of other machines' dead workers again, under new numbers."""
+        if isinstance(self.storage, RDBStorage):
+            return fail_stale_trials(self.study)
+        # The machines' clocks may differ: what counts is that a trial's last beat stays the same, by the clock here.
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            beat, now = trial.user_attrs.get(optuna_internals.BEAT), time.monotonic()
+            before, since = self._beats.get(trial.number, (None, now))
+            if beat is None or beat != before:
+                self._beats[trial.number] = (beat, now)
+            elif now - since > GRACE and trial.user_attrs.get("place") != self.place:
+                optuna_internals.void(self.storage, self.study, trial)
 
     def _ask(self) -> Claim | None:
         trial = self.study.ask()

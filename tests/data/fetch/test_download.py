@@ -128,15 +128,48 @@ def test_the_next_source_is_tried_and_all_are_named(server, root):
         extracted([dead, "/elsewhere/set.zip"], "0" * 32, root)
 
 
-def test_a_wrong_md5_names_both_and_removes_what_was_downloaded(server, root, tmp_path):
-    found = hashlib.md5(server.content).hexdigest()
-    with pytest.raises(UserError, match=f"{server.url}: the MD5 of its .* is {found}, not {'0' * 32}"):
-        extracted([server.url], "0" * 32, root)
-    assert [path.name for path in root.iterdir()] == [".lock"]
-    local = tmp_path / "served.zip"
+def test_a_wrong_md5_names_both_once_and_keeps_what_was_downloaded(server, root, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    whole, found, kept = server.content, hashlib.md5(server.content).hexdigest(), root / "set.zip.wrong-md5"
+    for _ in range(2):  # the second is downloaded again, in place of the first
+        with pytest.raises(UserError) as caught:
+            extracted([server.url], "0" * 32, root)
+        told = f"{server.url}: the MD5 of its {len(whole):,} bytes is {found}, not {'0' * 32}. It is kept as {kept};"
+        assert told in str(caught.value)
+        assert f"if you trust it: --data.archive {kept} --data.md5 null" in str(caught.value)
+        assert (str(caught.value) + caplog.text).count(found) == 1
+        assert sorted(path.name for path in root.iterdir()) == [".lock", kept.name]
+        assert kept.read_bytes() == whole
+    assert contents(extracted([str(kept)], None, root)) == EXPECTED, "what the message advises"
+    assert (root / "set").is_dir() and kept.read_bytes() == whole, "as the archive that it stands for; it is not moved"
+    server.content = write_zip(tmp_path / "b.zip", {"set/new.txt": b"new"}).read_bytes()
+    md5 = hashlib.md5(server.content).hexdigest()
+    assert contents(extracted([server.url], md5, root)) == {"new.txt": b"new"}
+    assert sorted(path.name for path in root.iterdir()) == [".lock", "set", "set.zip"], "the right one replaces it"
+
+
+def test_a_local_file_of_a_wrong_md5_stays_where_it_is(server, root, tmp_path):
+    local, found = tmp_path / "served.zip", hashlib.md5(server.content).hexdigest()
     with pytest.raises(UserError, match=f"{local}: the MD5 of its .* is {found}, not {'0' * 32}"):
         extracted([str(local)], "0" * 32, root)
     assert local.read_bytes() == server.content
+    assert [path.name for path in root.iterdir()] == [".lock"]
+
+
+def test_what_is_no_whole_archive_is_not_kept(server, root):
+    server.content = server.content[:-100]
+    found = hashlib.md5(server.content).hexdigest()
+    with pytest.raises(UserError, match=f"are not a complete zip or tar archive .MD5 {found} instead of {'0' * 32}"):
+        extracted([server.url], "0" * 32, root)
+    assert [path.name for path in root.iterdir()] == [".lock"]
+
+
+def test_a_kept_download_makes_room_where_the_disk_is_full(server, root):
+    with disk(root, "size=500k"):  # room for one archive of 300 kB, not for two
+        for _ in range(2):
+            with pytest.raises(UserError, match="not 0000"):
+                extracted([server.url], "0" * 32, root)
+            assert sorted(os.listdir(root)) == [".lock", "set.zip.wrong-md5"]
 
 
 def test_a_resumed_part_that_turns_out_wrong_is_fetched_once_more(server, root):

@@ -62,6 +62,13 @@ def test_choosing_classes():
     assert choose_classes(CLASSES, ["n3", "n1"]) == Classes(("n1", "n3"), ("ant", "cat")), "sorted, whatever the order"
 
 
+def test_ids_that_yaml_reads_as_integers_are_text():
+    digits = Classes(("0", "1", "10", "2"), ("zero", "one", "ten", "two"))
+    assert choose_classes(digits, [10, "0"]) == Classes(("0", "10"), ("zero", "ten"))
+    with pytest.raises(UserError, match=r"classes: there is no class '3' among the 4\. Choose from: 0, 1, 10, 2\."):
+        choose_classes(digits, [0, 3])
+
+
 @pytest.mark.parametrize("chosen", [1, 4, ["n1"], ["n1", "n1"], ["n1", "nothing"]])
 def test_classes_that_cannot_be_chosen(chosen):
     with pytest.raises(UserError, match="classes"):

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -22,13 +23,15 @@ from tiny_imagenet.files import disk_errors, remove_leftovers, replace_text, rep
 log = logging.getLogger(__name__)
 
 RECORD = ".archive.json"  # in the extracted folder: the archive it came from
+KEPT = ".wrong-md5"  # ends the name of a download that is whole but has another MD5
 EXTRACT_AGAIN = "Delete the extracted folder and start again, to extract the archive again."
 
 
 def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
     """Return root/<archive stem>/ with the archive's files; downloads and extracts what is missing.
 
-    A single top folder of the archive is left out. If a process is killed at any moment, the next call finishes.
+    A single top folder of the archive is left out. A download that is whole but has another MD5 is kept beside, one per
+    archive, until a right one comes. If a process is killed at any moment, the next call finishes.
 
     Args:
         sources: where to get the archive, the preferred place first: http(s) or file:// URLs, or local paths. Downloads
@@ -129,10 +132,14 @@ class _Origin(NamedTuple):
         return (path.stat().st_size, path.stat().st_mtime_ns) == (self.size, self.mtime_ns)
 
 
+class _WrongMD5(Unavailable):
+    """An archive is whole, but not the one that was asked for."""
+
+
 def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, _Origin]:
     """The verified archive, from the first source that has it."""
     reasons = []
-    for source in sources:
+    for number, source in enumerate(sources, 1):
         try:
             path = _local_path(source)
             archive = path or root / _name(source)
@@ -147,7 +154,8 @@ def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, 
                 _download(source, archive, md5)
                 return archive, _verified(archive, md5)
         except Unavailable as reason:
-            log.info(f"{source}: {reason}.")
+            if number < len(sources):
+                log.info(f"{source}: {reason}. Trying {sources[number]}.")
             reasons.append(f"  {source}: {reason}")
     raise UserError(
         "The archive could not be downloaded from any source:\n"
@@ -158,14 +166,26 @@ def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, 
 
 
 def _download(url: str, archive: Path, md5: str | None) -> None:
-    """Download an archive, verify it, and give it its name."""
-    part = archive.with_name(archive.name + ".part")
+    """Download an archive, verify it, and give it its name; with another MD5 it is kept under a name of its own."""
+    part, kept = (archive.with_name(archive.name + ending) for ending in (".part", KEPT))
     while True:
         resumed = part.exists()
-        download(url, part)
+        try:
+            download(url, part)
+        except UserError:
+            if not kept.exists():
+                raise
+            with disk_errors(kept):
+                kept.unlink()  # its room may be what is missing
+            download(url, part)
         try:
             _verified(part, md5)
         except Unavailable as reason:
+            if not resumed and isinstance(reason, _WrongMD5):
+                with disk_errors(kept):
+                    os.replace(part, kept)
+                trusted = f"--data.archive {shlex.quote(str(kept))} --data.md5 null"
+                reason.args = (f"{reason}. It is kept as {kept}; if you trust it: {trusted}",)
             discard(part)
             if not resumed:
                 raise
@@ -173,6 +193,7 @@ def _download(url: str, archive: Path, md5: str | None) -> None:
             continue
         with disk_errors(archive):
             os.replace(part, archive)
+            kept.unlink(missing_ok=True)
         return discard(part)
 
 
@@ -185,10 +206,11 @@ def _verified(archive: Path, md5: str | None) -> _Origin:
         origin = _Origin.of(archive, found)
     except OSError as error:
         raise Unavailable(f"can't be read: {error.strerror}") from error
-    if md5 not in (None, found):
-        raise Unavailable(f"the MD5 of its {origin.size:,} bytes is {found}, not {md5}")
     if not looks_whole(archive):
-        raise Unavailable(f"its {origin.size:,} bytes are not a complete zip or tar archive (MD5 {found})")
+        expected = f" instead of {md5}" if md5 not in (None, found) else ""
+        raise Unavailable(f"its {origin.size:,} bytes are not a complete zip or tar archive (MD5 {found}{expected})")
+    if md5 not in (None, found):
+        raise _WrongMD5(f"the MD5 of its {origin.size:,} bytes is {found}, not {md5}")
     return origin
 
 
@@ -223,7 +245,7 @@ def _local_path(source: str) -> Path | None:
 
 def _name(source: str) -> str:
     path = _local_path(source)
-    name = path.name if path else unquote(urlsplit(source).path).rpartition("/")[2]
+    name = (path.name if path else unquote(urlsplit(source).path).rpartition("/")[2]).removesuffix(KEPT)
     if not SUFFIX.search(name) or name.startswith("."):
         if path and path.is_dir():
             raise UserError(f"{source} is a folder, not an archive: set --data.root {source} --data.archive null.")

@@ -63,7 +63,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         image_size: int = 64,
         batch_size: int = 128,
         holdout: int | float = 0.1,
-        classes: int | list[str] | None = None,
+        classes: int | list[str | int] | None = None,
         resize: int | None = None,
         augment: list[Augmentation | Callable] | None = None,
         mix: Mix | None = None,

@@ -16,8 +16,10 @@ from tiny_imagenet.errors import UserError, did_you_mean
 SPLIT_SEED = b"0"
 
 
-def choose_classes(classes: Classes, chosen: int | list[str] | None) -> Classes:
+def choose_classes(classes: Classes, chosen: int | list[str | int] | None) -> Classes:
     """The first `chosen` classes, or those with the ids `chosen`, sorted as in `classes`; null chooses all.
+
+    Integers, which YAML reads from ids such as 10, stand for their text.
 
     Raises:
         UserError: there are fewer classes, or an id is unknown or given twice.
@@ -28,6 +30,7 @@ def choose_classes(classes: Classes, chosen: int | list[str] | None) -> Classes:
         if not 2 <= chosen <= len(classes.ids):
             raise UserError(f"classes {chosen}: choose a number between 2 and {len(classes.ids)} (all classes).")
         return Classes(classes.ids[:chosen], classes.names[:chosen])
+    chosen = [str(class_id) for class_id in chosen]
     for class_id in chosen:
         if class_id not in classes.ids:
             near = did_you_mean(class_id, classes.ids, listed=5)
