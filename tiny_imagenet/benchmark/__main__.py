@@ -28,6 +28,7 @@ from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.progress import duration_text
 from tiny_imagenet.report.tables import in_markdown
+from tiny_imagenet.threads import VARIABLE, Load, choose, cores
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,7 +42,9 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     hardware.set_up(device.type, None, single_pixels=False)  # as `fit` does
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
+    if VARIABLE not in os.environ:
+        torch.set_num_threads(choose(Load()).threads)
     # The trainings run in a temporary folder, so paths must be absolute.
     archive = Path(options.archive).resolve() if options.archive and Path(options.archive).exists() else options.archive
     fit_options = [f"--data.root={Path(options.root).resolve()}", f"--data.archive={archive or 'null'}",
@@ -80,14 +83,14 @@ def _tell(text: str) -> None:
 
 
 def machine() -> dict[str, str]:
-    """The hardware, the date, and the versions of the packages."""
+    """The hardware, the threads, the date, and the versions of the packages."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cpu = f"{len(names) or os.cpu_count()} cores of {names[0] if names else platform.machine()}"
     gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     versions = {package: version(package) for package in ("torch", "torchvision", "lightning")}
-    return {"device": gpu + cpu, "date": date.today().isoformat(), **versions}
+    return {"device": gpu + cpu, "threads": str(torch.get_num_threads()), "date": date.today().isoformat(), **versions}
 
 
 def table(results: Mapping[str, Any]) -> pd.DataFrame:

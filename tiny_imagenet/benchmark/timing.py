@@ -35,11 +35,15 @@ def race(
     is shown as that of `task`.
     """
     rates: dict[str, list[float]] = {name: [] for name in contestants}
+    idle_at = 0.0  # when the workers of the last turn have prepared their next pieces
     with progress(task, rounds * len(rates), "turns") as advance:
         for _ in range(rounds):
             for name in list(rates):
+                time.sleep(max(0.0, idle_at - time.perf_counter()))
                 try:
-                    rates[name].append(_turn(contestants[name], seconds))
+                    rate, taken = _turn(contestants[name], seconds)
+                    rates[name].append(rate)
+                    idle_at = time.perf_counter() + contestants[name].ahead * taken
                 except Exception as error:
                     print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
                     del rates[name]
@@ -47,7 +51,8 @@ def race(
     return rates
 
 
-def _turn(contestant: Contestant, seconds: float) -> float:
+def _turn(contestant: Contestant, seconds: float) -> tuple[float, float]:
+    """Images/s, and the seconds of a piece."""
     for _ in range(contestant.untimed):
         contestant.step()
     synchronize()
@@ -57,8 +62,7 @@ def _turn(contestant: Contestant, seconds: float) -> float:
         pieces += 1
     synchronize()
     taken = time.perf_counter() - start
-    time.sleep(contestant.ahead * taken / max(pieces, 1))
-    return images / taken
+    return images / taken, taken / max(pieces, 1)
 
 
 def ratio(rates: Mapping[str, list[float]], of: str, to: str) -> float:

@@ -85,9 +85,7 @@ def network_disk(path: Path) -> str | None:
         return None
     unescaped = ((re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), folder), kind) for folder, kind in mounts)
     above = [(len(Path(folder).parts), kind) for folder, kind in unescaped if path.is_relative_to(folder)]
-    kind = max(reversed(above), key=lambda mount: mount[0], default=(0, ""))[
-        1
-    ]  # of two on one folder, the later counts
+    _, kind = max(reversed(above), key=lambda mount: mount[0], default=(0, ""))  # of two on a folder, the later
     return kind if NETWORK_DISKS.fullmatch(kind) else None
 
 
