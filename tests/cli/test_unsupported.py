@@ -25,7 +25,11 @@ class OfTheUser(Callback):
 
 
 def stopping_on(metric: str) -> Callback:
-    return callbacks.EarlyStopping(metric)
+    return callbacks.EarlyStopping(metric, mode=mode_of(metric))
+
+
+def mode_of(metric: str) -> str:
+    return "max" if "top" in metric else "min"
 
 
 # Options of the Trainer
@@ -79,6 +83,8 @@ def test_supported_callbacks_pass():
     [
         (callbacks.StochasticWeightAveraging(swa_lrs=0.1), "EMA averages the weights"),
         (callbacks.GradientAccumulationScheduler({0: 2}), r"Set trainer\.accumulate_grad_batches"),
+        (callbacks.BackboneFinetuning(), r"model\.freeze with model\.unfreeze_at"),
+        (callbacks.ModelPruning("l1_unstructured"), r"For a smaller network set model\.width"),
         (callbacks.LearningRateFinder(), r"configs/sweeps/learning_rate\.yaml"),
         (callbacks.BatchSizeFinder(), r"configs/sweeps/batch_size\.yaml"),
     ],
@@ -93,7 +99,7 @@ def test_a_user_s_callback_of_such_a_kind_is_refused_too():
     class Finder(callbacks.LearningRateFinder):
         pass
 
-    with pytest.raises(UserError, match="a run with LearningRateFinder cannot be resumed"):
+    with pytest.raises(UserError, match="a run with Finder cannot be resumed"):
         require_supported_callbacks([Finder()], {})
 
 
@@ -102,7 +108,26 @@ def test_a_user_s_callback_of_such_a_kind_is_refused_too():
 
 @pytest.mark.parametrize("metric", ["train/loss", "val/top5", "lr", "seconds", "images_per_s", "lr-SGD", "lr-SGD/pg2"])
 def test_a_metric_that_is_logged_may_be_watched(metric):
-    require_supported_callbacks([stopping_on(metric)], {"monitor": metric})
+    require_supported_callbacks([stopping_on(metric)], {"monitor": metric, "mode": mode_of(metric)})
+
+
+@pytest.mark.parametrize(
+    ("callback", "schedule", "expected"),
+    [
+        (callbacks.EarlyStopping("val/top1"), {}, "EarlyStopping: with mode min, the worst val/top1 .* Set mode max"),
+        (callbacks.ModelCheckpoint(monitor="val/loss", mode="max"), {}, "ModelCheckpoint: .* worst val/loss"),
+        (RunCheckpoint(monitor="val/loss"), {}, "RunCheckpoint: with mode max, the worst val/loss"),
+        (EMA(), {"monitor": "val/top5", "patience": 2}, "model.scheduler: with mode min, the worst val/top5"),
+    ],
+)
+def test_the_worst_value_does_not_count_as_the_best(callback, schedule, expected):
+    with pytest.raises(UserError, match=expected):
+        require_supported_callbacks([OfTheUser(), callback], schedule)
+
+
+def test_which_value_of_another_metric_is_the_best_is_the_user_s_choice():
+    for mode in ("min", "max"):
+        require_supported_callbacks([callbacks.EarlyStopping("images_per_s", mode=mode)], {})
 
 
 def test_a_misspelt_metric_names_the_nearest():

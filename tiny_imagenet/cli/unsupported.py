@@ -44,25 +44,35 @@ def require_supported_options(trainer: Mapping[str, Any]) -> None:
 
 
 def require_supported_callbacks(used: Sequence[Callback], schedule: Mapping[str, Any]) -> None:
-    """Refuse callbacks that cannot be resumed exactly, or that watch a metric which nothing logs.
+    """Refuse callbacks that cannot be resumed exactly, or that watch a metric which nothing logs, or its worst value.
 
     Args:
         used: the training's callbacks.
         schedule: arguments of its learning-rate schedule.
 
     Raises:
-        UserError: a callback cannot be resumed, or nothing logs a metric that is watched. (A callback that is neither
-            Lightning's nor this project's may log it, and then the metric is not checked.)
+        UserError: a callback cannot be resumed, or takes the worst value of a metric for the best, or nothing logs a
+            metric that is watched. (A callback that is neither Lightning's nor this project's may log it, and then the
+            metric is not checked.)
     """
-    monitors = [("model.scheduler", schedule.get("monitor"))]
+    monitors = [("model.scheduler", schedule.get("monitor"), schedule.get("mode", "min"))]
     for callback in used:
-        monitors.append((type(callback).__name__, getattr(callback, "monitor", None)))
+        watched = (getattr(callback, "monitor", None), getattr(callback, "mode", None))
+        monitors.append((type(callback).__name__, *watched))
         for kind, instead in NOT_RESUMABLE.items():
             if isinstance(callback, kind):
-                raise UserError(f"trainer.callbacks: a run with {kind.__name__} cannot be resumed exactly. {instead}")
+                raise UserError(
+                    f"trainer.callbacks: a run with {type(callback).__name__} cannot be resumed exactly. {instead}"
+                )
+    for where, metric, mode in monitors:
+        better = {"loss": "min", "top1": "max", "top5": "max"}.get(str(metric).rpartition("/")[2], mode)
+        if metric in OF_EPOCH and mode in ("min", "max") and mode != better:
+            raise UserError(
+                f"{where}: with mode {mode}, the worst {metric} would count as the best. Set mode {better}."
+            )
     if not all(type(callback).__module__.startswith(("lightning.", "tiny_imagenet.")) for callback in used):
         return
-    for where, metric in monitors:
+    for where, metric, _ in monitors:
         if metric is not None and metric not in OF_EPOCH and not is_learning_rate(metric):
             near = did_you_mean(metric, OF_EPOCH, listed=len(OF_EPOCH))
             raise UserError(f"{where}: nothing logs the metric {metric!r}.{near}")
