@@ -101,6 +101,10 @@ def test_a_value_of_another_type_says_which_is_expected(argument, expected):
         (["--trainer.callbacks+=EMA", "--trainer.callbacks.decai=1"], "trainer.callbacks has no option 'decai'."),
         (["--data.augment=RandomCrop"], "data.augment is a list. To add one: --data.augment+=RandomCrop"),
         (["--data.augment+=RandomCrop", "--data.augment.padding=x"], "data.augment.padding must be int, not 'x'."),
+        (
+            ["--data.augment+=torchvision.transforms.v2.RandomRotation", "--data.augment.degrees=x"],
+            "data.augment.degrees must be Number or list, not 'x'.",
+        ),
         (["--data.holdout=x"], "data.holdout must be int or float, not 'x'."),
         (["--data.mix=cutmix"], "data.mix: there is no class 'cutmix'. Use --data.mix '{mixup: 0.2, cutmix: 1.0}'"),
     ],

@@ -5,11 +5,13 @@ import os
 import shutil
 import sys
 from contextlib import suppress
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -39,6 +41,18 @@ from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, RunLock, claim, read_c
 from tiny_imagenet.run.lightning_internals import PlainCLI
 
 log = logging.getLogger(__name__)
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, str):
+        return int(value) if value.strip("+-").isdigit() else float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is not a number")
+    return value
+
+
+# Torchvision's transforms have arguments of this type, which jsonargparse can neither read from text nor write.
+register_type(Number, lambda value: value, _number, fail_already_registered=False)
 
 
 class Cli(PlainCLI):

@@ -40,7 +40,7 @@ def sections(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     """The sections of a parsed config that config.yaml keeps, as plain values."""
     config = copy.deepcopy(config)
     _enums_to_text(config)
-    dumped = _with_plain_values(yaml.safe_load(parser.dump(config, skip_unset=False, format="yaml")), config)
+    dumped = yaml.safe_load(parser.dump(config, skip_unset=False, format="yaml"))
     for place in ("logger", "default_root_dir"):
         dumped["trainer"].pop(place)
     return {name: dumped[name] for name in SECTIONS}
@@ -54,17 +54,3 @@ def _enums_to_text(config: Any) -> None:
             config[name] = value.value
         for each in value if isinstance(value, list) else [value]:
             _enums_to_text(each)
-
-
-def _with_plain_values(dumped: Any, config: Any) -> Any:
-    """What jsonargparse cannot write, such as a number where the type is numbers.Number, as it is in the config."""
-    if isinstance(dumped, dict) and config is not None:
-        return {name: _with_plain_values(value, _member(config, name)) for name, value in dumped.items()}
-    if isinstance(dumped, list) and isinstance(config, list):
-        return [_with_plain_values(*pair) for pair in zip(dumped, config, strict=True)]
-    unwritten = isinstance(dumped, str) and dumped.startswith("Unable to serialize instance")
-    return config if unwritten and isinstance(config, int | float | str) else dumped
-
-
-def _member(config: Any, name: str) -> Any:
-    return config.get(name) if hasattr(config, "get") else None

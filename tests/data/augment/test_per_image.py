@@ -76,6 +76,28 @@ def test_torchvision_s_and_a_user_s_transforms_train_resume_exactly_and_test(run
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "attribute", "expected"),
+    [
+        ("RandomRotation", {"degrees": "15"}, "degrees", [-15, 15]),
+        ("RandomRotation", {"degrees": "7.5"}, "degrees", [-7.5, 7.5]),
+        ("RandomRotation", {"degrees": "[-5,10]"}, "degrees", [-5, 10]),
+        ("GaussianBlur", {"kernel_size": "3", "sigma": "[0.1,2]"}, "sigma", [0.1, 2]),
+        ("RandomAffine", {"degrees": "10", "translate": "[0.1,0.1]"}, "translate", [0.1, 0.1]),
+        ("RandomPerspective", {"distortion_scale": "0.3"}, "distortion_scale", 0.3),
+        ("RandomResizedCrop", {"size": "64", "scale": "[0.5,1]"}, "scale", [0.5, 1]),
+        ("RandomErasing", {"value": "3"}, "value", [3]),
+        ("RandomPosterize", {"bits": "4"}, "bits", 4),
+        ("Pad", {"padding": "2", "fill": "1"}, "padding", 2),
+    ],
+)
+def test_options_of_torchvision_s_transforms_are_read_from_the_command_line(parsed, name, options, attribute, expected):
+    given = [f"--data.augment.{option}={value}" for option, value in options.items()]
+    cli = parsed(f"--data.augment+=torchvision.transforms.v2.{name}", *given)
+    found = getattr(cli.datamodule.pipeline.augmentations[-1].transform, attribute)
+    assert (list(found) if isinstance(expected, list) else found) == expected
+
+
+@pytest.mark.parametrize(
     ("name", "told"),
     [
         ("RandAugment", "torchvision's is torchvision.transforms.v2.RandAugment"),
