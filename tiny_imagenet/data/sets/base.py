@@ -29,6 +29,7 @@ from tiny_imagenet.run.lightning_internals import batches_trained
 log = logging.getLogger(__name__)
 
 FEW_STEPS = 20  # of an epoch: recipes for large data sets then learn little
+SMALL_BATCH = 16  # that of configs/photos.yaml
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
@@ -173,7 +174,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
                 f"progressive: for the first {fraction:.0%} of the epochs, training images have another size than "
                 "validation images, so validation accuracy says little until then."
             )
-        if self.steps_per_epoch < FEW_STEPS:
+        if self.steps_per_epoch < FEW_STEPS and self.batch_size > SMALL_BATCH:
             log.info(
                 f"An epoch has only {self.steps_per_epoch} steps. Small data sets need smaller batches, more epochs, "
                 "and a lower learning rate, as in configs/photos.yaml."
