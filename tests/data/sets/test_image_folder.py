@@ -7,19 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from tests.helpers.class_folders import COLOURS, write_classes
 from tiny_imagenet.data import ImageFolderDataModule
 from tiny_imagenet.data.sets.folder_splits import cache_folder
 from tiny_imagenet.errors import UserError
-
-COLOURS = {"ant": (200, 30, 30), "bee": (30, 200, 30), "cat": (30, 30, 200)}
-
-
-def write_classes(folder, per_class=10, classes=COLOURS, size=(20, 20)):
-    for name, colour in classes.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(per_class):
-            Image.new("RGB", size, colour).save(folder / name / f"{number}.png")
-    return folder
 
 
 def module(root, **options) -> ImageFolderDataModule:
@@ -187,15 +178,12 @@ def broken(kind, root):
         return write_classes(root, classes={"ant": (1, 2, 3)})
     if kind == "no class folders":
         Image.new("RGB", (8, 8)).save(root / "image.png")
-    if kind == "empty class":
-        write_classes(root)
-        (root / "dog").mkdir()
-    if kind == "stray class in val":
+    if kind == "other classes in val":
         write_classes(root / "train")
-        write_classes(root / "val", classes=COLOURS | {"dog": (9, 9, 9)})
-    if kind == "class missing in test":
+        write_classes(root / "val", classes={"dog": (9, 9, 9), "eel": (9, 90, 9)})
+    if kind == "Tiny ImageNet's layout":
         write_classes(root / "train")
-        write_classes(root / "test", classes={"ant": (1, 1, 1), "bee": (2, 2, 2)})
+        write_classes(root / "val", classes={"images": (9, 9, 9)})
     if kind == "unreadable image":
         (write_classes(root) / "bee" / "5.png").write_bytes(b"not a picture")
     return root
@@ -206,10 +194,9 @@ def broken(kind, root):
     [
         ("missing", "nowhere can't be read: No such file or directory. It should have one folder of images per class"),
         ("one class", "has only one class folder, ant"),
-        ("no class folders", "has no folders. It should"),
-        ("empty class", "dog has no images"),
-        ("stray class in val", "val has folders that .*train lacks: dog"),
-        ("class missing in test", "test/cat has no images"),
+        ("no class folders", "has no folders of images. It should"),
+        ("other classes in val", "val has no images of any training class: it has dog, eel, but .* are ant, bee, cat"),
+        ("Tiny ImageNet's layout", "it has images, .* use --data TinyImageNetDataModule"),
         ("unreadable image", "5.png can't be decoded"),
     ],
 )
