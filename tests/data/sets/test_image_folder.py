@@ -4,6 +4,7 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
@@ -11,6 +12,7 @@ from tests.helpers.class_folders import COLOURS, write_classes
 from tiny_imagenet.data import ImageFolderDataModule
 from tiny_imagenet.data.sets.folder_splits import cache_folder
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.report.__main__ import main as report
 
 
 def module(root, **options) -> ImageFolderDataModule:
@@ -228,3 +230,41 @@ def test_fit_test_and_predict_from_the_command_line(run, tmp_path):
     assert status == 0 and "12 predictions" in said
     first = (checkpoint.parents[1] / "predictions.csv").read_text().splitlines()[1].split(",")
     assert first[:2] == ["ant/0.png", "ant"]
+
+
+def test_class_folders_of_any_name_from_the_command_line(run, tmp_path):
+    """Their names are legible in all that is written and said, and files are UTF-8."""
+    folders = [b"$x^{2$", b"<script>alert(1)<", b"a, b", b"a, c", b"caf\xe9", b"two\nlines", "😀 猫".encode()]
+    shown = ["$x^{2$", "<script>alert(1)<", "a, b", "a, c", r"caf\xe9", r"two\nlines", "😀 猫"]
+    for number, name in enumerate(folders):
+        write_classes(tmp_path / "set", 20, {os.fsdecode(name): (30 * number, 250 - 30 * number, 90)})
+    options = ["--config=photos.yaml", "--data.root=set", "--data.image_size=16", "--data.batch_size=14"]
+    options += ["--data.holdout=14", "--model.width=0.125", "--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
+    status, said = run("fit", *options, "--trainer.precision=32-true")
+    assert status == 0, said
+    checkpoint = f"--ckpt_path={tmp_path / 'runs/photos/version_0/checkpoints/last.ckpt'}"
+    assert run("test", checkpoint)[0] == 0
+    (tmp_path / "new").mkdir()
+    shutil.copy(tmp_path / "set" / os.fsdecode(folders[4]) / "0.png", tmp_path / "new" / os.fsdecode(b"\xe9.png"))
+    status, said = run("predict", checkpoint, "--data.images=new")
+    assert status == 0 and r"\xe9.png: " in said and sum(f"{name} " in said for name in shown) == 3
+    for name in "per_class.csv", "confusion.csv":
+        table = pd.read_csv(tmp_path / "runs/photos/version_0" / name, encoding="utf-8")
+        assert set(table.iloc[:, 1]) == set(shown)
+    report(["runs", "--out", "report"])
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    classes = pd.read_csv(next((tmp_path / "report" / "tables").glob("classes_*.csv")), encoding="utf-8")
+    assert set(classes["name"]) == set(shown)
+
+
+def test_a_folder_of_the_command_line_that_is_not_utf_8(run, tmp_path):
+    write_classes(tmp_path / os.fsdecode(b"caf\xe9"))
+    status, said = run("fit", "--config=photos.yaml", "--data.root=" + os.fsdecode(b"caf\xe9"))
+    assert status == 1 and r"error: --data.root=caf\xe9 is not UTF-8" in said
+
+
+def test_two_folders_that_would_be_one_class_are_named(tmp_path):
+    write_classes(tmp_path, 2, dict.fromkeys([os.fsdecode(b"caf\xe9"), r"caf\xe9", "tea"], (1, 1, 1)))
+    with pytest.raises(UserError, match=r"several folders that would be the class caf\\xe9. Rename one"):
+        module(tmp_path).all_classes()

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shlex
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +16,7 @@ import numpy as np
 
 from tiny_imagenet.data.images.scan import ImageFiles, scan_classes, scan_flat
 from tiny_imagenet.data.sets.folder_content import Content, has_class_folders, has_loose_images
-from tiny_imagenet.errors import UserError, some
+from tiny_imagenet.errors import UserError, legible, some
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,22 @@ DEEPEST = 3  # lone folders that a data set is looked for in
 
 
 class Split(NamedTuple):
-    """A folder of class folders, and the names of those with images, sorted."""
+    """A folder of class folders: its classes' ids, and the folder of each in the same order.
+
+    An id is the folder's name, except for characters that are no text; see `legible`.
+    """
 
     folder: Path
     classes: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, folder: Path, names: Sequence[str]) -> "Split":
+        """Raises UserError if two folders have the same id."""
+        classes = tuple(map(legible, names))
+        if twice := [class_id for class_id, number in Counter(classes).items() if number > 1]:
+            raise UserError(f"{folder} has several folders that would be the class {some(twice)}. Rename one of them.")
+        return cls(folder, classes, tuple(names))
 
 
 def find_splits(root: Path, named: Collection[str] = ()) -> dict[str, Split]:
@@ -43,7 +56,7 @@ def find_splits(root: Path, named: Collection[str] = ()) -> dict[str, Split]:
     folder. A train/ that has only images is a class. What is unusual and what is left out is logged.
 
     Args:
-        named: folders that the user says are classes.
+        named: ids of folders that the user says are classes.
 
     Raises:
         UserError: there is no class folder with images, or only one; or all class folders have the same sub-folders,
@@ -52,14 +65,14 @@ def find_splits(root: Path, named: Collection[str] = ()) -> dict[str, Split]:
     top, content, folders = _innermost(root, named)
     if folders:
         splits = {"train": _split(folders["train"])}
-        splits |= {split: _split(path, splits["train"].classes) for split, path in folders.items()}
+        splits |= {split: _split(path, splits["train"].names) for split, path in folders.items()}
         _tell_splits(root, {split: found.folder for split, found in splits.items()})
         if others := [name for name in content.classes if top / name not in folders.values()]:
             log.info(f"{top}: ignored {some(others)}; the splits are called {', '.join(SPLITS)}.")
     else:
         _require_no_splits(top, content.classes, named)
         _tell_siblings(top)
-        splits = {"train": Split(top, content.classes)}
+        splits = {"train": Split.of(top, content.classes)}
         if top != root:
             log.info(f"{root}: the class folders are in {top}.")
     for folder in dict.fromkeys((top, *(split.folder for split in splits.values()))):
@@ -80,19 +93,20 @@ def scan_split(split: Split, class_ids: Sequence[str], train_ids: Collection[str
     Raises:
         UserError: no class has images.
     """
-    present = [class_id for class_id in class_ids if class_id in split.classes]
+    name_of = dict(zip(split.classes, split.names, strict=True))
+    present = [class_id for class_id in class_ids if class_id in name_of]
     if not present:
         raise UserError(
             f"{split.folder} has no images of any training class: it has {some(split.classes)}, but the classes are "
             f"{some(class_ids)}. All splits need the same class folders. (For Tiny ImageNet's own layout use --data "
             "TinyImageNetDataModule; for images without labels, predict --data.images FOLDER.)"
         )
-    if extra := [name for name in split.classes if name not in train_ids]:
-        counts = [f"{name} ({len(scan_flat(split.folder / name)):,})" for name in extra]
+    if extra := [class_id for class_id in split.classes if class_id not in train_ids]:
+        counts = [f"{class_id} ({len(scan_flat(split.folder / name_of[class_id])):,})" for class_id in extra]
         log.info(f"{split.folder}: left out the images of classes that the training split lacks: {some(counts)}.")
-    if lacking := [class_id for class_id in class_ids if class_id not in split.classes]:
+    if lacking := [class_id for class_id in class_ids if class_id not in name_of]:
         log.info(f"{split.folder}: no images of {some(lacking)}; accuracy is of the other {len(present)} classes.")
-    files = scan_classes(split.folder, present)
+    files = scan_classes(split.folder, [name_of[class_id] for class_id in present])
     label_of = np.array([list(class_ids).index(class_id) for class_id in present])
     return replace(files, class_ids=tuple(class_ids), labels=label_of[files.labels])
 
@@ -102,7 +116,7 @@ def _innermost(root: Path, named: Collection[str]) -> tuple[Path, Content, dict[
     folder = root
     for _ in range(DEEPEST):
         content = Content.of(folder)
-        splits = {} if set(named) & set(content.classes) else _named_splits(folder, content.classes)
+        splits = {} if set(named) & set(map(legible, content.classes)) else _named_splits(folder, content.classes)
         lone = _lone(folder, content)
         if splits or lone is None:
             break
@@ -118,7 +132,7 @@ def _split(folder: Path, known: Collection[str] = ()) -> Split:
         if lone is None or lone.name in known:
             break
         folder = lone
-    return Split(folder, content.classes)
+    return Split.of(folder, content.classes)
 
 
 def _lone(folder: Path, content: Content) -> Path | None:
@@ -177,7 +191,11 @@ def _tell_siblings(folder: Path) -> None:
 
 def _require_no_splits(folder: Path, classes: Sequence[str], named: Collection[str]) -> None:
     """Raise UserError where all folders have the same sub-folders, and so look like splits, unless all are `named`."""
-    if len(classes) < 2 or set(classes) <= set(named) or any(has_loose_images(folder / name) for name in classes):
+    if (
+        len(classes) < 2
+        or set(map(legible, classes)) <= set(named)
+        or any(has_loose_images(folder / name) for name in classes)
+    ):
         return
     inside = [set(Content.of(folder / name).classes) for name in classes]
     shared = sorted(set.intersection(*inside))
@@ -193,7 +211,7 @@ def _require_no_splits(folder: Path, classes: Sequence[str], named: Collection[s
         f"{folder}: its folders ({some(classes)}) all have the sub-folders {some(shared)}: they look like splits, not "
         f"classes. To train on the largest only, set --data.root {shlex.quote(str(folder / largest))}; to use several, "
         "rename them to train, val and test. If they are the classes, name them all: --data.classes "
-        f"{shlex.quote('[' + ','.join(classes) + ']')}."
+        f"{shlex.quote('[' + ','.join(map(legible, classes)) + ']')}."
     )
 
 
