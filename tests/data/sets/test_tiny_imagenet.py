@@ -1,5 +1,8 @@
 """Images in the official layout, of another size than the official ones."""
 
+import shutil
+import zipfile
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,3 +47,48 @@ def test_only_the_chosen_classes_are_packed_unless_all_are_there(archive, tmp_pa
         assert again.sets[split].names == names and pixels.equal(again.sets[split][np.arange(len(names))][0])
         assert again.sets[split].labels.tolist() == some.sets[split].labels.tolist()
     assert again.info == some.info
+
+
+@pytest.fixture
+def unzipped(archive, tmp_path):
+    """The small archive's files: in the official layout, 4 classes, 32 training and 12 validation images each."""
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path / "plain")
+    (folder,) = (tmp_path / "plain").iterdir()
+    return folder
+
+
+def sets_of(root, archive=None):
+    """The images of each set by name, and their classes."""
+    data = TinyImageNetDataModule(str(root), archive and str(archive), None, image_size=64, batch_size=8)
+    for stage in "fit", "test":
+        data.setup(stage)
+    found = {}
+    for split, images in data.sets.items():
+        pixels = images[np.arange(len(images))][0].numpy()
+        found |= {(split, name): each.tobytes() for name, each in zip(images.names, pixels, strict=True)}
+    return data.classes, found
+
+
+def test_a_folder_in_a_folder_is_found(unzipped, module, tmp_path, caplog):
+    caplog.set_level("INFO")
+    plain = module(image_size=64)
+    expected = sets_of(plain.root, plain.archive)
+    twice = shutil.copytree(unzipped, tmp_path / "again" / "tiny-imagenet-200" / "tiny-imagenet-200")
+    (tmp_path / "again" / "__MACOSX").mkdir()
+    (tmp_path / "again" / "notes").mkdir()
+    archive = shutil.make_archive(str(tmp_path / "double"), "zip", tmp_path / "again", "tiny-imagenet-200")
+    assert sets_of(tmp_path / "data", archive) == expected
+    assert f"double: the data set is in {tmp_path}/data/double/tiny-imagenet-200." in caplog.text
+    shutil.rmtree(tmp_path / "again" / "notes")
+    assert sets_of(tmp_path / "again") == expected
+    shutil.move(twice, tmp_path / "again" / "beside")
+    assert sets_of(tmp_path / "again") == expected
+
+
+def test_lists_with_a_byte_order_mark_and_windows_line_ends(unzipped, module):
+    plain = module(image_size=64)
+    for name in "wnids.txt", "words.txt", "val/val_annotations.txt":
+        text = (unzipped / name).read_text()
+        (unzipped / name).write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert sets_of(unzipped) == sets_of(plain.root, plain.archive)

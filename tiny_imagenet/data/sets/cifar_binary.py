@@ -22,7 +22,7 @@ def read_class_names(path: Path) -> Classes:
         UserError: the file can't be read, or does not list at least two different classes.
     """
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can't be read ({error}). It should list the classes. {EXTRACT_AGAIN}") from None
     if len(set(names)) < max(2, len(names)):

@@ -11,6 +11,7 @@ from tiny_imagenet.errors import UserError, some
 log = logging.getLogger(__name__)
 
 OWN = (".packed", ".lock", ".archive.json")  # what this project leaves beside class folders
+DEEPEST = 3  # lone folders that a data set is looked for in
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 
@@ -73,3 +74,26 @@ def has_loose_images(folder: Path) -> bool:
     """Whether a folder has images that are in no sub-folder; reads no further than the first."""
     with os.scandir(folder) as entries:
         return any(is_image(entry.name) and not entry.is_dir() for entry in entries)
+
+
+def holding(folder: Path, *files: str) -> Path:
+    """The folder, or the lone one in it, that has one of the files; it is logged if it is not `folder`.
+
+    Where several are beside each other, it is the only one with such a file. `folder` is returned if none has one.
+    """
+    inner = folder
+    for _ in range(DEEPEST):
+        if any((inner / name).exists() for name in files):
+            if inner != folder:
+                log.info(f"{folder}: the data set is in {inner}.")
+            return inner
+        try:
+            with os.scandir(inner) as entries:
+                below = [Path(entry.path) for entry in entries if entry.is_dir() and not is_system_folder(entry.name)]
+        except OSError:
+            break
+        having = [path for path in below if any((path / name).exists() for name in files)]
+        if len(having or below) != 1:
+            break
+        (inner,) = having or below
+    return folder

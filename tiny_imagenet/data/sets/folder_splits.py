@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tiny_imagenet.data.images.scan import ImageFiles, scan_classes, scan_flat
-from tiny_imagenet.data.sets.folder_content import Content, has_class_folders, has_loose_images
+from tiny_imagenet.data.sets.folder_content import DEEPEST, Content, has_class_folders, has_loose_images
 from tiny_imagenet.errors import UserError, legible, some
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ SPLIT_NAME = re.compile(
     r"(?:[-_ ]?(?:set|data|dataset|images))?",
     re.IGNORECASE | re.DOTALL,
 )
-DEEPEST = 3  # lone folders that a data set is looked for in
 
 
 class Split(NamedTuple):

@@ -11,8 +11,15 @@ from tiny_imagenet.data.images.decode import shorter_side
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.images.scan import ImageFiles, scan_classes, scan_flat
 from tiny_imagenet.data.sets.base import ImageDataModule
+from tiny_imagenet.data.sets.folder_content import holding
 from tiny_imagenet.data.sets.split import cache_name
-from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes, check_counts, read_classes, restructure_validation
+from tiny_imagenet.data.sets.tiny_imagenet_layout import (
+    CLASS_IDS,
+    Classes,
+    check_counts,
+    read_classes,
+    restructure_validation,
+)
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 # A GitHub release with the same bytes and so the same MD5.
@@ -80,7 +87,7 @@ class TinyImageNetDataModule(ImageDataModule):
     def _folder(self) -> Path:
         """The folder of train/, val/ and test/; downloads, extracts and restructures what is missing."""
         sources = self._sources()
-        folder = extracted(sources, self.md5, self.root) if sources else self.root
+        folder = holding(extracted(sources, self.md5, self.root) if sources else self.root, CLASS_IDS)
         with locked(self.root):
             restructure_validation(folder)
         return folder

@@ -4,6 +4,7 @@ http://cs231n.stanford.edu/tiny-imagenet-200.zip has wnids.txt, words.txt, train
 train/<wnid>/images/, val/val_annotations.txt and val/images/, and test/images/.
 """
 
+import codecs
 import os
 import re
 from collections import Counter
@@ -20,6 +21,7 @@ from tiny_imagenet.data.images.scan import ImageFiles, is_image
 from tiny_imagenet.errors import UserError, some
 from tiny_imagenet.files import disk_errors
 
+CLASS_IDS = "wnids.txt"
 ANNOTATIONS = "val_annotations.txt"
 CLASS_ID = re.compile(r"\w[\w.-]{0,59}")  # it names a folder, whose name may have 255 bytes
 # File, class id and four box coordinates. A file name with a separator could lead out of the folder.
@@ -46,7 +48,7 @@ def read_classes(folder: Path) -> Classes:
     words = dict.fromkeys(ids, "")
     with suppress(FileNotFoundError):
         # It has 80,000 lines, of which 200 are needed.
-        for line in (folder / "words.txt").read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (folder / "words.txt").read_text(encoding="utf-8-sig", errors="replace").splitlines():
             class_id, _, name = line.partition("\t")
             if class_id in words:
                 words[class_id] = name.strip()
@@ -106,7 +108,7 @@ def read_annotations(path: Path, class_ids: Collection[str]) -> dict[str, str]:
         UserError: the file can't be read, a line is malformed, a class is unknown, or a file is listed twice.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     except OSError as error:
         raise UserError(
             f"{path} can't be read: {error.strerror}. It has the labels of val/images: extract the archive again."
@@ -182,9 +184,9 @@ def _listed_files(files: ImageFiles, split: str) -> dict[str, list[bytes]]:
 
 def _class_ids(folder: Path) -> tuple[str, ...]:
     """The ids of wnids.txt, sorted, as the file is not."""
-    path = folder / "wnids.txt"
+    path = folder / CLASS_IDS
     try:
-        ids = path.read_text(encoding="utf-8").split()
+        ids = path.read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(
