@@ -11,12 +11,11 @@ from tiny_imagenet.data.images.decode import shorter_side
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.images.scan import ImageFiles, scan_classes, scan_flat
 from tiny_imagenet.data.sets.base import ImageDataModule
-from tiny_imagenet.data.sets.folder_content import holding
 from tiny_imagenet.data.sets.split import cache_name
 from tiny_imagenet.data.sets.tiny_imagenet_layout import (
-    CLASS_IDS,
     Classes,
     check_counts,
+    layout_in,
     read_classes,
     restructure_validation,
 )
@@ -87,7 +86,7 @@ class TinyImageNetDataModule(ImageDataModule):
     def _folder(self) -> Path:
         """The folder of train/, val/ and test/; downloads, extracts and restructures what is missing."""
         sources = self._sources()
-        folder = holding(extracted(sources, self.md5, self.root) if sources else self.root, CLASS_IDS)
+        folder = layout_in(extracted(sources, self.md5, self.root) if sources else self.root)
         with locked(self.root):
             restructure_validation(folder)
         return folder
