@@ -72,12 +72,32 @@ def restructure_validation(folder: Path) -> None:
         UserError: an annotation is malformed, or its class is unknown or its image missing; an image has no annotation,
             or would replace another one; the disk is full or read-only.
     """
-    images = folder / "val" / "images" if (folder / "val" / "images").is_dir() else folder / "val"
-    waiting = {name for name in os.listdir(images) if is_image(name)} if images.is_dir() else set()
-    path = labels_file(folder)
-    # Of a copy that is in class folders already, val/images/ may be left, and no labels.
-    if not waiting and (images.name != "images" or not path.exists()):
-        return
+    val, path = folder / "val", labels_file(folder)
+    images = val / "images"
+    if images.is_dir():
+        waiting = {name for name in os.listdir(images) if is_image(name)}
+        if waiting or path.exists():  # in a copy, an empty folder may be left
+            _move(images, waiting, path, folder)
+            # A file that is not an image (Thumbs.db) stays, and so does the folder.
+            with suppress(OSError):
+                images.rmdir()
+    elif waiting := _images_without_folder(val, path, folder):
+        _move(val, waiting, path, folder)
+
+
+def _images_without_folder(val: Path, path: Path, folder: Path) -> set[str]:
+    """The images in val/ itself; none if those with labels are in class folders already, or there are no labels."""
+    with suppress(FileNotFoundError), os.scandir(val) as entries:
+        found = list(entries)
+        images = {entry.name for entry in found if is_image(entry.name) and entry.is_file()}
+        if images and (path.exists() or not any(entry.is_dir() for entry in found)):
+            class_of = read_labels(path, _class_ids(folder))
+            images = {name for name in images if not (val / class_of.get(name, "") / "images" / name).exists()}
+            return images if images & class_of.keys() else set()
+    return set()
+
+
+def _move(images: Path, waiting: set[str], path: Path, folder: Path) -> None:
     class_of = read_labels(path, _class_ids(folder))
     targets = {class_id: folder / "val" / class_id / "images" for class_id in set(class_of.values())}
     moved = {class_id: set(os.listdir(target)) if target.is_dir() else set() for class_id, target in targets.items()}
@@ -102,10 +122,6 @@ def restructure_validation(folder: Path) -> None:
             target.mkdir(parents=True, exist_ok=True)
         for name in waiting:
             os.replace(images / name, targets[class_of[name]] / name)
-    # A file that is not an image (Thumbs.db) stays, and so does the folder.
-    if images.name == "images":
-        with suppress(OSError):
-            images.rmdir()
 
 
 def check_counts(files: ImageFiles, split: str, official: bool = False) -> None:
