@@ -11,8 +11,10 @@ from tiny_imagenet.data.images.decode import shorter_side
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.images.scan import ImageFiles, scan_classes, scan_flat
 from tiny_imagenet.data.sets.base import ImageDataModule
+from tiny_imagenet.data.sets.parquet import parquet_files, unpack_parquet
 from tiny_imagenet.data.sets.split import cache_name
 from tiny_imagenet.data.sets.tiny_imagenet_layout import (
+    CLASS_IDS,
     Classes,
     check_counts,
     layout_in,
@@ -86,8 +88,10 @@ class TinyImageNetDataModule(ImageDataModule):
     def _folder(self) -> Path:
         """The folder of train/, val/ and test/; downloads, extracts and restructures what is missing."""
         sources = self._sources()
-        folder = layout_in(extracted(sources, self.md5, self.root) if sources else self.root)
+        folder = extracted(sources, self.md5, self.root) if sources else self.root
         with locked(self.root):
+            if not (folder / CLASS_IDS).exists():
+                folder = unpack_parquet(folder) if parquet_files(folder) else layout_in(folder)
             restructure_validation(folder)
         return folder
 
