@@ -68,6 +68,8 @@ def test_ordinary_splits_are_no_news(tmp_path, logged):
         (["train/images", "test"], {"train": "train/images", "test": "test"}),
         (["photos"], {"train": "photos"}),
         (["a/b"], {"train": "a/b"}),
+        (["a/b/c"], {"train": "a/b/c"}),
+        (["a/b/c/train"], {"train": "a/b/c/train"}),
         (["archive/train"], {"train": "archive/train"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -80,6 +82,26 @@ def test_data_in_a_lone_folder(tmp_path, below, expected, logged):
     (tmp_path / "annotations").mkdir()
     assert folders(tmp_path) == expected
     assert any(all(folder in line for folder in below) for line in logged()), "it says where they are"
+    left_out = "left out 1 without images (annotations), 1 of the system or other programs (__MACOSX)."
+    assert f"{tmp_path}: {left_out}" in logged()
+
+
+def test_folders_deeper_than_that_are_no_data_set(tmp_path):
+    write_classes(tmp_path / "a/b/c/d", 1)
+    with pytest.raises(UserError, match="a/b/c has only one class folder, d; at least two"):
+        find_splits(tmp_path)
+
+
+def test_what_lies_beside_lone_folders_is_told(tmp_path, logged):
+    write_classes(tmp_path / "a/train/b", 1)
+    for name in "0.txt", "a/1.txt", "a/train/2.txt", "a/train/b/3.txt":
+        (tmp_path / name).touch()
+    assert folders(tmp_path) == {"train": "a/train/b"}
+    told = [line for line in logged() if "left out" in line]
+    assert told == [
+        f"{tmp_path / folder}: left out 1 in no class folder ({number}.txt)."
+        for number, folder in enumerate(["", "a", "a/train", "a/train/b"])
+    ]
 
 
 def test_a_single_class_in_a_split_is_not_a_lone_folder(tmp_path):

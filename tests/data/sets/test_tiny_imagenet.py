@@ -148,6 +148,7 @@ def test_classes_without_a_list_are_the_folders_named_as_the_official_ones(tmp_p
     for class_id in "n02124075", "n01443537":
         (tmp_path / "train" / class_id).mkdir(parents=True)
     (tmp_path / "words.txt").write_text("n01443537\tgoldfish\n")
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
     assert read_classes(tmp_path) == Classes(("n01443537", "n02124075"), ("goldfish", "n02124075"))
     (tmp_path / "train" / "cat").mkdir()
     with pytest.raises(UserError, match="wnids.txt can't be read: No such file"):

@@ -74,7 +74,8 @@ def find_splits(root: Path, named: Collection[str] = ()) -> dict[str, Split]:
         splits = {"train": Split.of(top, content.classes)}
         if top != root:
             log.info(f"{root}: the class folders are in {top}.")
-    for folder in dict.fromkeys((top, *(split.folder for split in splits.values()))):
+    ways = [(root, top), *((folders.get(split, top), found.folder) for split, found in splits.items())]
+    for folder in dict.fromkeys(folder for outer, inner in ways for folder in _way(outer, inner)):
         Content.of(folder).tell_left_out(folder)
     train = splits["train"]
     if not train.classes:
@@ -106,18 +107,19 @@ def scan_split(split: Split, class_ids: Sequence[str], train_ids: Collection[str
     if lacking := [class_id for class_id in class_ids if class_id not in name_of]:
         log.info(f"{split.folder}: no images of {some(lacking)}; accuracy is of the other {len(present)} classes.")
     files = scan_classes(split.folder, [name_of[class_id] for class_id in present])
-    label_of = np.array([list(class_ids).index(class_id) for class_id in present])
+    places = {class_id: place for place, class_id in enumerate(class_ids)}
+    label_of = np.array([places[class_id] for class_id in present])
     return replace(files, class_ids=tuple(class_ids), labels=label_of[files.labels])
 
 
 def _innermost(root: Path, named: Collection[str]) -> tuple[Path, Content, dict[str, Path]]:
     """The folder of splits or classes, which is root or a lone folder in it; what it has; and its splits."""
     folder = root
-    for _ in range(DEEPEST):
+    for depth in range(DEEPEST + 1):
         content = Content.of(folder)
         splits = {} if set(named) & set(map(legible, content.classes)) else _named_splits(folder, content.classes)
         lone = _lone(folder, content)
-        if splits or lone is None:
+        if splits or lone is None or depth == DEEPEST:
             break
         folder = lone
     return folder, content, splits
@@ -125,13 +127,19 @@ def _innermost(root: Path, named: Collection[str]) -> tuple[Path, Content, dict[
 
 def _split(folder: Path, known: Collection[str] = ()) -> Split:
     """The class folders of a split, which may be in a lone folder in it that is not of a known class."""
-    for _ in range(DEEPEST):
+    for depth in range(DEEPEST + 1):
         content = Content.of(folder)
         lone = _lone(folder, content)
-        if lone is None or lone.name in known:
+        if lone is None or lone.name in known or depth == DEEPEST:
             break
         folder = lone
     return Split.of(folder, content.classes)
+
+
+def _way(outer: Path, inner: Path) -> list[Path]:
+    """The folders from `outer` down to `inner`, both included."""
+    parts = inner.relative_to(outer).parts
+    return [outer.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
 
 
 def _lone(folder: Path, content: Content) -> Path | None:

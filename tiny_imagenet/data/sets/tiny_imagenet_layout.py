@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN
-from tiny_imagenet.data.images.scan import ImageFiles, is_image
+from tiny_imagenet.data.images.scan import ImageFiles, is_image, is_system_folder
 from tiny_imagenet.data.sets.folder_content import holding
 from tiny_imagenet.data.sets.val_labels import labels_file, read_labels
 from tiny_imagenet.errors import UserError, some
@@ -192,5 +192,6 @@ def _class_ids(folder: Path) -> tuple[str, ...]:
 
 def _folder_ids(train: Path) -> tuple[str, ...]:
     """The class ids of a copy without wnids.txt: its folders, if all are named by ids of WordNet, or else none."""
-    names = sorted(path.name for path in train.iterdir() if path.is_dir()) if train.is_dir() else []
+    folders = [path.name for path in train.iterdir() if path.is_dir()] if train.is_dir() else []
+    names = sorted(name for name in folders if not is_system_folder(name))
     return tuple(names) if all(map(WORDNET_ID.fullmatch, names)) else ()
