@@ -5,11 +5,13 @@ import errno
 import os
 import pickle
 import re
+import unicodedata
 from collections.abc import Iterable
 
 OUT_OF_MEMORY = (
     "out of memory: lower --data.batch_size, and keep the recipe's batch with --trainer.accumulate_grad_batches. ({})"
 )
+BIDI = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # characters that reverse what follows them
 
 
 class UserError(Exception):
@@ -50,6 +52,19 @@ def some(items: Iterable[object], most: int = 5) -> str:
     """The first few items, and how many there are in all: "a, b, … (7 in all)"."""
     items = list(items)
     return ", ".join(map(str, items[:most])) + (f", … ({len(items):,} in all)" if len(items) > most else "")
+
+
+def legible(text: str) -> str:
+    r"""One line that any terminal, file and page takes: control characters are escaped, and so are the bytes of a file
+    name that are not UTF-8 (\xe9), whose character nobody knows."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # such a byte, as os.fsdecode gives it
+        return f"\\x{ord(character) - 0xDC00:x}"
+    steers = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(character) in BIDI
+    return character.encode("unicode_escape").decode() if steers else character
 
 
 def _message(error: BaseException) -> str | None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 from tqdm import tqdm
 
+from tiny_imagenet.errors import legible
 from tiny_imagenet.files import size_text
 
 log = logging.getLogger(__name__)
@@ -19,9 +20,9 @@ SECONDS_BEFORE_BAR = 0.5  # shorter tasks show no bar
 
 
 def say(text: str) -> None:
-    """Print a line to stdout, above a bar if there is one. A terminal or pipe that is gone is no error."""
+    """Print lines to stdout, above a bar if there is one. A terminal or pipe that is gone is no error."""
     try:
-        tqdm.write(text, file=sys.stdout)
+        tqdm.write("\n".join(map(legible, text.split("\n"))), file=sys.stdout)
         sys.stdout.flush()
     except OSError:  # the window was closed, or the pipe's reader has ended
         _discard(sys.stdout)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tiny_imagenet.data.batches.loader import IndexedImages
+from tiny_imagenet.run.class_names import drawable, first_synonym
 from tiny_imagenet.run.result_tables import Row, ranked
 
 
@@ -39,11 +40,17 @@ def examples_figure(
         pixels = images[rows][0].permute(0, 2, 3, 1).numpy()
         for axis in row_of_axes:
             axis.set_axis_off()
-        title = f"{_short(classes[label]['name'], 60)}: {100 * classes[label]['top1']:.0f} %"
+        title = (
+            f"{_short(classes[label]['class_id'], classes[label]['name'], 60)}: {100 * classes[label]['top1']:.0f} %"
+        )
         row_of_axes[0].set_title(title, loc="left", fontsize=11, weight="bold", parse_math=False)
         for axis, image, predicted in zip(row_of_axes, pixels, predictions[rows], strict=False):
             right = predicted == label
-            text, colour = ("✓", "darkgreen") if right else (_short(classes[predicted]["name"], 20), "firebrick")
+            text, colour = (
+                ("✓", "darkgreen")
+                if right
+                else (_short(classes[predicted]["class_id"], classes[predicted]["name"], 20), "firebrick")
+            )
             axis.imshow(image)
             axis.text(0.02, 0.98, text, fontsize=9, color=colour, weight="bold" if right else None, va="top",
                       transform=axis.transAxes, parse_math=False,
@@ -51,7 +58,7 @@ def examples_figure(
     return figure
 
 
-def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
+def confusion_figure(counts: np.ndarray, ids: Sequence[str], names: Sequence[str]) -> Figure:
     """A confusion matrix [C, C], each row as fractions of its class; up to 30 classes are named."""
     figure = Figure(figsize=(9, 8), layout="constrained")
     axis = figure.subplots()
@@ -59,14 +66,13 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
     figure.colorbar(axis.imshow(shares, cmap="viridis", vmin=0, vmax=1), label="share of the class's images")
     axis.set(xlabel="predicted class", ylabel="true class")
     if len(names) <= 30:
-        axis.set_xticks(
-            range(len(names)), [_short(name, 20) for name in names], rotation=90, fontsize=7, parse_math=False
-        )
-        axis.set_yticks(range(len(names)), [_short(name, 20) for name in names], fontsize=7, parse_math=False)
+        short = [_short(class_id, name, 20) for class_id, name in zip(ids, names, strict=True)]
+        axis.set_xticks(range(len(short)), short, rotation=90, fontsize=7, parse_math=False)
+        axis.set_yticks(range(len(short)), short, fontsize=7, parse_math=False)
     return figure
 
 
-def _short(name: str, longest: int) -> str:
+def _short(class_id: str, name: str, longest: int) -> str:
     """The first synonym of a class's name, with an ellipsis if it is longer."""
-    name = name.split(",")[0].strip() or name
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+    name = first_synonym(class_id, name)
+    return drawable(name if len(name) <= longest else f"{name[: longest - 1]}…")

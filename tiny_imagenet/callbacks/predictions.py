@@ -13,6 +13,7 @@ from tiny_imagenet.data import DatasetInfo
 from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.files import replace_csv
 from tiny_imagenet.progress import say
+from tiny_imagenet.run.class_names import first_synonym
 
 FEW, BEST = 10, 3  # images whose best answers are printed, and how many of each
 
@@ -75,8 +76,11 @@ def _keep(path: Path) -> Path | None:
 
 def _answers_text(answers: np.ndarray, info: DatasetInfo) -> str:
     """goldfish 92.1 %, tench 3.0 %, axolotl 1.2 %"""
-    best = ((info.class_names[int(label)].split(",")[0], probability) for label, probability in answers[:BEST])
-    return ", ".join(f"{name} {100 * probability:.1f} %" for name, probability in best)
+    best = ((int(label), probability) for label, probability in answers[:BEST])
+    return ", ".join(
+        f"{first_synonym(info.class_ids[label], info.class_names[label])} {100 * probability:.1f} %"
+        for label, probability in best
+    )
 
 
 def _line(file: str, answers: np.ndarray, info: DatasetInfo) -> dict[str, str]:

@@ -91,5 +91,7 @@ class TestResults(Callback):
         replace_bytes(folder / "examples.png", picture.getvalue())
         say(f"  {folder}: test_metrics.json, per_class.csv, confusion.csv, examples.png")
         if isinstance(trainer.logger, pl.loggers.TensorBoardLogger):
-            trainer.logger.experiment.add_figure("test/confusion", confusion_figure(counts, names), trainer.global_step)
+            trainer.logger.experiment.add_figure(
+                "test/confusion", confusion_figure(counts, ids, names), trainer.global_step
+            )
             trainer.logger.experiment.add_figure("test/examples", figure, trainer.global_step)

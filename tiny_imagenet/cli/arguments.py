@@ -4,13 +4,14 @@ Sweeps use it without torch.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tiny_imagenet.cli.loggers import logger_option
 from tiny_imagenet.cli.printed import training_command
-from tiny_imagenet.errors import UserError, did_you_mean, some
+from tiny_imagenet.errors import UserError, did_you_mean, legible, some
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_resume, checkpoint_to_test, require_checkpoint
 from tiny_imagenet.run.folder import (
     CHECKPOINTS,
@@ -56,9 +57,11 @@ def plan(argv: Sequence[str]) -> Plan:
     run's folder resumes that run. The other commands take the config and the folder of the checkpoint's run.
 
     Raises:
-        UserError: a config or a checkpoint is not there, or a command lacks what it needs.
+        UserError: a config or a checkpoint is not there, or a command lacks what it needs; or an argument is not UTF-8.
     """
     command = argv[0]
+    if bad := [argument for argument in argv if re.search("[\ud800-\udfff]", argument)]:
+        raise UserError(f"{legible(bad[0])} is not UTF-8, as a config must be. Give that folder or file another name.")
     if any(argument == "--help-all" or argument.partition("=")[0].endswith(".help") for argument in argv):
         # jsonargparse's own help: of all options, or of a class. It prints it and exits.
         return Plan(command, ["--help" if argument == "--help-all" else argument for argument in argv], RUNS, None)

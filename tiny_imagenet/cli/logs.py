@@ -8,6 +8,8 @@ from contextlib import suppress
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tqdm import tqdm
 
+from tiny_imagenet.errors import legible
+
 # Warnings of Lightning's and torch's that do not apply here: the beginning of each, as a regular expression.
 IRRELEVANT = (
     # The arguments are the same command line, worked out; sys.argv keeps it for the launcher of further processes.
@@ -47,7 +49,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError, ValueError):
-            tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.write("\n".join(map(legible, self.format(record).split("\n"))), file=sys.stderr)
 
 
 def _with_advice(note: logging.LogRecord) -> bool:

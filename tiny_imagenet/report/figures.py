@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tiny_imagenet.report.text import cut
+from tiny_imagenet.run.class_names import drawable
 
 WIDTH = 6.5  # inches, of a figure that is not a grid of panels: legible on a phone
 SMALL = 9  # points
@@ -77,7 +78,7 @@ def log_axis(axis: Axes) -> None:
 
 def plain(text: str) -> str:
     """Text that matplotlib draws as it is, though it holds dollar signs."""
-    return text.replace("$", r"\$")
+    return drawable(text).replace("$", r"\$")
 
 
 def panel_title(axis: Axes, text: str, width: float) -> None:

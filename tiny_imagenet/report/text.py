@@ -3,13 +3,17 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from tiny_imagenet.errors import legible
+from tiny_imagenet.run.class_names import first_synonym
+
 NAME_LENGTH = 28  # of a class
 LONGEST = 300  # of any other text
 
 
 def printable(text: object, longest: int = LONGEST) -> str:
     """Text that cannot steer a terminal: control characters are escaped, and what is too long ends in an ellipsis."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: longest + 1])
+    text = legible(str(text)[: longest + 1])
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return cut(shown, longest)
 
 
@@ -23,7 +27,7 @@ def class_names(names: Mapping[str, str]) -> dict[str, str]:
 
     Classes that share it, such as the two cranes of ImageNet, also get their ids.
     """
-    first = {class_id: printable(str(name).split(",")[0].strip() or name) for class_id, name in names.items()}
+    first = {class_id: printable(first_synonym(class_id, str(name))) for class_id, name in names.items()}
     sharing = Counter(first.values())
     return {
         class_id: cut(name, NAME_LENGTH) if sharing[name] == 1 else f"{cut(name, NAME_LENGTH)} ({printable(class_id)})"

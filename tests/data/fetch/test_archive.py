@@ -27,13 +27,17 @@ def md5_of(path):
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["set.zip", "set.tar", "set.tar.gz", "set.TGZ", "deflated.zip"])
+@pytest.mark.parametrize(
+    "name",
+    ["set.zip", "set.tar", "set.tar.gz", "set.TGZ", "set.tar.xz", "set.txz", "set.tar.bz2", "set.tbz", "deflated.zip"],
+)
 def test_every_kind_of_archive_comes_out_as_it_went_in(root, tmp_path, name):
     path = tmp_path / name
     if name.endswith("zip"):
         write_zip(path, compression=zipfile.ZIP_DEFLATED if "deflated" in name else zipfile.ZIP_STORED)
     else:
-        write_tar(path, FILES.items(), "w" if name.endswith("tar") else "w:gz")
+        kinds = {"tar": "", "gz": "gz", "tgz": "gz", "xz": "xz", "txz": "xz", "bz2": "bz2", "tbz": "bz2"}
+        write_tar(path, FILES.items(), f"w:{kinds[name.lower().rpartition('.')[2]]}")
     folder = extracted([str(path)], md5_of(path), root)
     assert folder == root / name.split(".")[0]
     assert contents(folder) == EXPECTED
@@ -44,6 +48,26 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_a_zip_of_powershell_5(root, tmp_path):
+    """It separates folders by backslashes, also at the end of a folder's own name."""
+    names = {name.replace("/", "\\"): content for name, content in FILES.items()}
+    path = write_zip(tmp_path / "set.zip", {"set\\": b"", "set\\sub\\": b"", **names})
+    assert contents(extracted([str(path)], None, root)) == EXPECTED
+
+
+def test_a_zip_of_macos(root, tmp_path):
+    """Its names are UTF-8 without the flag that says so, and it has a second folder with the attributes of files."""
+    path = write_zip(tmp_path / "set.zip", {"maXXana/cafXX.txt": b"1", "__MACOSX/maXXana/._cafXX.txt": b"2"})
+    path.write_bytes(path.read_bytes().replace(b"maXX", "mañ".encode()).replace(b"cafXX", "café".encode()))
+    assert contents(extracted([str(path)], None, root)) == {"café.txt": b"1"}
+
+
+def test_a_name_of_an_old_zip_without_unicode_is_read_as_cp437(root, tmp_path):
+    path = write_zip(tmp_path / "set.zip", {"set/cafX.txt": b"1"})
+    path.write_bytes(path.read_bytes().replace(b"cafX", b"caf\x82"))
+    assert contents(extracted([str(path)], None, root)) == {"café.txt": b"1"}
 
 
 def test_more_than_one_top_folder_is_kept(root, tmp_path):

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from tiny_imagenet.data.images.scan import class_folders, scan_classes, scan_flat
+from tiny_imagenet.data.images.scan import has_images, scan_classes, scan_flat
 from tiny_imagenet.errors import UserError
 
 
@@ -74,10 +74,10 @@ def test_a_broken_link_is_named(folder):
         scan_flat(folder / "val" / "images")
 
 
-def test_class_folders_are_those_in_sight(folder):
-    (folder / "train" / ".cache").mkdir()
-    (folder / "train" / "notes.txt").write_bytes(b"")
-    assert class_folders(folder / "train") == ("n01", "n02")
-    for wrong in folder / "nowhere", folder / "val" / "images":
-        with pytest.raises(UserError, match="one folder of images per class"):
-            class_folders(wrong)
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN"])
+def test_folders_of_the_system_are_no_part_of_a_class(folder, name):
+    """Synology keeps thumbnails in @eaDir: images with the names of images."""
+    (folder / "train" / "n01" / name).mkdir()
+    (folder / "train" / "n01" / name / "thumbnail.jpg").write_bytes(b"x")
+    assert len(scan_classes(folder / "train", ("n01", "n02"))) == 4
+    assert has_images(folder / "train" / "n01") and not has_images(folder / "train" / "n01" / name / "nowhere")

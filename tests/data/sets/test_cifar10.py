@@ -1,6 +1,8 @@
 """CIFAR10DataModule: records to packed images, against pixels that were put in by hand."""
 
 import io
+import os
+import pickle
 import tarfile
 
 import numpy as np
@@ -56,6 +58,102 @@ def test_pixels_and_labels_are_those_of_the_records(archive, pixels):
         np.testing.assert_array_equal(packed.images, np.concatenate([pixels[batch][0] for batch in batches]))
         np.testing.assert_array_equal(packed.labels, np.concatenate([pixels[batch][1] for batch in batches]))
         assert packed.names[3] == f"{batches[0]}.bin#3"
+
+
+@pytest.fixture
+def pickled(pixels, tmp_path):
+    """The same images in the Python version: rows of red, green and blue in an array, and labels in a list."""
+
+    def write(protocol=2, change=lambda files: None):
+        files = {"batches.meta": {b"label_names": [name.encode() for name in NAMES], b"num_vis": 3072}}
+        for name, (images, labels) in pixels.items():
+            data = images.transpose(0, 3, 1, 2).reshape(len(images), 3072)
+            files[name] = {b"data": data, b"labels": labels.tolist(), b"batch_label": b"batch"}
+        change(files)
+        path = tmp_path / "cifar-10-python.tar.gz"
+        with tarfile.open(path, "w:gz") as tar:
+            for name, content in files.items():
+                content = content if isinstance(content, bytes) else pickle.dumps(content, protocol)
+                info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return CIFAR10DataModule(root=str(tmp_path / "data"), archive=str(path), md5=None, batch_size=8)
+
+    return write
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_the_python_version_is_the_same_data_set(archive, pickled, protocol):
+    binary, python = archive(), pickled(protocol)
+    assert python.classes == binary.classes
+    for data in binary, python:
+        data.setup("fit")
+        data.setup("test")
+    for name, images in binary.sets.items():
+        assert python.sets[name].names == images.names
+        assert python.sets[name].labels.tolist() == images.labels.tolist()
+        rows = np.arange(len(images))
+        assert python.sets[name][rows][0].equal(images[rows][0])
+    assert python.info == binary.info
+
+
+def test_the_python_version_as_a_folder_or_in_one(pickled, tmp_path):
+    names = pickled().packed("train").names
+    for root in tmp_path / "data" / "cifar-10-python", tmp_path / "data":
+        data = CIFAR10DataModule(root=str(root), archive=None, md5=None)
+        assert data.packed("train").names == names and data.classes.ids == NAMES
+
+
+def test_the_official_python_archive_is_expected_by_its_own_checksum(pickled):
+    archive = pickled().archive
+    assert CIFAR10DataModule(archive=archive).md5 == cifar.PYTHON_MD5
+    assert CIFAR10DataModule(archive=archive, md5=None).md5 is None
+    assert CIFAR10DataModule().md5 == cifar.MD5
+
+
+def test_names_that_are_missing_are_those_of_cifar_10(pickled, caplog):
+    caplog.set_level("INFO")
+    data = pickled(change=lambda files: files["batches.meta"].pop(b"label_names"))
+    assert data.classes.ids[:4] == ("airplane", "automobile", "bird", "cat") and len(data.classes.ids) == 10
+    assert "has no label_names: the classes are taken for those of CIFAR-10." in caplog.text
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.mkdir, ("hostile",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda files: files.update(data_batch_1=Hostile()), "data_batch_1 is no batch.*it would run posix.mkdir"),
+        (lambda files: files.update({"batches.meta": Hostile()}), "batches.meta is no batch.*it would run posix.mkdir"),
+        (lambda files: files.update(data_batch_1=pickle.dumps({b"data": 1})[:-3]), "data_batch_1 is no batch.*damaged"),
+        (lambda files: files["test_batch"].pop(b"labels"), "test_batch: labels should be a list of 10 numbers"),
+        (lambda files: files["test_batch"][b"labels"].append(1), "labels should be a list of 10 numbers"),
+        (lambda files: files["test_batch"][b"labels"].__setitem__(3, 256), "labels should be a list of 10 numbers"),
+        (
+            lambda files: files["test_batch"][b"labels"].__setitem__(3, 3),
+            "test_batch: record 3 has label 3; there are 3",
+        ),
+        (
+            lambda files: files["test_batch"].update({b"data": np.zeros((10, 3071), np.uint8)}),
+            r"bytes \[images, 3,072\]",
+        ),
+        (lambda files: files["batches.meta"].update({b"label_names": [b"a", b"a"]}), "should list different classes"),
+        (lambda files: files["batches.meta"].update({b"label_names": [1, 2]}), "should be a list of names"),
+        (lambda files: files.pop("test_batch"), "has no test_batch.bin and no test_batch"),
+    ],
+)
+def test_a_damaged_python_version_is_named_and_a_hostile_one_runs_nothing(
+    pickled, tmp_path, monkeypatch, change, message
+):
+    monkeypatch.chdir(tmp_path)
+    data = pickled(change=change)
+    with pytest.raises(UserError, match=message):
+        data.setup("fit")
+        data.setup("test")
+    assert not (tmp_path / "hostile").exists()
 
 
 def test_class_names_may_have_spaces(archive):

@@ -4,22 +4,15 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
+from tests.helpers.class_folders import COLOURS, write_classes
 from tiny_imagenet.data import ImageFolderDataModule
 from tiny_imagenet.data.sets.folder_splits import cache_folder
 from tiny_imagenet.errors import UserError
-
-COLOURS = {"ant": (200, 30, 30), "bee": (30, 200, 30), "cat": (30, 30, 200)}
-
-
-def write_classes(folder, per_class=10, classes=COLOURS, size=(20, 20)):
-    for name, colour in classes.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(per_class):
-            Image.new("RGB", size, colour).save(folder / name / f"{number}.png")
-    return folder
+from tiny_imagenet.report.__main__ import main as report
 
 
 def module(root, **options) -> ImageFolderDataModule:
@@ -187,15 +180,12 @@ def broken(kind, root):
         return write_classes(root, classes={"ant": (1, 2, 3)})
     if kind == "no class folders":
         Image.new("RGB", (8, 8)).save(root / "image.png")
-    if kind == "empty class":
-        write_classes(root)
-        (root / "dog").mkdir()
-    if kind == "stray class in val":
+    if kind == "other classes in val":
         write_classes(root / "train")
-        write_classes(root / "val", classes=COLOURS | {"dog": (9, 9, 9)})
-    if kind == "class missing in test":
+        write_classes(root / "val", classes={"dog": (9, 9, 9), "eel": (9, 90, 9)})
+    if kind == "Tiny ImageNet's layout":
         write_classes(root / "train")
-        write_classes(root / "test", classes={"ant": (1, 1, 1), "bee": (2, 2, 2)})
+        write_classes(root / "val", classes={"images": (9, 9, 9)})
     if kind == "unreadable image":
         (write_classes(root) / "bee" / "5.png").write_bytes(b"not a picture")
     return root
@@ -206,10 +196,9 @@ def broken(kind, root):
     [
         ("missing", "nowhere can't be read: No such file or directory. It should have one folder of images per class"),
         ("one class", "has only one class folder, ant"),
-        ("no class folders", "has no folders. It should"),
-        ("empty class", "dog has no images"),
-        ("stray class in val", "val has folders that .*train lacks: dog"),
-        ("class missing in test", "test/cat has no images"),
+        ("no class folders", "has no folders of images. It should"),
+        ("other classes in val", "val has no images of any training class: it has dog, eel, but .* are ant, bee, cat"),
+        ("Tiny ImageNet's layout", "it has images, .* use --data TinyImageNetDataModule"),
         ("unreadable image", "5.png can't be decoded"),
     ],
 )
@@ -241,3 +230,41 @@ def test_fit_test_and_predict_from_the_command_line(run, tmp_path):
     assert status == 0 and "12 predictions" in said
     first = (checkpoint.parents[1] / "predictions.csv").read_text().splitlines()[1].split(",")
     assert first[:2] == ["ant/0.png", "ant"]
+
+
+def test_class_folders_of_any_name_from_the_command_line(run, tmp_path):
+    """Their names are legible in all that is written and said, and files are UTF-8."""
+    folders = [b"$x^{2$", b"<script>alert(1)<", b"a, b", b"a, c", b"caf\xe9", b"two\nlines", "😀 猫".encode()]
+    shown = ["$x^{2$", "<script>alert(1)<", "a, b", "a, c", r"caf\xe9", r"two\nlines", "😀 猫"]
+    for number, name in enumerate(folders):
+        write_classes(tmp_path / "set", 20, {os.fsdecode(name): (30 * number, 250 - 30 * number, 90)})
+    options = ["--config=photos.yaml", "--data.root=set", "--data.image_size=16", "--data.batch_size=14"]
+    options += ["--data.holdout=14", "--model.width=0.125", "--trainer.max_epochs=1", "--trainer.accelerator=cpu"]
+    status, said = run("fit", *options, "--trainer.precision=32-true")
+    assert status == 0, said
+    checkpoint = f"--ckpt_path={tmp_path / 'runs/photos/version_0/checkpoints/last.ckpt'}"
+    assert run("test", checkpoint)[0] == 0
+    (tmp_path / "new").mkdir()
+    shutil.copy(tmp_path / "set" / os.fsdecode(folders[4]) / "0.png", tmp_path / "new" / os.fsdecode(b"\xe9.png"))
+    status, said = run("predict", checkpoint, "--data.images=new")
+    assert status == 0 and r"\xe9.png: " in said and sum(f"{name} " in said for name in shown) == 3
+    for name in "per_class.csv", "confusion.csv":
+        table = pd.read_csv(tmp_path / "runs/photos/version_0" / name, encoding="utf-8")
+        assert set(table.iloc[:, 1]) == set(shown)
+    report(["runs", "--out", "report"])
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    classes = pd.read_csv(next((tmp_path / "report" / "tables").glob("classes_*.csv")), encoding="utf-8")
+    assert set(classes["name"]) == set(shown)
+
+
+def test_a_folder_of_the_command_line_that_is_not_utf_8(run, tmp_path):
+    write_classes(tmp_path / os.fsdecode(b"caf\xe9"))
+    status, said = run("fit", "--config=photos.yaml", "--data.root=" + os.fsdecode(b"caf\xe9"))
+    assert status == 1 and r"error: --data.root=caf\xe9 is not UTF-8" in said
+
+
+def test_two_folders_that_would_be_one_class_are_named(tmp_path):
+    write_classes(tmp_path, 2, dict.fromkeys([os.fsdecode(b"caf\xe9"), r"caf\xe9", "tea"], (1, 1, 1)))
+    with pytest.raises(UserError, match=r"several folders that would be the class caf\\xe9. Rename one"):
+        module(tmp_path).all_classes()

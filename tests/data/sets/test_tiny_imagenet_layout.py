@@ -117,6 +117,42 @@ def test_what_is_no_image_stays_behind(folder):
         assert tree(folder / "val") == ["images/Thumbs.db", *RESTRUCTURED, "val_annotations.txt"]
 
 
+@pytest.mark.parametrize("name", ["val_0.JPEG", "val_9.JPEG"])
+def test_an_image_beside_the_folders_of_the_classes_stays_too(folder, name):
+    """Also if it has the name of one that has found its class."""
+    (folder / "val" / name).write_bytes(b"x")
+    for _ in range(2):
+        restructure_validation(folder)
+        assert tree(folder / "val") == sorted([*RESTRUCTURED, "val_annotations.txt", name])
+    (folder / "val" / "val_annotations.txt").unlink()
+    restructure_validation(folder)
+    assert tree(folder / "val") == sorted([*RESTRUCTURED, name])
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_killed_restructuring_of_a_flat_copy_is_continued(folder, monkeypatch, moves):
+    for path in (folder / "val" / "images").iterdir():
+        path.rename(folder / "val" / path.name)
+    (folder / "val" / "images").rmdir()
+    replace, calls = os.replace, []
+
+    def stopped_after_some(*args):
+        if len(calls) == moves:
+            raise KeyboardInterrupt
+        calls.append(replace(*args))
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "replace", stopped_after_some)
+        restructure_validation(folder)
+    assert len(list(folder.glob("val/*.JPEG"))) == 4 - moves
+    (folder / "val" / "new.JPEG").write_bytes(b"x")
+    with pytest.raises(UserError, match="has no line for new.JPEG in .*val. Remove what"):
+        restructure_validation(folder)
+    (folder / "val" / "new.JPEG").unlink()
+    restructure_validation(folder)
+    assert tree(folder / "val") == [*RESTRUCTURED, "val_annotations.txt"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

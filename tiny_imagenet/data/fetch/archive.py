@@ -249,5 +249,7 @@ def _name(source: str) -> str:
     if not SUFFIX.search(name) or name.startswith("."):
         if path and path.is_dir():
             raise UserError(f"{source} is a folder, not an archive: set --data.root {source} --data.archive null.")
-        raise UserError(f"{source} is not the name of an archive: use a .zip, .tar, .tar.gz or .tgz file.")
+        raise UserError(
+            f"{source} is not the name of an archive: use a .zip or .tar file, or a .tar.gz, .tar.bz2 or .tar.xz."
+        )
     return name

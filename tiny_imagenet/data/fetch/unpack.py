@@ -1,7 +1,6 @@
 """Extracts zip and tar archives, and refuses what could write elsewhere or fill the disk."""
 
 import errno
-import gzip
 import logging
 import os
 import re
@@ -9,10 +8,11 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from tiny_imagenet.data.fetch.decompress import begins, decompressed
 from tiny_imagenet.data.images.scan import EXTENSIONS
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import disk_errors, require_free
@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 
 # The kinds of files in data sets. A config may choose the folder to extract to, so no file is extracted that a program
 # might run or read as its settings.
-DATA = (*EXTENSIONS, ".txt", ".csv", ".json", ".xml", ".html", ".bin")
-SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
+DATA = (*EXTENSIONS, ".txt", ".csv", ".json", ".xml", ".html", ".bin", ".parquet")
+CIFAR = re.compile(r"(?:.*/)?(?:data_batch_\d+|test_batch|batches\.meta)")  # of its Python version
+SUFFIX = re.compile(r"\.(zip|tar|tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 
 # How much an archive may unpack to: at most MAX_BYTES, and beyond SMALL_BYTES at most MAX_RATIO times its own size.
 MAX_BYTES = 10 * 10**9
@@ -42,7 +43,7 @@ class DamagedArchive(UserError):
 
 def looks_whole(archive: Path) -> bool:
     """Whether a file begins and, if a zip, ends like an archive: a quick check that doesn't read the members."""
-    if _begins(archive, b"PK"):
+    if begins(archive, b"PK"):
         return zipfile.is_zipfile(archive)
     try:
         with _opened(archive) as opened:
@@ -53,8 +54,9 @@ def looks_whole(archive: Path) -> bool:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Extract the data files (see DATA) of a zip (stored or deflated), tar or tar.gz archive into an empty folder.
+    """Extract the data files (see DATA) of an archive into an empty folder.
 
+    It may be a zip (stored or deflated) or a tar, also compressed by gzip, bzip2, xz or, from Python 3.14 on, zstd.
     Permissions, owners and times are not restored. A failure leaves files behind.
 
     Raises:
@@ -67,10 +69,9 @@ def unpack(archive: Path, folder: Path) -> None:
             members = list(_members(opened, archive))
             if not members:
                 raise EOFError("it is empty")
-        skipped = next((member.path for member in members if not _is_wanted(member)), None)
-        if skipped is not None:
+        if skipped := [member.path for member in members if not _is_wanted(member)]:
             members = [member for member in members if _is_wanted(member)]
-            log.info(f"{archive}: skipped files that are not data, such as {skipped!r}.")
+            log.info(f"{archive}: skipped {len(skipped):,} files that are not data, such as {skipped[0]!r}.")
         needed = sum(-(-member.size // BLOCK) * BLOCK for member in members)
         # Errors name the parent, which the user knows: `folder` is renamed in the end.
         require_free(folder.parent, needed)
@@ -125,17 +126,12 @@ def _opened(archive: Path) -> Iterator[_Archive]:
     with ExitStack() as stack:
         with _read_errors(archive):
             # Not by is_zipfile, which also accepts a tar that ends in a zip.
-            if _begins(archive, b"PK"):
+            if begins(archive, b"PK"):
                 opened = zipfile.ZipFile(archive)
             else:
-                file = gzip.open(archive) if _begins(archive, b"\x1f\x8b") else open(archive, "rb")
-                opened = tarfile.open(fileobj=_HeaderLimit(stack.enter_context(file)), mode="r:")
+                file = stack.enter_context(decompressed(archive))
+                opened = tarfile.open(fileobj=_HeaderLimit(file), mode="r:")
         yield stack.enter_context(opened)
-
-
-def _begins(archive: Path, magic: bytes) -> bool:
-    with open(archive, "rb") as file:
-        return file.read(len(magic)) == magic
 
 
 def _members(opened: _Archive, archive: Path) -> Iterator[_Member]:
@@ -166,7 +162,17 @@ def _zip_members(opened: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # Python decompresses a chunk of these at once, however large the result.
             raise UserError(_refusal(archive, info.filename, f"of compression type {info.compress_type}"))
-        yield _Member(_path(info.filename, archive), info.file_size, info.is_dir(), info)
+        # PowerShell 5 separates folders by backslashes.
+        name = _zip_name(info).replace("\\", "/")
+        yield _Member(_path(name, archive), info.file_size, name.endswith("/"), info)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """A member's name. That of macOS is UTF-8 without the flag that says so, and zipfile takes it for cp437."""
+    if not info.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
 
 
 def _tar_members(opened: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
@@ -185,7 +191,8 @@ def _tar_members(opened: tarfile.TarFile, archive: Path) -> Iterator[_Member]:
 
 def _is_wanted(member: _Member) -> bool:
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in member.path.split("/"))
-    return not hidden and (member.is_folder or member.path.lower().endswith(DATA))
+    wanted = member.is_folder or member.path.lower().endswith(DATA) or CIFAR.fullmatch(member.path)
+    return not hidden and bool(wanted)
 
 
 def _refusal(archive: Path, name: str, what: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from tiny_imagenet.errors import UserError
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SYSTEM_FOLDERS = ("lost+found", "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information")
 UNLABELLED = -1
 Found = tuple[str, int, int]  # name, size and time of a file
 
@@ -42,7 +43,7 @@ class ImageFiles:
 def scan_classes(folder: Path, class_ids: Sequence[str]) -> ImageFiles:
     """All images below `folder/<class id>/`, labelled by the position of the class in `class_ids`.
 
-    Hidden files and files without an image's extension are skipped; symbolic links are followed.
+    Hidden files, files without an image's extension and folders of the system are skipped; symbolic links are followed.
 
     Raises:
         UserError: a class has no folder or no images.
@@ -72,21 +73,14 @@ def scan_flat(folder: Path) -> ImageFiles:
     return _files(folder, (), images, [UNLABELLED] * len(images))
 
 
-def class_folders(folder: Path) -> tuple[str, ...]:
-    """The names of the class folders in a folder, sorted; hidden folders are skipped.
+def has_images(folder: Path) -> bool:
+    """Whether there is an image below a folder; reads no further than the first."""
+    return any(True for _ in _images(folder, ""))
 
-    Raises:
-        UserError: the folder does not exist or has no folders.
-    """
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    except OSError as error:
-        raise UserError(
-            f"{folder} can't be read: {error.strerror}. It should have one folder of images per class."
-        ) from None
-    if not names:
-        raise UserError(f"{folder} has no folders. It should have one folder of images per class.")
-    return tuple(names)
+
+def is_system_folder(name: str) -> bool:
+    """Whether a folder is hidden, or has a name under which systems and programs keep waste, copies and thumbnails."""
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def is_image(name: str) -> bool:
@@ -104,7 +98,7 @@ def _images(folder: Path | str, prefix: str) -> Iterator[Found]:
                     status = entry.stat()
                     if stat.S_ISREG(status.st_mode):
                         yield prefix + entry.name, status.st_size, status.st_mtime_ns
-                elif entry.is_dir() and not entry.name.startswith("."):
+                elif entry.is_dir() and not is_system_folder(entry.name):
                     below.append(entry)
     except FileNotFoundError as error:
         if error.filename == os.fspath(folder):

@@ -7,9 +7,8 @@ from typing import Any
 
 from tiny_imagenet.data.fetch.archive import extracted, locked
 from tiny_imagenet.data.images.packed import PackedImages, pack
-from tiny_imagenet.data.images.scan import class_folders, scan_classes
 from tiny_imagenet.data.sets.base import ImageDataModule
-from tiny_imagenet.data.sets.folder_splits import cache_folder, find_splits, require_known_classes
+from tiny_imagenet.data.sets.folder_splits import Split, cache_folder, find_splits, scan_split
 from tiny_imagenet.data.sets.split import cache_name
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
@@ -18,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """`root/{train,val,test}/<class>/…`, where val/ and test/ may be missing, or `root/<class>/…`.
+    """`root/{train,val,test}/<class>/…`, where val/ and test/ may be missing, or `root/<class>/…`; see `find_splits`.
 
     Packing crops each image to its central square and resizes it to `resize`, or else `image_size`. Without test/, val/
     is the test set; without either, the held-out images are.
@@ -72,14 +71,14 @@ class ImageFolderDataModule(ImageDataModule):
         return super().test_images() if len(self._splits) > 1 else self.train_and_val_images()[1]
 
     def all_classes(self) -> Classes:
-        ids = class_folders(self._splits["train"])
+        ids = self._splits["train"].classes
         return Classes(ids, ids)
 
     def packed(self, split: str) -> PackedImages:
-        require_known_classes(self._splits, split)
         name = f"{split}-{self.pipeline.side}"
         name, some = cache_name(name, cache_folder(self._folder, name), self._some_classes)
-        files = scan_classes(self._splits[split], self.classes.ids if some else self.all_classes().ids)
+        known = self.all_classes().ids
+        files = scan_split(self._splits[split], self.classes.ids if some else known, known)
         cache = cache_folder(self._folder, name)
         if not cache.is_relative_to(self._folder):
             log.info(f"{self._folder} can't be written: its packed images are kept in {cache}.")
@@ -87,8 +86,8 @@ class ImageFolderDataModule(ImageDataModule):
             return pack(files, self.pipeline.side, cache / name)
 
     @cached_property
-    def _splits(self) -> dict[str, Path]:
-        return find_splits(self._folder)
+    def _splits(self) -> dict[str, Split]:
+        return find_splits(self._folder, self.chosen_classes if isinstance(self.chosen_classes, list) else ())
 
     @cached_property
     def _folder(self) -> Path:

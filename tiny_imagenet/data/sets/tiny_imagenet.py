@@ -11,8 +11,16 @@ from tiny_imagenet.data.images.decode import shorter_side
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.images.scan import ImageFiles, scan_classes, scan_flat
 from tiny_imagenet.data.sets.base import ImageDataModule
+from tiny_imagenet.data.sets.parquet import parquet_files, unpack_parquet
 from tiny_imagenet.data.sets.split import cache_name
-from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes, check_counts, read_classes, restructure_validation
+from tiny_imagenet.data.sets.tiny_imagenet_layout import (
+    CLASS_IDS,
+    Classes,
+    check_counts,
+    layout_in,
+    read_classes,
+    restructure_validation,
+)
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 # A GitHub release with the same bytes and so the same MD5.
@@ -82,6 +90,8 @@ class TinyImageNetDataModule(ImageDataModule):
         sources = self._sources()
         folder = extracted(sources, self.md5, self.root) if sources else self.root
         with locked(self.root):
+            if not (folder / CLASS_IDS).exists():
+                folder = unpack_parquet(folder) if parquet_files(folder) else layout_in(folder)
             restructure_validation(folder)
         return folder
 

@@ -7,7 +7,6 @@ train/<wnid>/images/, val/val_annotations.txt and val/images/, and test/images/.
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from filecmp import cmp
@@ -16,14 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN
-from tiny_imagenet.data.images.scan import ImageFiles, is_image
+from tiny_imagenet.data.images.scan import ImageFiles, is_image, is_system_folder
+from tiny_imagenet.data.sets.folder_content import holding
+from tiny_imagenet.data.sets.val_labels import labels_file, read_labels
 from tiny_imagenet.errors import UserError, some
 from tiny_imagenet.files import disk_errors
 
-ANNOTATIONS = "val_annotations.txt"
+CLASS_IDS = "wnids.txt"
 CLASS_ID = re.compile(r"\w[\w.-]{0,59}")  # it names a folder, whose name may have 255 bytes
-# File, class id and four box coordinates. A file name with a separator could lead out of the folder.
-ANNOTATION = re.compile(r"(?!\.\.?\t)([^\t/\\\0]+)\t([^\t]+)(?:\t-?\d+){4}")
+WORDNET_ID = re.compile(r"n\d{8}")  # of the official classes
 # In the official archive: classes, training and validation images of each class, and test images in all.
 OFFICIAL = {"classes": 200, "train": 500, "val": 50, "test": 10_000}
 
@@ -36,8 +36,16 @@ class Classes:
     names: tuple[str, ...]
 
 
+def layout_in(folder: Path) -> Path:
+    """The folder itself, or the one in it, that has wnids.txt, or else train/."""
+    found = holding(folder, CLASS_IDS)
+    return found if (found / CLASS_IDS).exists() else holding(folder, "train")
+
+
 def read_classes(folder: Path) -> Classes:
     """The classes of wnids.txt, sorted, with their names from words.txt; a class without one is named by its id.
+
+    Without wnids.txt they are the folders of train/, if these are all named as the official ones.
 
     Raises:
         UserError: wnids.txt is missing or empty, repeats an id, or has one that can't name a folder.
@@ -46,7 +54,7 @@ def read_classes(folder: Path) -> Classes:
     words = dict.fromkeys(ids, "")
     with suppress(FileNotFoundError):
         # It has 80,000 lines, of which 200 are needed.
-        for line in (folder / "words.txt").read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (folder / "words.txt").read_text(encoding="utf-8-sig", errors="replace").splitlines():
             class_id, _, name = line.partition("\t")
             if class_id in words:
                 words[class_id] = name.strip()
@@ -56,19 +64,41 @@ def read_classes(folder: Path) -> Classes:
 def restructure_validation(folder: Path) -> None:
     """Move val/images/*.JPEG to val/<class id>/images/, as in train/, by val_annotations.txt, which is kept.
 
-    Does nothing if this is already done. Everything is checked before anything is moved, and files are moved one by
-    one, so that after a kill half way the next call finishes.
+    Copies may have val/*.JPEG and a CSV file; see `labels_file`. Does nothing if this is already done. Everything is
+    checked before anything is moved, and files are moved one by one, so that after a kill half way the next call
+    finishes.
 
     Raises:
         UserError: an annotation is malformed, or its class is unknown or its image missing; an image has no annotation,
             or would replace another one; the disk is full or read-only.
     """
-    images = folder / "val" / "images"
-    if not images.is_dir():
-        return
-    path = folder / "val" / ANNOTATIONS
-    class_of = read_annotations(path, _class_ids(folder))
-    waiting = {name for name in os.listdir(images) if is_image(name)}
+    val, path = folder / "val", labels_file(folder)
+    images = val / "images"
+    if images.is_dir():
+        waiting = {name for name in os.listdir(images) if is_image(name)}
+        if waiting or path.exists():  # in a copy, an empty folder may be left
+            _move(images, waiting, path, folder)
+            # A file that is not an image (Thumbs.db) stays, and so does the folder.
+            with suppress(OSError):
+                images.rmdir()
+    elif waiting := _images_without_folder(val, path, folder):
+        _move(val, waiting, path, folder)
+
+
+def _images_without_folder(val: Path, path: Path, folder: Path) -> set[str]:
+    """The images in val/ itself; none if those with labels are in class folders already, or there are no labels."""
+    with suppress(FileNotFoundError), os.scandir(val) as entries:
+        found = list(entries)
+        images = {entry.name for entry in found if is_image(entry.name) and entry.is_file()}
+        if images and (path.exists() or not any(entry.is_dir() for entry in found)):
+            class_of = read_labels(path, _class_ids(folder))
+            images = {name for name in images if not (val / class_of.get(name, "") / "images" / name).exists()}
+            return images if images & class_of.keys() else set()
+    return set()
+
+
+def _move(images: Path, waiting: set[str], path: Path, folder: Path) -> None:
+    class_of = read_labels(path, _class_ids(folder))
     targets = {class_id: folder / "val" / class_id / "images" for class_id in set(class_of.values())}
     moved = {class_id: set(os.listdir(target)) if target.is_dir() else set() for class_id, target in targets.items()}
     if unlabelled := sorted(waiting - class_of.keys()):
@@ -92,48 +122,6 @@ def restructure_validation(folder: Path) -> None:
             target.mkdir(parents=True, exist_ok=True)
         for name in waiting:
             os.replace(images / name, targets[class_of[name]] / name)
-    # A file that is not an image (Thumbs.db) stays, and so does the folder.
-    with suppress(OSError):
-        images.rmdir()
-
-
-def read_annotations(path: Path, class_ids: Collection[str]) -> dict[str, str]:
-    """The class id of each file that val_annotations.txt lists.
-
-    A line has a file, its class id and four box coordinates, separated by tabs.
-
-    Raises:
-        UserError: the file can't be read, a line is malformed, a class is unknown, or a file is listed twice.
-    """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be read: {error.strerror}. It has the labels of val/images: extract the archive again."
-        ) from None
-    known, class_of = set(class_ids), {}
-    malformed, unknown, repeated = [], [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        match = ANNOTATION.fullmatch(line.decode("utf-8", errors="replace"))
-        if match is None or "\ufffd" in match[0]:
-            malformed.append(f"line {number} ({line[:60]!r})")
-            continue
-        name, class_id = match.groups()
-        if class_id not in known:
-            unknown.append(f"line {number} ({class_id[:60]})")
-        if name in class_of:
-            repeated.append(f"line {number} ({name[:60]})")
-        class_of[name] = class_id
-    for what, where in (
-        ("must have a file, a class id and four numbers, separated by tabs", malformed),
-        ("must have a class id from wnids.txt", unknown),
-        ("must not repeat a file", repeated),
-    ):
-        if where:
-            raise UserError(f"{path}: {some(where)} {what}. Correct the file, or extract the archive again.")
-    return class_of
 
 
 def check_counts(files: ImageFiles, split: str, official: bool = False) -> None:
@@ -173,18 +161,20 @@ def _listed_files(files: ImageFiles, split: str) -> dict[str, list[bytes]]:
         for class_id in files.class_ids:
             with suppress(FileNotFoundError):
                 listed[class_id] = (files.folder / class_id / f"{class_id}_boxes.txt").read_bytes().splitlines()
-    elif split == "val" and (path := files.folder / ANNOTATIONS).exists():
+    elif split == "val" and (path := labels_file(files.folder.parent)).exists():
         # Of all classes, while the files may be of some.
-        for name, class_id in read_annotations(path, _class_ids(files.folder.parent)).items():
+        for name, class_id in read_labels(path, _class_ids(files.folder.parent)).items():
             listed.setdefault(class_id, []).append(os.fsencode(name))
     return listed
 
 
 def _class_ids(folder: Path) -> tuple[str, ...]:
     """The ids of wnids.txt, sorted, as the file is not."""
-    path = folder / "wnids.txt"
+    path = folder / CLASS_IDS
+    if not path.exists() and (ids := _folder_ids(folder / "train")):
+        return ids
     try:
-        ids = path.read_text(encoding="utf-8").split()
+        ids = path.read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(
@@ -198,3 +188,10 @@ def _class_ids(folder: Path) -> tuple[str, ...]:
     if twice := [class_id for class_id, times in Counter(ids).items() if times > 1]:
         raise UserError(f"{path} lists {some(twice)} more than once. Correct the file, or extract the archive again.")
     return tuple(sorted(ids))
+
+
+def _folder_ids(train: Path) -> tuple[str, ...]:
+    """The class ids of a copy without wnids.txt: its folders, if all are named by ids of WordNet, or else none."""
+    folders = [path.name for path in train.iterdir() if path.is_dir()] if train.is_dir() else []
+    names = sorted(name for name in folders if not is_system_folder(name))
+    return tuple(names) if all(map(WORDNET_ID.fullmatch, names)) else ()
