@@ -4,6 +4,7 @@ Sweeps use it without torch.
 """
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,16 +30,21 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 COMMANDS = ("fit", "validate", "test", "predict")
 EVALUATION_HARDWARE = ("accelerator=auto", "devices=1", "strategy=auto", "num_nodes=1")
 ALIASES = {"-c": "--config"}
+IMAGES = ("--data.images", "--data.init_args.images")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A command to run: LightningCLI's arguments, the run's folder, and the checkpoint to start from, if any."""
+    """A command to run: LightningCLI's arguments, the run's folder, and the checkpoint to start from, if any.
+
+    images: to predict, where several were given; LightningCLI would need minutes to parse some thousand.
+    """
 
     command: str
     argv: list[str]
     run: Path
     checkpoint: Path | None
+    images: tuple[str, ...] = ()
 
 
 def plan(argv: Sequence[str]) -> Plan:
@@ -67,11 +73,12 @@ def plan(argv: Sequence[str]) -> Plan:
         run, checkpoint = _evaluation_target(command, runs / name if name else runs, wanted)
         before = _evaluation_options(command, run, checkpoint, bool(configs))
     loggers, options = logger_option(configs, options, run)
+    options, images = _several_images(options) if command == "predict" else (options, ())
     head = [f"--config={CONFIGS / 'defaults.yaml'}", *before, *(f"--config={path}" for path in configs)]
     tail = [f"--trainer.default_root_dir={run}", loggers]
     # weights_only: a checkpoint may come from anyone, and must not run code.
     tail += [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
-    return Plan(command, [command, *head, *options, *tail], run, checkpoint)
+    return Plan(command, [command, *head, *options, *tail], run, checkpoint, images)
 
 
 def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]], list[str]]:
@@ -97,6 +104,22 @@ def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]
             raise UserError(f"{option} needs a value: {option} VALUE.")
         values[option].append(value)
     return values, others
+
+
+def _several_images(options: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The options with one value of each --data.images, and all values where there are several, as of a shell's `*`."""
+    kept, images, rest = [], [], deque(options)
+    while rest:
+        option, given, value = (argument := rest.popleft()).partition("=")
+        kept.append(argument)
+        if option not in IMAGES:
+            continue
+        values = [value] if given else []
+        while rest and not rest[0].startswith("--"):
+            values.append(rest.popleft())
+        kept += values[:1] if not given else []
+        images = values  # the last one counts, as of other options
+    return kept, tuple(images) if len(images) > 1 else ()
 
 
 def find_config(name: str) -> Path:

@@ -82,8 +82,7 @@ def scan_flat(folder: Path) -> ImageFiles:
     Raises:
         UserError: the folder does not exist or has no images.
     """
-    left_out = Counter()
-    images = sorted(_images(folder, "", left_out))
+    images, left_out = images_below(folder)
     if not images:
         raise UserError(
             f"{folder} has no images ({', '.join(EXTENSIONS)}){_but(left_out)}. Put some there, or choose another "
@@ -91,6 +90,12 @@ def scan_flat(folder: Path) -> ImageFiles:
         )
     tell_left_out(folder, left_out)
     return _files(folder, (), images, [UNLABELLED] * len(images))
+
+
+def images_below(folder: Path | str) -> tuple[list[Found], Counter[str]]:
+    """The images below a folder, sorted by name, and how many files of each kind are left out."""
+    left_out = Counter()
+    return sorted(_images(folder, "", left_out)), left_out
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
