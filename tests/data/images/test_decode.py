@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.helpers.pngs import chunk, png
 from tiny_imagenet.data.images import decode
+from tiny_imagenet.data.images.content import jpeg_size
 from tiny_imagenet.data.images.decode import decode_image, shorter_side
 from tiny_imagenet.errors import UserError
 
@@ -282,3 +283,13 @@ def test_damaged_images_decode_or_are_named(tmp_path_factory, kind, changes, los
         assert decode_image(path, SIZE).shape == (SIZE, SIZE, 3)
     except UserError as error:
         assert os.fspath(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"comment": b"c" * 9000, "exif": b"Exif\0\0" + bytes(999)}]
+)
+def test_the_size_of_a_jpeg_is_found_as_by_pillow(tmp_path, options):
+    picture(width=70, height=33).save(tmp_path / "a.jpg", **options)
+    assert jpeg_size(tmp_path / "a.jpg") == (70, 33)
+    picture(width=70, height=33).save(tmp_path / "a.png")
+    assert jpeg_size(tmp_path / "a.png") is None

@@ -8,7 +8,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from tiny_imagenet.data.images.content import format_of
+from tiny_imagenet.data.images.content import format_of, jpeg_size
 from tiny_imagenet.data.images.levels import in_8_bits, is_deep, raw_mode
 from tiny_imagenet.data.images.limits import memory_limit, require_few_scans, require_memory, without_pillows_limit
 from tiny_imagenet.data.images.png import without_large_texts
@@ -20,6 +20,8 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 OPTIONAL = {"AVIF": "a Pillow with AVIF: pip install --upgrade pillow", "HEIF": "pip install pillow-heif"}
 LARGE = 89_478_485  # pixels; larger images are reduced in strips, since copies of them fill the memory
 STRIP = 256  # rows
+SCALES = {"L;2": 85, "L;4": 17}  # of Pillow's, from grey of 2 and 4 bits to 8
+DECODER = 2  # to be raised when the pixels of some files change; see `was_decoded_otherwise`
 Source = Path | str | BinaryIO
 Result = TypeVar("Result")
 
@@ -69,6 +71,22 @@ def shorter_side(path: Path | str) -> int:
             return _with_any_texts(lambda source: min(_opened(source, path).size), path)
     except Exception:
         return 0
+
+
+def was_decoded_otherwise(path: Path | str, size: int) -> bool:
+    """Whether packs of DECODER 1 have other pixels of an image file than `decode_image` gives; reads its header only.
+
+    They have the upper 8 bits of 16-bit colours and 16-bit grey without regard to its range, and large JPEGs resized
+    from their full size.
+    """
+    try:
+        if sides := jpeg_size(path):
+            return min(sides) >= 4 * size
+        with without_pillows_limit(), _opened(path, path) as image:
+            photograph = image.format in ("JPEG", "MPO") and min(image.size) >= 4 * size
+            return photograph or is_deep(image) or _has_scaled_transparency(image)
+    except Exception:
+        return False  # then it is in no pack
 
 
 def abilities() -> str:
@@ -149,9 +167,13 @@ def _is_readable(kind: str) -> bool:
 
 def _scale_transparency(image: Image.Image) -> None:
     """Pillow scales PNG's grey of 2 or 4 bits to 8, but not the level that is transparent (tRNS)."""
-    factor = {"L;2": 85, "L;4": 17}.get(raw_mode(image))
-    if image.format == "PNG" and factor and isinstance(level := image.info.get("transparency"), int):
-        image.info["transparency"] = level * factor
+    if _has_scaled_transparency(image):
+        image.info["transparency"] *= SCALES[raw_mode(image)]
+
+
+def _has_scaled_transparency(image: Image.Image) -> bool:
+    level = image.info.get("transparency")
+    return image.format == "PNG" and raw_mode(image) in SCALES and isinstance(level, int)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -7,6 +7,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tiny_imagenet.data.images.decode import abilities
+from tiny_imagenet.data.images.decode import DECODER, abilities, was_decoded_otherwise
 from tiny_imagenet.data.images.pack_workers import decode_all
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.data.images.unreadable import OnBadImages, readable_rows, refuse, tell_skipped, write_list
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.files import remove_leftovers, replacing, require_free, size_text
+from tiny_imagenet.files import remove_leftovers, replace_text, replacing, require_free, size_text
+from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +131,8 @@ def pack(
         UserError: images can't be decoded, all of a class if they are left out; or the cache can't be written.
     """
     meta = _meta(files, image_size)
-    if fault := _fault(cache, meta, on_bad_images):
+    fault = _fault(cache, meta, on_bad_images) or (_outdated(cache, files, image_size) if fill is None else None)
+    if fault:
         if cache.exists():
             log.info(f"The packed images in {cache} can't be used, since {fault}; packing them again.")
         _build(files, image_size, cache, meta, fill, on_bad_images)
@@ -170,6 +173,21 @@ def _fault(cache: Path, meta: dict[str, Any], on_bad_images: OnBadImages) -> str
     return None
 
 
+def _outdated(cache: Path, files: ImageFiles, image_size: int) -> str | None:
+    """Why an earlier decoder's pixels can't be used; if they can, this is noted, since finding out takes a while."""
+    found = json.loads((cache / META).read_bytes())
+    if found.get("decoder", 1) == DECODER:
+        return None
+    with progress("checking packed images", len(files), "images") as advance:
+        for name in files.names:
+            if was_decoded_otherwise(os.path.join(files.folder, name), image_size):
+                return f"images such as {name} are decoded better now"
+            advance(1)
+    with suppress(OSError):  # on a disk that is read-only, they are checked each time
+        replace_text(cache / META, json.dumps(found | {"decoder": DECODER}))
+    return None
+
+
 def _build(
     files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any], fill: Fill | None, on_bad_images: OnBadImages
 ) -> None:
@@ -192,6 +210,7 @@ def _build(
                 refuse(unreadable, files, _list_of_unreadable(cache))
             readable_rows(unreadable, files)
             write_list(unreadable, _list_of_unreadable(cache))
+            meta["decoder"] = DECODER
             if unreadable:
                 meta |= {UNREADABLE: unreadable, "abilities": abilities()}
             lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
