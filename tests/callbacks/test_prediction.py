@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.helpers.checkpoints import soften
 from tests.helpers.tables import table
+from tiny_imagenet import progress
 from tiny_imagenet.callbacks import prediction_page
 from tiny_imagenet.classifier import ImageClassifier
 
@@ -49,13 +50,15 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, trained, tmp_path):
     assert float(predictions["a.png"]["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
 
 
-def test_predict_takes_files_of_any_name_and_stops_at_limit_predict_batches(run, trained, tmp_path):
+def test_predict_takes_files_of_any_name_and_stops_at_limit_predict_batches(run, trained, tmp_path, monkeypatch):
     (tmp_path / "pictures").mkdir()
     for name in (b"a.png", b"b.png", b"not UTF-8 \xff.png"):
         Image.new("RGB", (32, 32), "red").save(tmp_path / "pictures" / os.fsdecode(name))
     predict = ["predict", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", "--data.images=pictures"]
-    status, output = run(*predict)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1)
+    status, output = run(*predict, "--data.batch_size=2")
     assert status == 0, output
+    assert "predicting: 1 of 3 images" in output and "predicting: 3 of 3 images" in output
     lines = (trained / "predictions.csv").read_bytes().splitlines()[1:]
     assert [line.split(b",")[0] for line in lines] == [b"a.png", b"b.png", b"not UTF-8 \xff.png"]
     status, output = run(*predict, "--data.batch_size=1", "--trainer.limit_predict_batches=2")

@@ -1,6 +1,8 @@
 """The files that `predict` leaves: predictions.csv, the five best answers for each image, and predictions.html."""
 
 import itertools
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -13,7 +15,7 @@ from tiny_imagenet.data import DatasetInfo
 from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.data.images.unreadable import write_list
 from tiny_imagenet.files import replace_csv
-from tiny_imagenet.progress import say
+from tiny_imagenet.progress import progress, say
 
 UNREADABLE = "unreadable.csv"
 FEW, BEST = 10, 3  # images whose best answers are printed, and how many of each
@@ -29,9 +31,16 @@ class Predictions(Callback):
 
     def __init__(self) -> None:
         self.unreadable: dict[str, str] = {}
+        self._lines, self._advance = ExitStack(), None
         self._asked: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
         self._best: list[np.ndarray] = []
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # On a terminal, `Progress` shows a bar.
+        if trainer.is_global_zero and not sys.stderr.isatty():
+            images = len(trainer.datamodule.sets["predict"])
+            self._advance = self._lines.enter_context(progress("predicting", images, "images"))
 
     def on_predict_batch_end(
         self,
@@ -42,6 +51,8 @@ class Predictions(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        if self._advance:
+            self._advance(len(batch.rows) * trainer.world_size)
         best = outputs.topk(min(5, outputs.shape[1]), dim=1)
         self._asked.append(batch.rows.cpu().numpy())
         self._rows.append(batch.targets.cpu().numpy())
@@ -49,6 +60,7 @@ class Predictions(Callback):
         self._best.append(answers.astype(np.float32))  # exact for labels too
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._lines.close()
         images, info = trainer.datamodule.sets["predict"], pl_module.info
         asked, rows = np.concatenate(self._asked), np.concatenate(self._rows)
         best = gather_by_row(rows, np.concatenate(self._best))
