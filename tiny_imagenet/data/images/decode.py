@@ -55,7 +55,7 @@ def decode_image(path: Path | str, size: int) -> np.ndarray:
 def decode_and_tell(path: Path | str, size: int) -> tuple[np.ndarray, str]:
     """As `decode_image`, and which range the levels were taken to have; empty if that is certain."""
     try:
-        with without_pillows_limit():
+        with without_pillows_limit:
             return _with_any_texts(lambda source: _decoded(source, path, size), path)
     except UserError:
         raise
@@ -67,7 +67,7 @@ def decode_and_tell(path: Path | str, size: int) -> tuple[np.ndarray, str]:
 def shorter_side(path: Path | str) -> int:
     """The shorter side of an image in pixels, without decoding it; 0 if that fails, which `decode_image` reports."""
     try:
-        with without_pillows_limit():
+        with without_pillows_limit:
             return _with_any_texts(lambda source: min(_opened(source, path).size), path)
     except Exception:
         return 0
@@ -82,7 +82,7 @@ def was_decoded_otherwise(path: Path | str, size: int) -> bool:
     try:
         if sides := jpeg_size(path):
             return min(sides) >= 4 * size
-        with without_pillows_limit(), _opened(path, path) as image:
+        with without_pillows_limit, _opened(path, path) as image:
             photograph = image.format in ("JPEG", "MPO") and min(image.size) >= 4 * size
             return photograph or is_deep(image) or _has_scaled_transparency(image)
     except Exception:
@@ -172,8 +172,7 @@ def _scale_transparency(image: Image.Image) -> None:
 
 
 def _has_scaled_transparency(image: Image.Image) -> bool:
-    level = image.info.get("transparency")
-    return image.format == "PNG" and raw_mode(image) in SCALES and isinstance(level, int)
+    return image.format == "PNG" and raw_mode(image) in SCALES and isinstance(image.info.get("transparency"), int)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -25,7 +25,7 @@ UNSIGNED, SEPARATE = 1, 2
 
 def is_deep(image: Image.Image) -> bool:
     """Whether an image that was not loaded yet has more than 8 bits a channel, or floating-point pixels."""
-    return image.mode[0] in "IF" or _deep_colour(image)
+    return image.mode[0] in "IF" or (image.format in ("PNG", "TIFF") and _deep_colour(image))
 
 
 def in_8_bits(image: Image.Image, path: str, again: Callable[[], Image.Image]) -> tuple[Image.Image, str]:

@@ -3,8 +3,6 @@
 import math
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +12,7 @@ from tiny_imagenet.files import size_text
 
 MEMORY = "TINY_IMAGENET_IMAGE_MB"  # environment variable: the memory that the pixels of a file may take, in MB
 USUAL_MEMORY = 1000
+SMALL = 2**18  # pixels that any limit allows
 SCANS = 100  # of a progressive JPEG, which has ten or so
 # TIFF's tags of a tile's width and length. A tile is decoded whole, even if it is larger than the image.
 TILE = (322, 323)
@@ -30,6 +29,8 @@ def require_memory(image: Image.Image, deep: bool, full: int) -> None:
     pixels = math.prod(image.size)
     if image.format == "TIFF":
         pixels = max(pixels, math.prod(image.tag_v2.get(tag, 1) for tag in TILE))
+    if pixels <= SMALL and full <= SMALL:
+        return
     of_a_pixel = 1 if image.mode in ("1", "L", "P") else 4
     if deep:
         of_a_pixel = 24 if image.mode.startswith("RGB") else 9  # with copies; see `levels`
@@ -57,22 +58,23 @@ def require_few_scans(path: Path | str) -> None:
         raise ValueError(f"it has {scans:,} scans, each of which takes as long as the image; {SCANS} are allowed")
 
 
-_limit_lock, _limit_users = threading.Lock(), 0
-_pillows_limit: int | None = None
+class _WithoutPillowsLimit:
+    """Lifts Pillow's limit on pixels, which is global, while a thread is in the body; `require_memory` replaces it."""
+
+    def __init__(self) -> None:
+        self.lock, self.users, self.limit = threading.Lock(), 0, None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.users:
+                self.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self.users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                Image.MAX_IMAGE_PIXELS = self.limit
 
 
-@contextmanager
-def without_pillows_limit() -> Iterator[None]:
-    """Lift Pillow's limit on pixels, which is global, while any thread is in the body; `require_memory` replaces it."""
-    global _limit_users, _pillows_limit
-    with _limit_lock:
-        if not _limit_users:
-            _pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        _limit_users += 1
-    try:
-        yield
-    finally:
-        with _limit_lock:
-            _limit_users -= 1
-            if not _limit_users:
-                Image.MAX_IMAGE_PIXELS = _pillows_limit
+without_pillows_limit = _WithoutPillowsLimit()
