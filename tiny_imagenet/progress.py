@@ -19,7 +19,11 @@ SECONDS_BEFORE_BAR = 0.5  # shorter tasks show no bar
 
 
 def say(text: str) -> None:
-    """Print a line to stdout, above a bar if there is one. A terminal or pipe that is gone is no error."""
+    """Print a line to stdout, above a bar if there is one. A terminal or pipe that is gone is no error.
+
+    Bytes of a file's name that are not UTF-8 are escaped.
+    """
+    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
     try:
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()

@@ -37,7 +37,8 @@ IMAGES = ("--data.images", "--data.init_args.images")
 class Plan:
     """A command to run: LightningCLI's arguments, the run's folder, and the checkpoint to start from, if any.
 
-    images: to predict, where several were given; LightningCLI would need minutes to parse some thousand.
+    images: to predict, where several were given, or a name that is not UTF-8. LightningCLI would need minutes to parse
+    some thousand names, and fails on such a one.
     """
 
     command: str
@@ -107,19 +108,22 @@ def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]
 
 
 def _several_images(options: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """The options with one value of each --data.images, and all values where there are several, as of a shell's `*`."""
-    kept, images, rest = [], [], deque(options)
+    """Take --data.images out of the options if it has several values, as of a shell's `*`, or a name not in UTF-8."""
+    others, images, rest = [], None, deque(options)
     while rest:
-        option, given, value = (argument := rest.popleft()).partition("=")
-        kept.append(argument)
+        argument = rest.popleft()
+        option, given, value = argument.partition("=")
         if option not in IMAGES:
+            others.append(argument)
             continue
-        values = [value] if given else []
+        images = [value] if given else []  # the last one counts, as of other options
         while rest and not rest[0].startswith("--"):
-            values.append(rest.popleft())
-        kept += values[:1] if not given else []
-        images = values  # the last one counts, as of other options
-    return kept, tuple(images) if len(images) > 1 else ()
+            images.append(rest.popleft())
+    if images is None:
+        return others, ()
+    if len(images) > 1 or any(name != name.encode(errors="replace").decode() for name in images):
+        return others, tuple(images)
+    return [*others, "=".join([IMAGES[0], *images])], ()
 
 
 def find_config(name: str) -> Path:
