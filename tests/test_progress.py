@@ -121,3 +121,9 @@ def test_a_task_that_fails_ends_its_bar(terminal):
         advance(1)
         raise ValueError
     assert stderr.getvalue().endswith("\n")
+
+
+def test_bytes_of_a_name_that_are_not_utf8_are_escaped(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", shown := io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    module.say("caf\udce9, café")
+    assert shown.buffer.getvalue() == "caf\\xe9, café\n".encode()

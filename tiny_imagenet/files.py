@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tiny_imagenet.errors import UserError
 
@@ -67,17 +67,26 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def replace_csv(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write a CSV file as a whole, in place of what was there; a column that a row lacks is left empty."""
-    replace_text(path, csv_text(columns, rows))
+    """Write a CSV file as a whole, in place of what was there; a column that a row lacks is left empty.
+
+    Rows are taken one by one, so that a long file needs no memory.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as beside, open(beside, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        _write_csv(file, columns, rows)
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
     """What `replace_csv` writes."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    _write_csv(text, columns, rows)
+    return text.getvalue()
+
+
+def _write_csv(file: TextIO, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
+    writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
 
 
 def remove_leftovers(path: Path) -> None:

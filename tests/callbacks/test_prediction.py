@@ -1,6 +1,9 @@
 """predictions.csv, and a checkpoint that predicts without the data set."""
 
+import base64
+import io
 import os
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from PIL import Image
 
 from tests.helpers.checkpoints import soften
 from tests.helpers.tables import table
+from tiny_imagenet import progress
+from tiny_imagenet.callbacks import prediction_page
 from tiny_imagenet.classifier import ImageClassifier
 
 
@@ -45,13 +50,15 @@ def test_a_checkpoint_carries_all_that_prediction_needs(run, trained, tmp_path):
     assert float(predictions["a.png"]["p1"]) == pytest.approx(expected.max().item(), abs=1e-5)
 
 
-def test_predict_takes_files_of_any_name_and_stops_at_limit_predict_batches(run, trained, tmp_path):
+def test_predict_takes_files_of_any_name_and_stops_at_limit_predict_batches(run, trained, tmp_path, monkeypatch):
     (tmp_path / "pictures").mkdir()
     for name in (b"a.png", b"b.png", b"not UTF-8 \xff.png"):
         Image.new("RGB", (32, 32), "red").save(tmp_path / "pictures" / os.fsdecode(name))
     predict = ["predict", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", "--data.images=pictures"]
-    status, output = run(*predict)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", -1)
+    status, output = run(*predict, "--data.batch_size=2")
     assert status == 0, output
+    assert "predicting: 1 of 3 images" in output and "predicting: 3 of 3 images" in output
     lines = (trained / "predictions.csv").read_bytes().splitlines()[1:]
     assert [line.split(b",")[0] for line in lines] == [b"a.png", b"b.png", b"not UTF-8 \xff.png"]
     status, output = run(*predict, "--data.batch_size=1", "--trainer.limit_predict_batches=2")
@@ -59,3 +66,64 @@ def test_predict_takes_files_of_any_name_and_stops_at_limit_predict_batches(run,
     assert len((trained / "predictions.csv").read_bytes().splitlines()) == 3
     status, output = run(*predict, "--data.images=nowhere")
     assert status == 1 and "images: there is no file or folder nowhere." in output
+
+
+def test_predict_takes_several_places_as_a_shell_gives_them(run, trained, tmp_path):
+    pictures = tmp_path / "pictures"
+    (pictures / "more" / "deeper").mkdir(parents=True)
+    for name in ("a.png", "b", "more/c.jfif", "more/deeper/d.jpg", "more/[1].webp"):
+        kind = {"": "PNG", ".jfif": "JPEG"}.get(os.path.splitext(name)[1])
+        Image.new("RGB", (32, 32), "red").save(pictures / name, kind)
+    (pictures / "notes.txt").write_text("not an image")
+    predict = ["predict", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}"]
+
+    def predicted(*images):
+        status, output = run(*predict, "--data.images", *images)
+        assert status == 0, output
+        return [row["file"] for row in table(trained / "predictions.csv")], output
+
+    shell = ["pictures/a.png", "pictures/b", "pictures/more", "pictures/notes.txt"]  # pictures/*
+    every = ["pictures/a.png", "pictures/b", "pictures/more/[1].webp", "pictures/more/c.jfif"]
+    every.append("pictures/more/deeper/d.jpg")
+    files, output = predicted(*shell)
+    assert files == every and "left out 1 .txt" in output
+    assert predicted("pictures/*")[0] == every
+    assert predicted("pictures/**/*.jfif", "pictures/a.png", "pictures/../pictures/a.png")[0] == [every[3], every[0]]
+    assert sorted(predicted("pictures/**")[0]) == every
+    assert predicted("pictures/more/[1].webp")[0] == ["[1].webp"]
+    for wrong, message in {"no/*.jpg": "nothing matches no/*.jpg", "pictures/gone.png": "no file or folder"}.items():
+        status, output = run(*predict, "--data.images", "pictures/a.png", wrong)
+        assert status == 1 and message in output
+    status, output = run(*predict, "--data.images", "pictures/notes.txt", "pictures/notes.txt")
+    assert status == 1 and "no image in what was given" in output
+
+
+def test_the_page_of_predictions_opens_alone_and_escapes_names(run, trained, tmp_path, monkeypatch):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(5):
+        Image.new("RGB", (32, 32), (250, 40 * number, 0)).save(pictures / f"<b>{number}.png")
+    (pictures / "broken<i>.jpg").write_bytes(b"<html>")
+    monkeypatch.setattr(prediction_page, "THUMBNAILS", 3)
+    predict = ["predict", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", "--data.images=pictures"]
+    status, output = run(*predict, "--data.on_bad_images=skip")
+    assert status == 0, output
+    assert "1 image(s) could not be read and have no prediction: broken<i>.jpg (its content is not JPEG" in output
+    (row,) = table(trained / "unreadable.csv")
+    assert row["file"] == "broken<i>.jpg" and "not JPEG" in row["reason"]
+    page = (trained / "predictions.html").read_text()
+    assert "first 3 of 5 images" in page and "<b>" not in page and "broken&lt;i&gt;.jpg" in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    sources = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    assert len(sources) == 3
+    for number, source in enumerate(sources):
+        with Image.open(io.BytesIO(base64.b64decode(source))) as image:
+            assert abs(np.asarray(image)[16, 16].astype(int) - [250, 40 * number, 0]).max() <= 6
+    best = table(trained / "predictions.csv")[0]
+    assert f"{100 * float(best['p1']):.1f} %" in page
+
+    status, output = run(*predict)
+    assert status == 1 and "broken<i>.jpg" in output
+    (pictures / "broken<i>.jpg").unlink()
+    assert run(*predict)[0] == 0 and not (trained / "unreadable.csv").exists()
+    assert (trained / "predictions_1.html").exists()

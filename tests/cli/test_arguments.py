@@ -112,3 +112,24 @@ def test_last_without_anything_to_resume_starts_afresh_and_says_so(run, small, t
     assert status == 0
     assert "Starting afresh" in output
     assert (tmp_path / "runs" / "defaults" / "version_0" / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed", "several"),
+    [
+        (["--data.images", "a b.jpg"], ["--data.images=a b.jpg"], ()),
+        (["--data.images=*.jpg"], ["--data.images=*.jpg"], ()),
+        (["--data.images"], ["--data.images"], ()),
+        (["--data.images", "a", "b", "--model.tta", "true"], ["--model.tta", "true"], ("a", "b")),
+        (["--data.images=a", "b"], [], ("a", "b")),
+        (["--data.images", "a", "b", "--data.images", "c"], ["--data.images=c"], ()),
+        (["--data.init_args.images", "caf\udce9"], [], ("caf\udce9",)),
+    ],
+)
+def test_predict_takes_several_images_after_one_option(tmp_path, typed, passed, several):
+    best = tmp_path / "runs" / "a" / "version_0" / "checkpoints" / "best.ckpt"
+    checkpoint(best)
+    (best.parents[1] / "config.yaml").write_text("model: {arch: resnet18}")
+    plain, target = (plan(["predict", "--ckpt_path", str(best), *options]) for options in ([], typed))
+    assert [option for option in target.argv if option not in plain.argv] == passed
+    assert target.images == several

@@ -22,8 +22,8 @@ def write_jpegs(folder):
     return folder
 
 
-def packed_of(folder, size=SIZE):
-    return pack(scan_classes(folder, CLASSES), size, folder.parent / "packed" / "train")
+def packed_of(folder, size=SIZE, **options):
+    return pack(scan_classes(folder, CLASSES), size, folder.parent / "packed" / "train", **options)
 
 
 def by_pillow(images):

@@ -1,6 +1,8 @@
-"""The file that `predict` leaves: predictions.csv, the five best answers for each image."""
+"""The files that `predict` leaves: predictions.csv, the five best answers for each image, and predictions.html."""
 
 import itertools
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,25 +13,35 @@ from torch import Tensor
 from tiny_imagenet.callbacks.gather import gather_by_row
 from tiny_imagenet.data import DatasetInfo
 from tiny_imagenet.data.batches.loader import Batch
+from tiny_imagenet.data.images.unreadable import write_list
 from tiny_imagenet.files import replace_csv
-from tiny_imagenet.progress import say
+from tiny_imagenet.progress import progress, say
 from tiny_imagenet.run.class_names import first_synonym
 
+UNREADABLE = "unreadable.csv"
 FEW, BEST = 10, 3  # images whose best answers are printed, and how many of each
 
 
 class Predictions(Callback):
     """Writes `predictions.csv` into the folder of the checkpoint's run: file, five best ids, names, probabilities.
 
-    An earlier file is kept under another name. The best answers of a few images are printed as well. `unreadable` then
-    holds a message for each image that could not be read.
+    `predictions.html` shows thumbnails of the first images. Earlier files are kept under another name. The best answers
+    of a few images are printed as well. `unreadable` then says why images could not be read, by name, and
+    `unreadable.csv` lists them.
     """
 
     def __init__(self) -> None:
-        self.unreadable: list[str] = []
+        self.unreadable: dict[str, str] = {}
+        self._lines, self._advance = ExitStack(), None
         self._asked: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
         self._best: list[np.ndarray] = []
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # On a terminal, `Progress` shows a bar.
+        if trainer.is_global_zero and not sys.stderr.isatty():
+            images = len(trainer.datamodule.sets["predict"])
+            self._advance = self._lines.enter_context(progress("predicting", images, "images"))
 
     def on_predict_batch_end(
         self,
@@ -40,29 +52,41 @@ class Predictions(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        if self._advance:
+            self._advance(len(batch.rows) * trainer.world_size)
         best = outputs.topk(min(5, outputs.shape[1]), dim=1)
         self._asked.append(batch.rows.cpu().numpy())
         self._rows.append(batch.targets.cpu().numpy())
-        self._best.append(np.stack([best.indices.cpu().numpy(), best.values.cpu().numpy()], axis=2))
+        answers = np.stack([best.indices.cpu().numpy(), best.values.cpu().numpy()], axis=2)
+        self._best.append(answers.astype(np.float32))  # exact for labels too
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._lines.close()
         images, info = trainer.datamodule.sets["predict"], pl_module.info
         asked, rows = np.concatenate(self._asked), np.concatenate(self._rows)
         best = gather_by_row(rows, np.concatenate(self._best))
         asked, rows = gather_by_row(asked, asked), gather_by_row(rows, rows)
-        self.unreadable = [images.why_unreadable(row) for row in np.setdiff1d(asked, rows)]
+        self.unreadable = {images.names[row]: images.why_unreadable(row) for row in np.setdiff1d(asked, rows)}
         if not trainer.is_global_zero or trainer.fast_dev_run:
             return
+        # Imported here, since the report's libraries take half a second that no other command needs.
+        from tiny_imagenet.callbacks.prediction_page import write_page
+
         numbers = range(1, best.shape[1] + 1)
         columns = ["file", *(f"{column}{number}" for number in numbers for column in ("id", "name", "p"))]
-        path = Path(trainer.default_root_dir) / "predictions.csv"
+        folder = Path(trainer.default_root_dir)
+        path, page = folder / "predictions.csv", folder / "predictions.html"
         kept = _keep(path)
+        _keep(page)
         lines = (_line(images.names[row], answers, info) for row, answers in zip(rows, best, strict=True))
         replace_csv(path, columns, lines)
+        write_page(page, images, rows, best, info, self.unreadable)
+        write_list(self.unreadable, folder / UNREADABLE)
         if len(rows) <= FEW:
             for row, answers in zip(rows, best, strict=True):
                 say(f"{images.names[row]}: {_answers_text(answers, info)}")
-        say(f"{len(rows):,} prediction{'s' * (len(rows) != 1)}: {path}" + (f" (earlier ones: {kept})" if kept else ""))
+        earlier = f" (earlier ones: {kept})" if kept else ""
+        say(f"{len(rows):,} prediction{'s' * (len(rows) != 1)}: {path}{earlier}\n  with thumbnails: {page}")
 
 
 def _keep(path: Path) -> Path | None:

@@ -7,6 +7,7 @@ import inspect
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import torch
 import yaml
@@ -18,6 +19,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LRScheduler
 
 from tiny_imagenet.callbacks import Predictions
+from tiny_imagenet.callbacks.predictions import UNREADABLE
 from tiny_imagenet.cli.arguments import CONFIGS, Plan, plan, resuming
 from tiny_imagenet.cli.lightning_cli import Cli
 from tiny_imagenet.cli.logs import show_log
@@ -25,6 +27,7 @@ from tiny_imagenet.cli.option_errors import optimizer_error_message, option_erro
 from tiny_imagenet.cli.printed import tool_command, training_command
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
+from tiny_imagenet.data.images.unreadable import named
 from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.progress import say
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
@@ -95,12 +98,20 @@ def _run(target: Plan) -> None:
         board = tool_command("tensorboard", ["--logdir", str(runs)])
         _say("\n  ".join([f"Run saved in {target.run}. Next:", *test, board]))
     unreadable = next(c.unreadable for c in cli.trainer.callbacks if isinstance(c, Predictions))
-    if unreadable and rank_zero_only.rank != 0:
-        sys.exit(1)  # the first process prints them
     if unreadable:
-        raise UserError(
-            f"{len(unreadable)} image(s) could not be read and have no prediction:\n  " + "\n  ".join(unreadable)
-        )
+        _tell_unreadable(unreadable, target.run, cli.datamodule.on_bad_images == "skip")
+
+
+def _tell_unreadable(unreadable: dict[str, str], run: Path, skip: bool) -> None:
+    """Say which images have no prediction: an error, unless they may be skipped."""
+    listed = f" {run / UNREADABLE} lists them." if (run / UNREADABLE).exists() else ""
+    message = f"{len(unreadable):,} image(s) could not be read and have no prediction: {named(unreadable)}.{listed}"
+    if skip:
+        _say(message)
+    elif rank_zero_only.rank != 0:
+        sys.exit(1)  # the first process prints them
+    else:
+        raise UserError(message)
 
 
 def _class_names(base: type) -> set[str]:

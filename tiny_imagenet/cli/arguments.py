@@ -5,6 +5,7 @@ Sweeps use it without torch.
 
 import logging
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +31,23 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 COMMANDS = ("fit", "validate", "test", "predict")
 EVALUATION_HARDWARE = ("accelerator=auto", "devices=1", "strategy=auto", "num_nodes=1")
 ALIASES = {"-c": "--config"}
+IMAGES = ("--data.images", "--data.init_args.images")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A command to run: LightningCLI's arguments, the run's folder, and the checkpoint to start from with its run."""
+    """A command to run: LightningCLI's arguments, the run's folder, and the checkpoint to start from with its run.
+
+    images: to predict, where several were given, or a name that is not UTF-8. LightningCLI would need minutes to parse
+    some thousand names, and fails on such a one.
+    """
 
     command: str
     argv: list[str]
     run: Path
     checkpoint: Path | None
     trained_in: Path | None = None
+    images: tuple[str, ...] = ()
 
     @property
     def resumes(self) -> bool:
@@ -60,8 +67,6 @@ def plan(argv: Sequence[str]) -> Plan:
         UserError: a config or a checkpoint is not there, or a command lacks what it needs; or an argument is not UTF-8.
     """
     command = argv[0]
-    if bad := [argument for argument in argv if re.search("[\ud800-\udfff]", argument)]:
-        raise UserError(f"{legible(bad[0])} is not UTF-8, as a config must be. Give that folder or file another name.")
     if any(argument == "--help-all" or argument.partition("=")[0].endswith(".help") for argument in argv):
         # jsonargparse's own help: of all options, or of a class. It prints it and exits.
         return Plan(command, ["--help" if argument == "--help-all" else argument for argument in argv], RUNS, None)
@@ -76,11 +81,15 @@ def plan(argv: Sequence[str]) -> Plan:
         run, checkpoint = _evaluation_target(command, runs / name if name else runs, wanted)
         trained_in, before = run, _evaluation_options(command, run, checkpoint, bool(configs))
     loggers, options = logger_option(configs, options, run)
+    options, images = _several_images(options) if command == "predict" else (options, ())
     head = [f"--config={CONFIGS / 'defaults.yaml'}", *before, *(f"--config={path}" for path in configs)]
     tail = [f"--trainer.default_root_dir={run}", loggers]
     # weights_only: a checkpoint may come from anyone, and must not run code.
     tail += [f"--ckpt_path={checkpoint}", "--weights_only=true"] if checkpoint else []
-    return Plan(command, [command, *head, *options, *tail], run, checkpoint, trained_in)
+    arguments = [command, *head, *options, *tail]
+    if bad := [argument for argument in arguments if re.search("[\ud800-\udfff]", argument)]:
+        raise UserError(f"{legible(bad[0])} is not UTF-8, as a config must be. Give that folder or file another name.")
+    return Plan(command, arguments, run, checkpoint, trained_in, images)
 
 
 def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]], list[str]]:
@@ -106,6 +115,25 @@ def separate(arguments: Sequence[str], *names: str) -> tuple[dict[str, list[str]
             raise UserError(f"{option} needs a value: {option} VALUE.")
         values[option].append(value)
     return values, others
+
+
+def _several_images(options: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Take --data.images out of the options if it has several values, as of a shell's `*`, or a name not in UTF-8."""
+    others, images, rest = [], None, deque(options)
+    while rest:
+        argument = rest.popleft()
+        option, given, value = argument.partition("=")
+        if option not in IMAGES:
+            others.append(argument)
+            continue
+        images = [value] if given else []  # the last one counts, as of other options
+        while rest and not rest[0].startswith("--"):
+            images.append(rest.popleft())
+    if images is None:
+        return others, ()
+    if len(images) > 1 or any(name != name.encode(errors="replace").decode() for name in images):
+        return others, tuple(images)
+    return [*others, "=".join([IMAGES[0], *images])], ()
 
 
 def find_config(name: str) -> Path:

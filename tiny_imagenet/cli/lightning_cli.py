@@ -105,6 +105,8 @@ class Cli(PlainCLI):
         config.weights_only = True  # whatever a config says
         if self.subcommand in ("validate", "test"):
             config.verbose = False  # Lightning's table; `Progress` and `TestResults` print a line
+        if self.subcommand == "predict":
+            config.return_predictions = False  # they would fill the memory; `Predictions` keeps the best
         if config.trainer.logger:
             self.trainer_defaults["callbacks"].append(LearningRateMonitor("step"))
         require_supported_options(config.trainer)
@@ -211,6 +213,8 @@ class Cli(PlainCLI):
     def after_instantiate_classes(self) -> None:
         if self.target.checkpoint:
             self.model.starting_weights = None  # the checkpoint's replace them
+        if self.target.images:
+            self.datamodule.images = list(self.target.images)
         if self.target.command == "fit":
             require_supported_callbacks(self.trainer.callbacks, getattr(self.model.scheduler, "keywords", {}))
 

@@ -19,7 +19,7 @@ WHAT = {
     "fit": "Train a ResNet, or resume its training.",
     "validate": "Evaluate a checkpoint on the validation images.",
     "test": "Evaluate a checkpoint on the test images, and write tables and pictures into its run.",
-    "predict": "Classify images with a checkpoint, and write predictions.csv into its run.",
+    "predict": "Classify images with a checkpoint, and write predictions.csv and .html into its run.",
 }
 
 # Options whose .help without a class lists the classes.
@@ -52,6 +52,7 @@ FIT = {
         ("--data.augment+=CLASS", "", "one more augmentation"),
         ("--data.mix", "{}", "such as '{mixup: 0.2, cutmix: 1.0}'"),
         ("--data.num_workers", "N", "processes that read batches"),
+        ("--data.on_bad_images", "W", "skip leaves out images that can't be read"),
     ],
     "Model": [
         ("--model.arch", "NAME", "any ResNet of torchvision"),
@@ -75,7 +76,12 @@ EVALUATION = {
         ("--trainer.accelerator", "A", "cpu, gpu or auto"),
     ],
 }
-PREDICT = {"Run": [("--data.images", "PATH", "an image or a folder; default: the test images"), *EVALUATION["Run"]]}
+PREDICT = {
+    "Run": [
+        ("--data.images", "PATH...", "images, folders; default: the test images"),
+        *EVALUATION["Run"],
+    ]
+}
 
 
 def show(argv: Sequence[str]) -> bool:

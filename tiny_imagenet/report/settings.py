@@ -11,7 +11,7 @@ from tiny_imagenet.run.protocol import Protocol
 
 # Locations, display and what is kept: these affect no result.
 WITHOUT_EFFECT = {
-    *("data.archive", "data.images", "data.md5", "data.num_workers", "data.root"),
+    *("data.archive", "data.images", "data.md5", "data.num_workers", "data.on_bad_images", "data.root"),
     *("model.max_parameters", "trainer.enable_progress_bar", "trainer.fast_dev_run", "trainer.log_every_n_steps"),
     *("trainer.num_sanity_val_steps", "trainer.profiler"),
 }

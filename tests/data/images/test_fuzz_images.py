@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.helpers.fuzzing import DAMAGE, EXAMPLES, damaged, fuzz, kind_of
-from tiny_imagenet.data.images.decode import decode_image
+from tiny_imagenet.data.images.decode import UndecodableError, decode_image
 from tiny_imagenet.data.images.packed import pack
 from tiny_imagenet.data.images.scan import scan_flat
 from tiny_imagenet.errors import UserError
@@ -85,15 +85,15 @@ def test_images(tmp_path, examples):
             pixels = decode_image(path, SIZE)
             assert pixels.shape == (SIZE, SIZE, 3) and pixels.dtype == np.uint8
             outcome = "decoded"
-        except UserError as error:
+        except UndecodableError as error:
             assert str(path) in str(error)
-            outcome, message = kind_of(error), str(error)
+            outcome, reason = kind_of(error), error.reason
         if lot == 0:
             try:
                 packed = pack(scan_flat(folder), SIZE, cache)
                 np.testing.assert_array_equal(packed.images[0], pixels)
             except UserError as error:
-                assert str(error) == message
+                assert f"{path} can't be decoded: {reason}." in str(error)
                 assert os.listdir(tmp_path) == ["images"]
             shutil.rmtree(cache, ignore_errors=True)
         return outcome

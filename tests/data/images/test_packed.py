@@ -171,6 +171,44 @@ def test_a_change_is_noticed_said_and_packed_again(folder, caplog, spoil, reason
     np.testing.assert_array_equal(images.images, by_pillow(images))
 
 
+def as_before_decoder_2(folder):
+    """The cache as an earlier version wrote it: a pixel is changed, to see whether it is used."""
+    cache = folder.parent / "packed" / "train"
+    meta = json.loads((cache / "meta.json").read_text())
+    assert meta.pop("decoder") == 2
+    (cache / "meta.json").write_text(json.dumps(meta))
+    pixels = np.load(cache / "pixels.npy", mmap_mode="r+")
+    pixels[0, 0, 0] = (1, 2, 3)
+    pixels.flush()
+
+
+def test_an_earlier_cache_of_ordinary_images_is_kept(folder, caplog, monkeypatch):
+    packed_of(folder)
+    as_before_decoder_2(folder)
+    monkeypatch.setattr(packed, "decode_all", None)  # whoever decodes again fails
+    assert packed_of(folder).images[0, 0, 0].tolist() == [1, 2, 3]
+    monkeypatch.setattr(packed, "was_decoded_otherwise", None)  # and is checked once
+    assert packed_of(folder).images[0, 0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.new("RGB", (4 * SIZE, 5 * SIZE)),
+        Image.new("I;16", (SIZE, SIZE)),
+        Image.fromarray(np.zeros((SIZE, SIZE), np.float32)),
+    ],
+    ids=["photograph", "16 bits", "float"],
+)
+def test_an_earlier_cache_of_what_is_decoded_otherwise_is_made_anew(folder, caplog, image):
+    image.save(folder / "n02" / "3.JPEG", {"RGB": "JPEG", "F": "TIFF"}.get(image.mode, "PNG"))
+    packed_of(folder)
+    as_before_decoder_2(folder)
+    with caplog.at_level("INFO", logger="tiny_imagenet"):
+        assert packed_of(folder).images[0, 0, 0].tolist() != [1, 2, 3]
+    assert "n02/3.JPEG are decoded better now" in caplog.text
+
+
 def test_another_size_is_packed_again(folder, caplog):
     packed_of(folder)
     with caplog.at_level("INFO", logger="tiny_imagenet"):

@@ -10,9 +10,11 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.archives import disk, in_process
 from tests.helpers.jpegs import SIZE, by_pillow, packed_of, write_jpegs
+from tests.helpers.tables import table
 from tiny_imagenet.data import TinyImageNetDataModule
 from tiny_imagenet.data.images import pack_workers, packed
 from tiny_imagenet.errors import UserError
@@ -30,6 +32,90 @@ def test_an_undecodable_image_is_named_and_nothing_kept(folder):
     with pytest.raises(UserError, match="n02/7.JPEG can't be decoded"):
         packed_of(folder)
     assert os.listdir(folder.parent / "packed") == []
+
+
+def break_some(folder, number):
+    names = [f"n{1 + n % 3:02}/{n}.JPEG" for n in range(number)]
+    for name in names:
+        (folder / name).write_bytes((folder / name).read_bytes()[:100])
+    return names
+
+
+def test_all_undecodable_images_are_named_at_once(folder):
+    names = break_some(folder, 3)
+    with pytest.raises(UserError) as caught:
+        packed_of(folder)
+    assert "3 of 90 images in " in str(caught.value) and "--data.on_bad_images skip" in str(caught.value)
+    assert f"{', '.join(names)} (Truncated File Read)." in str(caught.value)
+    assert os.listdir(folder.parent / "packed") == []
+
+
+def test_many_undecodable_images_are_listed_in_a_file(folder):
+    names = break_some(folder, 12)
+    with pytest.raises(
+        UserError,
+        match=r"12 of 90 images .* \(12 in all\) \(Truncated File Read\)\. All are listed in .*train.unreadable.csv",
+    ):
+        packed_of(folder)
+    assert os.listdir(folder.parent / "packed") == ["train.unreadable.csv"]
+    listed = table(folder.parent / "packed" / "train.unreadable.csv")
+    assert sorted(row["file"] for row in listed) == sorted(names)
+    assert {row["reason"] for row in listed} == {"Truncated File Read"}
+
+
+def test_undecodable_images_are_left_out_on_request(folder, caplog):
+    whole = by_pillow(packed_of(folder))
+    names = break_some(folder, 4)
+    images = packed_of(folder, on_bad_images="skip")
+    assert len(images) == 86 and not set(images.names) & set(names)
+    kept = [row for row, name in enumerate(images.files.names) if name not in names]
+    np.testing.assert_array_equal(images[np.arange(86)][0].permute(0, 2, 3, 1), whole[kept])
+    assert images.labels.tolist() == [label for label in (0, 1, 2) for _ in range(30)][: 30 - 2] + [1] * 29 + [2] * 29
+    np.testing.assert_allclose(images.mean_std()[0], whole[kept].reshape(-1, 3).mean(0) / 255, rtol=1e-10)
+    assert "4 of 90 images in " in caplog.text and "are left out: n01/0.JPEG, " in caplog.text
+    listed = folder.parent / "packed" / "train.unreadable.csv"
+    assert sorted(row["file"] for row in table(listed)) == sorted(names)
+
+    caplog.clear()
+    assert len(packed_of(folder, on_bad_images="skip")) == 86
+    assert "are left out" in caplog.text and "packing them again" not in caplog.text
+    with pytest.raises(UserError, match="4 of 90 images"):
+        packed_of(folder)
+
+
+def test_images_that_were_left_out_are_tried_again_when_more_can_be_read(folder, caplog, monkeypatch):
+    break_some(folder, 1)
+    packed_of(folder, on_bad_images="skip")
+    monkeypatch.setenv("TINY_IMAGENET_IMAGE_MB", "2000")
+    with caplog.at_level("INFO", logger="tiny_imagenet"):
+        packed_of(folder, on_bad_images="skip")
+    assert "some that were left out may be readable now" in caplog.text
+
+
+def test_the_list_goes_when_all_images_can_be_read(folder):
+    good = (folder / "n01" / "0.JPEG").read_bytes()
+    break_some(folder, 1)
+    packed_of(folder, on_bad_images="skip")
+    (folder / "n01" / "0.JPEG").write_bytes(good)
+    assert len(packed_of(folder)) == 90
+    assert os.listdir(folder.parent / "packed") == ["train"]
+
+
+def test_a_class_without_readable_images_is_an_error_even_so(folder):
+    for path in (folder / "n02").iterdir():
+        path.write_bytes(b"<html>")
+    with pytest.raises(UserError, match="no image of class n02 can be decoded: n02/0.JPEG, .*its content is not JPEG"):
+        packed_of(folder, on_bad_images="skip")
+    assert os.listdir(folder.parent / "packed") == []
+
+
+def test_a_guessed_range_is_said_once(folder, caplog):
+    for number in range(3):
+        Image.fromarray(np.full((SIZE, SIZE), 4000, np.uint16)).save(folder / "n01" / f"{number}.JPEG", "PNG")
+    with caplog.at_level("INFO", logger="tiny_imagenet"):
+        images = packed_of(folder)
+    assert "3 image(s) in " in caplog.text and "read as 0..4095." in caplog.text
+    assert images.images[0].min() == images.images[0].max() == 249  # 4000 / 4095 * 255 = 249.08
 
 
 def test_a_full_disk_is_said_beforehand(folder, monkeypatch):
@@ -98,14 +184,14 @@ def test_a_folder_that_is_no_cache_is_not_deleted(folder):
 
 
 def test_a_killed_worker_is_an_error_and_no_hang(folder, monkeypatch):
-    monkeypatch.setattr(pack_workers, "decode_image", lambda path, size: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(pack_workers, "decode_and_tell", lambda path, size: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(UserError, match="was killed"):
         packed_of(folder)
     assert os.listdir(folder.parent / "packed") == []
 
 
 def test_a_killed_packing_leaves_no_cache_and_no_process(folder, monkeypatch):
-    decode, log = pack_workers.decode_image, folder.parent / "workers"
+    decode, log = pack_workers.decode_and_tell, folder.parent / "workers"
 
     def slowly(path, size):
         with log.open("a") as file:
@@ -113,7 +199,7 @@ def test_a_killed_packing_leaves_no_cache_and_no_process(folder, monkeypatch):
         time.sleep(0.05)
         return decode(path, size)
 
-    monkeypatch.setattr(pack_workers, "decode_image", slowly)
+    monkeypatch.setattr(pack_workers, "decode_and_tell", slowly)
     process = multiprocessing.get_context("fork").Process(target=packed_of, args=(folder,))
     process.start()
     while not log.exists() or len(log.read_text().split()) < 10:
@@ -128,7 +214,7 @@ def test_a_killed_packing_leaves_no_cache_and_no_process(folder, monkeypatch):
                 break
             time.sleep(0.01)
         assert not running(worker)
-    monkeypatch.setattr(pack_workers, "decode_image", decode)
+    monkeypatch.setattr(pack_workers, "decode_and_tell", decode)
     images = packed_of(folder)
     np.testing.assert_array_equal(images.images, by_pillow(images))
     assert os.listdir(folder.parent / "packed") == ["train"]

@@ -1,9 +1,11 @@
 """Images in folders: which are found, with which labels, and what is refused."""
 
+import io
 import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tiny_imagenet.data.images.scan import has_images, scan_classes, scan_flat
 from tiny_imagenet.errors import UserError
@@ -81,3 +83,41 @@ def test_folders_of_the_system_are_no_part_of_a_class(folder, name):
     (folder / "train" / "n01" / name / "thumbnail.jpg").write_bytes(b"x")
     assert len(scan_classes(folder / "train", ("n01", "n02"))) == 4
     assert has_images(folder / "train" / "n01") and not has_images(folder / "train" / "n01" / name / "nowhere")
+
+
+def content(kind):
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(data, kind)
+    return data.getvalue()
+
+
+def test_unknown_names_are_looked_into_and_what_is_left_out_is_counted(tmp_path, caplog):
+    kinds = {"a": "JPEG", "b.jfif": "JPEG", "c.JPE": "JPEG", "d.mpo": "MPO", "e.avif": "AVIF", "f.photo": "PNG"}
+    kinds |= {"g": "BMP", "h": "GIF", "i": "WEBP", "j": "TIFF", "k.txt": "PPM"}
+    for name, kind in kinds.items():
+        (tmp_path / name).write_bytes(content(kind))
+    (tmp_path / "l.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "album.jpg").mkdir()
+    (tmp_path / "album.jpg" / "m.png").write_bytes(content("PNG"))
+    for name in ("BMW.txt", "P6.txt", "notes.TXT", "film.mp4", "README", ".DS_Store", "raw.dng"):
+        (tmp_path / name).write_bytes(b"P6 and BMW are words" if "txt" in name.lower() else b"II*\0\x08\0\0\0")
+    (tmp_path / "README").write_bytes(b"")
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")
+    (tmp_path / ".thumbnails").mkdir()
+    (tmp_path / ".packed").mkdir()
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with caplog.at_level("INFO", logger="tiny_imagenet"):
+        files = scan_flat(tmp_path)
+    assert files.names == sorted([*kinds, "l.heic", "album.jpg/m.png"])
+    for kind in ("3 .txt", "1 .mp4", "1 .dng", "1 without extension", "1 hidden", "1 hidden folder", "1 broken link"):
+        assert kind in caplog.text
+    assert "1 special file" in caplog.text
+    assert len(caplog.messages) == 1, "said once"
+
+
+def test_the_boxes_of_tiny_imagenet_are_no_news(folder, caplog):
+    (folder / "train" / "n01" / "n01_boxes.txt").write_text("n01_0.JPEG\t0\t0\t1\t1\n")
+    with caplog.at_level("INFO", logger="tiny_imagenet"):
+        scan_classes(folder / "train", ("n01", "n02"))
+    assert not caplog.messages

@@ -6,8 +6,8 @@ from PIL import Image
 from tiny_imagenet.data import ImageFolderDataModule
 
 
-@pytest.mark.parametrize(("batch_size", "told"), [(2, False), (4, True)])
-def test_few_steps_an_epoch_are_told(tmp_path, caplog, batch_size, told):
+@pytest.mark.parametrize(("batch_size", "told"), [(2, False), (16, False), (17, True)])
+def test_few_steps_of_large_batches_are_told(tmp_path, caplog, batch_size, told):
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for number in range(25):

@@ -108,12 +108,3 @@ def test_the_log_tells_for_how_long_validation_says_little(module, caplog, progr
         data.setup("fit")
         data.train_dataloader()
     assert ("for the first 75% of the epochs" in caplog.text) == told
-
-
-@pytest.mark.parametrize(("batch_size", "told"), [(16, False), (32, True)])
-def test_few_steps_of_large_batches_are_told(module, caplog, batch_size, told):
-    data = module(batch_size=batch_size)
-    data.setup("fit")
-    with caplog.at_level("INFO"):
-        data.train_dataloader()
-    assert ("An epoch has only" in caplog.text) == told

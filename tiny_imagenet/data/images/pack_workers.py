@@ -6,15 +6,15 @@ import os
 import signal
 import sys
 import threading
-import warnings
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from tiny_imagenet.data.images.decode import decode_image
+from tiny_imagenet.data.images.decode import UndecodableError, decode_and_tell
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.progress import progress
@@ -25,14 +25,24 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES = 4 * 2**20  # of pixels in a task
 
 
-def decode_all(files: ImageFiles, image_size: int, path: Path) -> np.ndarray:
+class Decoded(NamedTuple):
+    """What is known of decoded images.
+
+    sums: of each image's pixels, of values 0..255 and of their squares, by channel: int64 [N, 2, 3]. unreadable: why
+    an image could not be decoded, by name; its pixels are 0. ranges: in how many images the levels were taken to have
+    a range that the file does not state, by range.
+    """
+
+    sums: np.ndarray
+    unreadable: dict[str, str]
+    ranges: Counter[str]
+
+
+def decode_all(files: ImageFiles, image_size: int, path: Path) -> Decoded:
     """Decode all images, in their order, into the uint8 [N, S, S, 3] array of an existing .npy file.
 
-    Returns:
-        Sums of each image's pixels, of values 0..255 and of their squares, by channel: int64 [N, 2, 3].
-
     Raises:
-        UserError: an image can't be decoded, or a decoding process was killed.
+        UserError: a decoding process was killed.
         OSError: the file can't be written.
     """
     job = _Job(files, image_size, path)
@@ -41,12 +51,12 @@ def decode_all(files: ImageFiles, image_size: int, path: Path) -> np.ndarray:
     # forking is unsafe or does not exist.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     executor = ProcessPoolExecutor(min(cores(), len(starts)), context, _start_worker, (job,))
-    sums = []
+    found = []
     try:
         with progress("packing", len(files), "images") as advance:
             for result in executor.map(_run, starts):
-                sums.append(result)
-                advance(len(result))
+                found.append(result)
+                advance(len(result.sums))
     except BrokenProcessPool:
         raise UserError(
             f"A process that decoded the images of {files.folder} was killed, perhaps because memory ran out. Nothing "
@@ -54,7 +64,8 @@ def decode_all(files: ImageFiles, image_size: int, path: Path) -> np.ndarray:
         ) from None
     finally:
         executor.shutdown(cancel_futures=True)
-    return np.concatenate(sums)
+    unreadable = {name: reason for task in found for name, reason in task.unreadable.items()}
+    return Decoded(np.concatenate([task.sums for task in found]), unreadable, sum((t.ranges for t in found), Counter()))
 
 
 class _Job:
@@ -64,14 +75,19 @@ class _Job:
         self.files, self.image_size, self.path = files, image_size, path
         self.images_per_task = max(1, CHUNK_BYTES // (image_size * image_size * 3))
 
-    def run(self, start: int) -> np.ndarray:
-        """Decode the images of a task, write them in place, and return their sums, int64 [n, 2, 3]."""
+    def run(self, start: int) -> Decoded:
+        """Decode the images of a task, and write them in place."""
         names, size = self.files.names[start : start + self.images_per_task], self.image_size
         pixels = np.empty((len(names), size, size, 3), np.uint8)
+        unreadable, ranges = {}, Counter()
         for image, name in zip(pixels, names, strict=True):
-            image[:] = decode_image(os.path.join(self.files.folder, name), size)
+            try:
+                image[:], levels = decode_and_tell(os.path.join(self.files.folder, name), size)
+                ranges.update([levels] if levels else [])
+            except UndecodableError as error:
+                image[:], unreadable[name] = 0, error.reason
         write_rows(self.path, start, pixels)
-        return image_sums(pixels)
+        return Decoded(image_sums(pixels), unreadable, ranges)
 
 
 def write_rows(path: Path, start: int, rows: np.ndarray) -> None:
@@ -104,7 +120,6 @@ def _start_worker(job: _Job) -> None:
     # Ctrl-C reaches the whole process group; the parent handles it and stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # decode_image raises an error instead
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
@@ -114,5 +129,5 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def _run(start: int) -> np.ndarray:
+def _run(start: int) -> Decoded:
     return _job.run(start)

@@ -6,7 +6,8 @@ import logging
 import mmap
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tiny_imagenet.data.images.decode import DECODER, abilities, was_decoded_otherwise
 from tiny_imagenet.data.images.pack_workers import decode_all
 from tiny_imagenet.data.images.scan import ImageFiles
+from tiny_imagenet.data.images.unreadable import OnBadImages, readable_rows, refuse, tell_skipped, write_list
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.files import remove_leftovers, replacing, require_free, size_text
+from tiny_imagenet.files import remove_leftovers, replace_text, replacing, require_free, size_text
+from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the cache; one of another format is packed again
 PIXELS, SUMS, META = "pixels.npy", "sums.npy", "meta.json"
+UNREADABLE = "unreadable"  # in meta.json: why images are left out, by name
 Fill = Callable[[ImageFiles, int, Path], np.ndarray]
 
 
@@ -103,7 +108,13 @@ class PackedImages(Dataset):
         self.images = np.load(self.cache / PIXELS, mmap_mode="r")
 
 
-def pack(files: ImageFiles, image_size: int, cache: Path, fill: Fill = decode_all) -> PackedImages:
+def pack(
+    files: ImageFiles,
+    image_size: int,
+    cache: Path,
+    fill: Fill | None = None,
+    on_bad_images: OnBadImages = "error",
+) -> PackedImages:
     """Decode all images into a memory map, or open the one packed before if its source files have not changed.
 
     The cache is a folder that is renamed into place when it is complete. Two processes must not pack into the same
@@ -113,17 +124,22 @@ def pack(files: ImageFiles, image_size: int, cache: Path, fill: Fill = decode_al
         files: what to pack, in the order of the rows.
         image_size: side S of the packed images in pixels; `decode_image` says how others are resized.
         cache: folder for the packed images, created if it is missing; it must hold nothing else.
-        fill: function that decodes the images into the array; `decode_all` is for image files.
+        fill: decodes the images into the array and returns their sums; None decodes image files.
+        on_bad_images: whether images that can't be decoded are an error or are left out.
 
     Raises:
-        UserError: an image can't be decoded, or the cache can't be written.
+        UserError: images can't be decoded, all of a class if they are left out; or the cache can't be written.
     """
     meta = _meta(files, image_size)
-    if fault := _fault(cache, meta):
+    fault = _fault(cache, meta, on_bad_images) or (_outdated(cache, files, image_size) if fill is None else None)
+    if fault:
         if cache.exists():
             log.info(f"The packed images in {cache} can't be used, since {fault}; packing them again.")
-        _build(files, image_size, cache, meta, fill)
-    return PackedImages(cache, files, np.arange(len(files)), files.labels)
+        _build(files, image_size, cache, meta, fill, on_bad_images)
+    unreadable = json.loads((cache / META).read_bytes()).get(UNREADABLE, {})
+    tell_skipped(unreadable, files, _list_of_unreadable(cache))
+    rows = readable_rows(unreadable, files)
+    return PackedImages(cache, files, rows, files.labels[rows])
 
 
 def _meta(files: ImageFiles, image_size: int) -> dict[str, Any]:
@@ -134,7 +150,7 @@ def _meta(files: ImageFiles, image_size: int) -> dict[str, Any]:
     return {"format": FORMAT, "image_size": image_size, "images": len(files), "sources": digest.hexdigest()}
 
 
-def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
+def _fault(cache: Path, meta: dict[str, Any], on_bad_images: OnBadImages) -> str | None:
     """Why a cache can't be used; None if it can."""
     try:
         found = json.loads((cache / META).read_bytes())
@@ -148,10 +164,33 @@ def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
         return "they were packed by another version"
     if "image_size" in changed:
         return f"they are {found.get('image_size')} pixels wide, not {meta['image_size']}"
-    return "their source files have changed" if changed else None
+    if changed:
+        return "their source files have changed"
+    if found.get(UNREADABLE) and on_bad_images == "error":
+        return "images that can't be decoded were left out"
+    if found.get(UNREADABLE) and found.get("abilities") != abilities():
+        return "some that were left out may be readable now"
+    return None
 
 
-def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any], fill: Fill) -> None:
+def _outdated(cache: Path, files: ImageFiles, image_size: int) -> str | None:
+    """Why an earlier decoder's pixels can't be used; if they can, this is noted, since finding out takes a while."""
+    found = json.loads((cache / META).read_bytes())
+    if found.get("decoder", 1) == DECODER:
+        return None
+    with progress("checking packed images", len(files), "images") as advance:
+        for name in files.names:
+            if was_decoded_otherwise(os.path.join(files.folder, name), image_size):
+                return f"images such as {name} are decoded better now"
+            advance(1)
+    with suppress(OSError):  # on a disk that is read-only, they are checked each time
+        replace_text(cache / META, json.dumps(found | {"decoder": DECODER}))
+    return None
+
+
+def _build(
+    files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any], fill: Fill | None, on_bad_images: OnBadImages
+) -> None:
     shape = (len(files), image_size, image_size, 3)
     needed = int(np.prod(shape, dtype=np.int64)) + len(files) * 2 * 3 * 8
     try:
@@ -162,14 +201,39 @@ def _build(files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any]
             beside.mkdir()
             require_free(cache.parent, needed)
             np.lib.format.open_memmap(beside / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-            np.save(beside / SUMS, fill(files, image_size, beside / PIXELS))
+            if fill is None:
+                sums, unreadable, ranges = decode_all(files, image_size, beside / PIXELS)
+            else:
+                sums, unreadable, ranges = fill(files, image_size, beside / PIXELS), {}, {}
+            np.save(beside / SUMS, sums)
+            if on_bad_images == "error":
+                refuse(unreadable, files, _list_of_unreadable(cache))
+            readable_rows(unreadable, files)
+            write_list(unreadable, _list_of_unreadable(cache))
+            meta["decoder"] = DECODER
+            if unreadable:
+                meta |= {UNREADABLE: unreadable, "abilities": abilities()}
             lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
             (beside / META).write_text(json.dumps(meta | {"lengths": lengths}), encoding="utf-8")
+            _tell_ranges(ranges, files.folder)
     except OSError as error:
         raise UserError(
             f"The images of {files.folder} can't be packed at {error.filename or cache}: {error.strerror or error}. "
             f"Packing needs {size_text(needed)} in a writable folder; choose another --data.root, or free some space."
         ) from None
+
+
+def _list_of_unreadable(cache: Path) -> Path:
+    """The file beside the cache that lists the images that are not in it."""
+    return cache.with_name(f"{cache.name}.unreadable.csv")
+
+
+def _tell_ranges(ranges: Mapping[str, int], folder: Path) -> None:
+    for levels, images in ranges.items():
+        log.info(
+            f"{images:,} image(s) in {folder} have more than 8 bits a channel and do not say in which range: read as "
+            f"{levels}."
+        )
 
 
 def _remove(cache: Path) -> None:

@@ -1,17 +1,29 @@
 """Finds image files: their names and labels, and the sizes and times that show a later change."""
 
+import logging
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.data.images.content import format_of
+from tiny_imagenet.errors import UserError, some
 
-EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+log = logging.getLogger(__name__)
+
+# Files with one of these are taken for images, whatever they hold. All others are looked into.
+EXTENSIONS = (
+    *(".jpeg", ".jpg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".jfif", ".jpe", ".mpo", ".avif", ".heic", ".heif"),
+)
+# Raw photographs begin like TIFF, but hold only a small preview that Pillow can read.
+RAW = (".dng", ".nef", ".nrw", ".cr2", ".arw", ".sr2", ".srw", ".pef", ".orf", ".rw2", ".3fr", ".iiq", ".kdc", ".erf")
 SYSTEM_FOLDERS = ("lost+found", "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information")
+PACKED, BOXES = ".packed", "_boxes.txt"  # this project's folder, and a file of each class of Tiny ImageNet
 UNLABELLED = -1
 Found = tuple[str, int, int]  # name, size and time of a file
 
@@ -43,39 +55,53 @@ class ImageFiles:
 def scan_classes(folder: Path, class_ids: Sequence[str]) -> ImageFiles:
     """All images below `folder/<class id>/`, labelled by the position of the class in `class_ids`.
 
-    Hidden files, files without an image's extension and folders of the system are skipped; symbolic links are followed.
+    Symbolic links are followed. Hidden files, folders of the system, and files that are images neither by extension nor
+    by their first bytes, are left out; their number is logged by kind.
 
     Raises:
         UserError: a class has no folder or no images.
     """
-    found, labels = [], []
+    found, labels, left_out = [], [], Counter()
     for label, class_id in enumerate(class_ids):
-        images = sorted(_images(folder / class_id, f"{class_id}/"))
+        before = left_out.copy()
+        images = sorted(_images(folder / class_id, f"{class_id}/", left_out))
         if not images:
             raise UserError(
-                f"{folder / class_id} has no images ({', '.join(EXTENSIONS)}) for class {class_id}. Put some there; if "
-                "they came from an archive, delete the extracted folder and start again."
+                f"{folder / class_id} has no images ({', '.join(EXTENSIONS)}) for class {class_id}"
+                f"{_but(left_out - before)}. Put some there; if they came from an archive, delete the extracted folder "
+                "and start again."
             )
         found += images
         labels += [label] * len(images)
+    tell_left_out(folder, left_out)
     return _files(folder, tuple(class_ids), found, labels)
 
 
 def scan_flat(folder: Path) -> ImageFiles:
-    """All images below a folder, without labels.
+    """All images below a folder, without labels; see `scan_classes` for what is left out.
 
     Raises:
         UserError: the folder does not exist or has no images.
     """
-    images = sorted(_images(folder, ""))
+    images, left_out = images_below(folder)
     if not images:
-        raise UserError(f"{folder} has no images ({', '.join(EXTENSIONS)}). Put some there, or choose another folder.")
+        raise UserError(
+            f"{folder} has no images ({', '.join(EXTENSIONS)}){_but(left_out)}. Put some there, or choose another "
+            "folder."
+        )
+    tell_left_out(folder, left_out)
     return _files(folder, (), images, [UNLABELLED] * len(images))
 
 
 def has_images(folder: Path) -> bool:
     """Whether there is an image below a folder; reads no further than the first."""
-    return any(True for _ in _images(folder, ""))
+    return any(True for _ in _images(folder, "", Counter()))
+
+
+def images_below(folder: Path | str) -> tuple[list[Found], Counter[str]]:
+    """The images below a folder, sorted by name, and how many files of each kind are left out."""
+    left_out = Counter()
+    return sorted(_images(folder, "", left_out)), left_out
 
 
 def is_system_folder(name: str) -> bool:
@@ -88,18 +114,58 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
-def _images(folder: Path | str, prefix: str) -> Iterator[Found]:
-    """The image files below a folder, unsorted."""
+def kind_left_out(path: str) -> str | None:
+    """The kind of a file that is left out, as its number is told, such as `.txt`; None for an image."""
+    name = os.path.basename(path)
+    if name.startswith("."):
+        return "hidden"
+    if not os.path.isfile(path):
+        return "broken link" if os.path.islink(path) else "special file"
+    extension = os.path.splitext(name)[1].lower()
+    try:
+        if extension in EXTENSIONS or (extension not in RAW and format_of(path)):
+            return None
+    except OSError:
+        return "unreadable"
+    return extension or "without extension"
+
+
+def _kind_of_folder(name: str) -> str:
+    return "hidden folder" if name.startswith(".") else "folder of the system"
+
+
+def tell_left_out(place: Path | str, left_out: Counter[str]) -> None:
+    """Log how many files of each kind are left out, if any."""
+    if left_out:
+        log.info(f"{place}: left out {_kinds(left_out)}, which are not images.")
+
+
+def _but(left_out: Counter[str]) -> str:
+    return f", only {_kinds(left_out)}" if left_out else ""
+
+
+def _kinds(left_out: Counter[str]) -> str:
+    """3 .txt, 2 .mp4"""
+    return some((f"{number:,} {kind}" for kind, number in left_out.most_common()), most=8)
+
+
+def _images(folder: Path | str, prefix: str, left_out: Counter[str]) -> Iterator[Found]:
+    """The image files below a folder, unsorted; counts what is left out."""
     below = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if is_image(entry.name):
-                    status = entry.stat()
-                    if stat.S_ISREG(status.st_mode):
-                        yield prefix + entry.name, status.st_size, status.st_mtime_ns
+                if is_image(entry.name) and stat.S_ISREG((status := entry.stat()).st_mode):
+                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
                 elif entry.is_dir() and not is_system_folder(entry.name):
                     below.append(entry)
+                elif entry.name in (PACKED, f"{os.path.basename(folder)}{BOXES}"):
+                    continue
+                elif kind := _kind_of_folder(entry.name) if entry.is_dir() else kind_left_out(entry.path):
+                    left_out[kind] += 1
+                else:
+                    status = entry.stat()
+                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
     except FileNotFoundError as error:
         if error.filename == os.fspath(folder):
             return
@@ -107,7 +173,7 @@ def _images(folder: Path | str, prefix: str) -> Iterator[Found]:
     except OSError as error:
         raise UserError(f"{error.filename or folder} can't be read: {error.strerror}.") from None
     for entry in below:
-        yield from _images(entry.path, f"{prefix}{entry.name}/")
+        yield from _images(entry.path, f"{prefix}{entry.name}/", left_out)
 
 
 def _files(folder: Path, class_ids: tuple[str, ...], found: list[Found], labels: list[int]) -> ImageFiles:

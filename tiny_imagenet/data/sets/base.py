@@ -20,6 +20,7 @@ from tiny_imagenet.data.batches.pipeline import BatchPipeline
 from tiny_imagenet.data.batches.sampler import EvalBatches, TrainBatches, batches_per_epoch
 from tiny_imagenet.data.images.loose import LooseImages
 from tiny_imagenet.data.images.packed import PackedImages
+from tiny_imagenet.data.images.unreadable import OnBadImages
 from tiny_imagenet.data.info import IMAGENET_MEAN, IMAGENET_STD, DatasetInfo, require_same_classes
 from tiny_imagenet.data.sets.split import choose_classes, of_classes, split_holdout
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
@@ -53,7 +54,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         normalize: by mean and standard deviation of the training pixels (dataset), or of ImageNet (for its pretrained
             weights).
         num_workers: processes that read batches; 0 reads in the training process.
-        images: for `predict`: an image file, or a folder of them, instead of images of the data set.
+        images: for `predict`: an image file, a folder of them, a pattern such as `photos/**/*.jpg`, or a list of
+            these, instead of images of the data set.
+        on_bad_images: whether images that can't be decoded are an error, or are left out (skip) and listed.
     """
 
     def __init__(
@@ -71,7 +74,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         progressive: dict[int, float] | None = None,
         normalize: Literal["dataset", "imagenet"] = "dataset",
         num_workers: int = 0,
-        images: str | None = None,
+        images: str | list[str] | None = None,
+        on_bad_images: OnBadImages = "error",
     ) -> None:
         super().__init__()
         if batch_size < 1 or image_size < 1:
@@ -86,6 +90,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.root, self.archive, self.md5 = Path(os.path.expanduser(root)), archive, md5
         self.batch_size, self.holdout, self.num_workers = batch_size, holdout, num_workers
         self.chosen_classes, self.normalize, self.images = classes, normalize, images
+        self.on_bad_images = on_bad_images
         augmentations = [each if isinstance(each, Augmentation) else PerImage(each) for each in augment or ()]
         self.pipeline = BatchPipeline(image_size, resize, augmentations, mix, progressive)
         self.sets: dict[str, IndexedImages] = {}

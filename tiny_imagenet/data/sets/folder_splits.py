@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tiny_imagenet.data.images.scan import ImageFiles, scan_classes, scan_flat
+from tiny_imagenet.data.images.scan import ImageFiles, images_below, scan_classes
 from tiny_imagenet.data.sets.folder_content import DEEPEST, Content, has_class_folders, has_loose_images
 from tiny_imagenet.errors import UserError, legible, some
 
@@ -102,7 +102,7 @@ def scan_split(split: Split, class_ids: Sequence[str], train_ids: Collection[str
             "TinyImageNetDataModule; for images without labels, predict --data.images FOLDER.)"
         )
     if extra := [class_id for class_id in split.classes if class_id not in train_ids]:
-        counts = [f"{class_id} ({len(scan_flat(split.folder / name_of[class_id])):,})" for class_id in extra]
+        counts = [f"{class_id} ({_images_in(split.folder / name_of[class_id]):,})" for class_id in extra]
         log.info(f"{split.folder}: left out the images of classes that the training split lacks: {some(counts)}.")
     if lacking := [class_id for class_id in class_ids if class_id not in name_of]:
         log.info(f"{split.folder}: no images of {some(lacking)}; accuracy is of the other {len(present)} classes.")
@@ -213,7 +213,7 @@ def _require_no_splits(folder: Path, classes: Sequence[str], named: Collection[s
             f"{folder}: each class folder has the splits {some(shared)} inside. Put the classes into the splits, "
             f"as in {folder / shared[0] / classes[0]}."
         )
-    largest = max(classes, key=lambda name: len(scan_flat(folder / name)))
+    largest = max(classes, key=lambda name: _images_in(folder / name))
     raise UserError(
         f"{folder}: its folders ({some(classes)}) all have the sub-folders {some(shared)}: they look like splits, not "
         f"classes. To train on the largest only, set --data.root {shlex.quote(str(folder / largest))}; to use several, "
@@ -234,3 +234,7 @@ def cache_folder(root: Path, name: str) -> Path:
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     digest = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=8).hexdigest()
     return caches / "tiny_imagenet" / f"{root.name}-{digest}"
+
+
+def _images_in(folder: Path) -> int:
+    return len(images_below(folder)[0])

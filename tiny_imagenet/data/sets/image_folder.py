@@ -83,7 +83,7 @@ class ImageFolderDataModule(ImageDataModule):
         if not cache.is_relative_to(self._folder):
             log.info(f"{self._folder} can't be written: its packed images are kept in {cache}.")
         with locked(cache):
-            return pack(files, self.pipeline.side, cache / name)
+            return pack(files, self.pipeline.side, cache / name, on_bad_images=self.on_bad_images)
 
     @cached_property
     def _splits(self) -> dict[str, Split]:

@@ -70,7 +70,7 @@ class TinyImageNetDataModule(ImageDataModule):
             name, only_some = cache_name(split if side == NATIVE_SIZE else f"{split}-{side}", folder, some)
             if some and not only_some:
                 files = self._files(split, None)
-            return pack(files, side, folder / name)
+            return pack(files, side, folder / name, on_bad_images=self.on_bad_images)
 
     def _files(self, split: str, some: Classes | None) -> ImageFiles:
         """The files of a split: of some classes, or of all that there should be."""
