@@ -140,8 +140,8 @@ def checkpoint(finished, small) -> Path:
 def launch(tmp_path):
     """Run training.py in its own process, which starts the processes of other ranks, for five minutes at most."""
 
-    def launch(*argv: str) -> tuple[int, str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    def launch(*argv: str, threads: int = 1) -> tuple[int, str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
         done = subprocess.run(
             [sys.executable, str(ROOT / "training.py"), *argv],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,

@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from tests.helpers.networks import small
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.models import ResNet, build_resnet
+from tiny_imagenet.models import ResNet, build_resnet, needs_one_thread
 
 ARCHS = [name for name in torchvision.models.list_models() if re.match(r"(wide_)?res(net|next)\d", name)]
 
@@ -214,3 +214,15 @@ def test_frozen_parts_never_change():
 def test_wrong_options(options, message):
     with pytest.raises(UserError, match=message):
         small(**options)
+
+
+@pytest.mark.parametrize(
+    ("arch", "width", "expected"),
+    [("resnet18", 0.125, True), ("resnet50", 0.125, False), ("resnet18", 0.25, False), ("resnext50_32x4d", 0.1, False)],
+)
+def test_networks_of_eight_channels_need_one_thread(arch, width, expected):
+    network = build_resnet(arch, 10, width=width)
+    halving = [
+        (layer.in_channels, layer.kernel_size) for layer in network.modules() if getattr(layer, "stride", 0) == (2, 2)
+    ]
+    assert needs_one_thread(network) == ((8, (1, 1)) in halving) == expected

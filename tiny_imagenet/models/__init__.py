@@ -1,6 +1,15 @@
 """torchvision's ResNets for small images, with random or given weights."""
 
-from tiny_imagenet.models.resnet import REDUCTION, ResNet, build_resnet, known_archs, require_known
+from tiny_imagenet.models.resnet import REDUCTION, ResNet, build_resnet, known_archs, needs_one_thread, require_known
 from tiny_imagenet.models.weights import WeightsReport, load_weights
 
-__all__ = ["REDUCTION", "ResNet", "WeightsReport", "build_resnet", "known_archs", "load_weights", "require_known"]
+__all__ = [
+    "REDUCTION",
+    "ResNet",
+    "WeightsReport",
+    "build_resnet",
+    "known_archs",
+    "load_weights",
+    "needs_one_thread",
+    "require_known",
+]

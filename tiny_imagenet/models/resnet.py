@@ -169,6 +169,21 @@ class ResNet(resnet.ResNet):
         return self
 
 
+def needs_one_thread(network: nn.Module) -> bool:
+    """Whether torch may crash when it trains the network on several threads of a CPU.
+
+    For a 1×1 convolution of 8 channels with stride 2, in channels-last memory, oneDNN's weight gradient writes beyond
+    its memory if the threads share the batch unevenly (torch 2.15, AVX-512: an odd batch on 2 or 4 threads).
+    """
+    return any(
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.stride == (2, 2)
+        and layer.in_channels == 8
+        for layer in network.modules()
+    )
+
+
 def known_archs() -> list[str]:
     """The names of torchvision's ResNets."""
     return [name for name in list_models() if get_model_builder(name).__module__ == resnet.__name__]
