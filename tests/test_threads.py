@@ -123,7 +123,7 @@ def test_threads_take_the_cores_that_are_free(machine, busy, processes, training
 
 def test_the_reason_is_one_line(machine):
     assert choose(Busy(3.0)).reason == "1 thread of 4 possible: other processes keep 3.0 cores busy"
-    assert choose(Busy(1.0), trainings=2).reason == "2 threads of 4 possible: 2 trainings run on this machine"
+    assert choose(Busy(1.0), trainings=2).reason == "2 threads of 4 possible: 2 runs share this machine"
 
 
 def test_each_training_is_counted_until_it_ends(tmp_path):

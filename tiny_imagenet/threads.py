@@ -96,7 +96,7 @@ def choose(load: Load, processes: int = 1, trainings: int = 1) -> Choice:
     if free == all_cores:
         return Choice(threads)
     others = f"other processes keep {busy:.1f} cores busy"
-    reason = others if trainings == 1 else f"{trainings} trainings run on this machine"
+    reason = others if trainings == 1 else f"{trainings} runs share this machine"
     return Choice(threads, f"{threads} thread{'s' * (threads != 1)} of {all_cores} possible: {reason}")
 
 
