@@ -166,6 +166,7 @@ def choosing(monkeypatch):
 
 def test_a_run_keeps_its_number_of_threads(run, small, tmp_path, choosing, monkeypatch):
     recorded = tmp_path / "runs/defaults/version_0/threads.json"
+    small = [*small, "--model.width=0.25"]
     choosing(2)
     status, output = run("fit", *small, "--trainer.max_epochs=1")
     assert status == 0 and "2 free." in output and ", 2 threads," in output, output
