@@ -1,4 +1,4 @@
-"""Trainings that are killed with -9 at 27 random moments and resumed end exactly like uninterrupted ones."""
+"""Trainings that are killed with -9 at 35 random moments and resumed end exactly like uninterrupted ones."""
 
 import os
 import random
@@ -21,7 +21,7 @@ from tiny_imagenet.run import checkpoint_writer as saving
 pytestmark = pytest.mark.slow
 
 # For each recipe: after a random time, at a random file operation of a save, in the validation of either epoch.
-MOMENTS = [("time", "save", "validation")] * 5 + [("time", "save", "validation", "time")] * 3
+MOMENTS = [("time", "save", "validation")] * 5 + [("time", "save", "validation", "time")] * 5
 RECIPES_AND_MOMENTS = dict(zip(RECIPES, MOMENTS, strict=True))
 
 
