@@ -1,9 +1,11 @@
 """Runs that are resumed with a changed config: which changes are reported, and which are refused."""
 
 import pytest
+import torch
 
 from tests.helpers.options import callback
 from tests.helpers.recipes import EMA, ONE_CYCLE
+from tiny_imagenet.data.sets.textures import write_synthetic_archive
 
 
 def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, finished):
@@ -63,6 +65,24 @@ def test_an_average_of_lightning_s_cannot_be_dropped_either(run, small, name):
     assert run("fit", *small, *callback(name), "--trainer.max_epochs=1")[0] == 0
     status, output = run("fit", *small, "--ckpt_path=last")
     assert status == 1 and "averaged weights, which would be lost" in output and "Traceback" not in output
+
+
+def test_other_images_of_the_same_classes_and_numbers_are_refused(run, small, finished, tmp_path, archive):
+    last = finished(*small) / "checkpoints" / "last.ckpt"
+    resume = ["fit", *small, "--ckpt_path=last", "--trainer.max_epochs=3"]
+    other = tmp_path / "other.zip"
+    write_synthetic_archive(other, classes=4, train_per_class=32, val_per_class=12, test_images=10, seed=1)
+    status, output = run(*resume, f"--data.archive={other}", "--data.root=elsewhere")
+    assert status == 1 and "a training on other images, although their number is the same" in output, output
+
+    # Extracted anew, with other times of the files.
+    status, output = run(*resume, f"--data.archive={archive}", "--data.root=anew")
+    assert status == 0 and "earlier version" not in output, output
+    content = torch.load(last, weights_only=True)
+    assert content["TinyImageNetDataModule"].pop("digest")
+    torch.save(content, last)
+    status, output = run(*resume, "--trainer.max_epochs=4")
+    assert status == 0 and "an earlier version and does not say which images it was trained on" in output, output
 
 
 def test_a_precision_that_the_optimizer_s_state_does_not_fit_is_refused(run, small, finished):

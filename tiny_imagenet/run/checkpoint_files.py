@@ -85,24 +85,33 @@ def _saves_in(run: Path, folder: Path) -> bool:
 
 
 def require_same_training(
-    checkpoint: Mapping[str, Any], data_before: Mapping[str, int] | None, data: Mapping[str, int], steps: int | None
+    checkpoint: Mapping[str, Any], data_before: Mapping[str, Any] | None, data: Mapping[str, Any], steps: int | None
 ) -> None:
     """Refuse to resume a training whose position in an epoch, or whose schedule, would mean something else now.
 
     Args:
         checkpoint: its content.
-        data_before: `images` and `steps_per_epoch` of the checkpoint's training, None if it does not say.
+        data_before: `images`, `steps_per_epoch` and `digest` of the checkpoint's training, None if it does not say; the
+            digest is missing in checkpoints of earlier versions.
         data: those of the training now.
         steps: of the whole training now, if its schedule advances by steps; otherwise None.
 
     Raises:
         UserError: an epoch has other images or batches than before, or the schedule ends before the training would.
     """
-    if data_before not in (None, data):
-        was, now = ("{images:,} images in {steps_per_epoch:,} batches".format(**each) for each in (data_before, data))
+    before = data if data_before is None else data_before
+    was, now = ("{images:,} images in {steps_per_epoch:,} batches".format(**each) for each in (before, data))
+    if was != now:
         raise UserError(
             f"The checkpoint is of a training with {was} an epoch; now it would be {now}. Resume with the same data, "
             "holdout, batch size and number of devices, or start a new run from it with --model.weights."
+        )
+    if "digest" not in before:
+        log.info("The checkpoint is of an earlier version and does not say which images it was trained on.")
+    elif before["digest"] != data["digest"]:
+        raise UserError(
+            "The checkpoint is of a training on other images, although their number is the same. Resume with the same "
+            "data, or start a new run from it with --model.weights."
         )
     for schedule in checkpoint["lr_schedulers"] if steps is not None else ():
         # WarmupCosine adapts to another number of steps, and saves none.

@@ -208,8 +208,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             images, targets = self.pipeline.evaluate(batch, mean, std)
         return batch._replace(images=images, targets=targets)
 
-    def state_dict(self) -> dict[str, int]:
-        return {"steps_per_epoch": self.steps_per_epoch, "images": len(self.sets["train"])}
+    def state_dict(self) -> dict[str, int | str]:
+        images = self.sets["train"]
+        return {"steps_per_epoch": self.steps_per_epoch, "images": len(images), "digest": images.digest}
 
     # What the network needs
 
