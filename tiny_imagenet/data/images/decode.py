@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,7 +15,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 TILE = (322, 323)
 
 
-def decode_image(path: Path | str, size: int) -> np.ndarray:
+def decode_image(path: Path | str | BinaryIO, size: int) -> np.ndarray:
     """Decode an image file to uint8 [size, size, 3], RGB in 0..255.
 
     An image of this size is returned exactly as Pillow decodes it. Others are cropped to the central square and resized
