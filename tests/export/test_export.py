@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from tests.helpers.checkpoints import save_alone, write_empty
@@ -21,6 +22,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.tables import table
 from tiny_imagenet.export import packages
 from tiny_imagenet.export.network import ExportedNetwork
+from tiny_imagenet.export.source import read_source
 
 NAMES = ['say "cheese"', "two\nlines", "\N{DOG FACE} d'or, \\ chien", "\udcff"]  # the last: bytes that are not UTF-8
 # Neither this project nor torch, for a program of a page.
@@ -172,6 +174,34 @@ def test_one_message_and_nothing_left(export, tmp_path, fault):
     assert status == 1 and output.startswith("error: ") and message in output, output
     assert output.count("\n") == 1, output
     assert [each.name for each in tmp_path.iterdir()] == ["x.ckpt"] and path.read_bytes() == content
+
+
+def test_a_stranger_s_config_runs_no_code(trained, export, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "open('attacked', 'w').close()\nfrom lightning.pytorch import Callback\nclass Code(Callback): pass\n"
+    (tmp_path / "strange.py").write_text(code)
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    config["trainer"]["callbacks"] = [{"class_path": "strange.Code"}]
+    (trained / "config.yaml").write_text(yaml.safe_dump(config))
+    status, output = export(trained)
+    assert status == 1 and "a config may not name strange.Code" in output, output
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "strange.py"}
+
+
+def test_data_that_is_not_here_is_not_downloaded(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["export"])
+    source = read_source(str(trained), ["--data.archive=http://127.0.0.1:9/set.zip", "--data.root=nowhere"])
+    assert source.test_images() is None
+    assert source.missing == "http://127.0.0.1:9/set.zip was not downloaded to nowhere"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_views_may_be_chosen(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["export"])
+    assert not read_source(str(trained), []).classifier.hparams.tta
+    assert read_source(str(trained), ["--model.tta=true"]).classifier.hparams.tta
 
 
 def test_there_is_no_checkpoint(export):

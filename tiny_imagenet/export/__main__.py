@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     Exit status: 0; 1 for an error that the user can fix, printed as one message, after which there is no new file; 2
     for arguments that are not understood.
     """
-    options, others = _parser().parse_known_args(argv)
+    options, others = parser().parse_known_args(argv)
     try:
         if options.opset not in OPSETS:
             raise UserError(f"--opset must be from {OPSETS[0]} to {OPSETS[-1]}, not {options.opset}.")
@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     job.main(options, others)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options of an export; it leaves those of `training.py test` to others."""
     parser = argparse.ArgumentParser(
         prog="python -m tiny_imagenet.export",
         usage="%(prog)s CHECKPOINT [OPTION VALUE]...",
