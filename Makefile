@@ -52,7 +52,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(call pip_install,-e .)
 	@touch $@
 
-$(DEV_STAMP): requirements-dev.txt $(STAMP)
+$(DEV_STAMP): $(wildcard requirements-*.txt) $(STAMP)
 	@$(call pip_install,-e ".[dev]")
 	@touch $@
 

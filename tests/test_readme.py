@@ -19,6 +19,8 @@ from tests.helpers.runs import write_run
 from tests.helpers.tables import table
 from tiny_imagenet import ImageClassifier, TinyImageNetDataModule
 from tiny_imagenet.cli.arguments import CONFIGS
+from tiny_imagenet.export.__main__ import parser as export_parser
+from tiny_imagenet.export.source import read_source
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.report.__main__ import main as report
 from tiny_imagenet.run.metric_names import STAGES
@@ -47,7 +49,7 @@ def of_kind(*kinds: str):
 
 
 def test_every_command_is_checked_or_another_program_s():
-    checked = {"fit", "evaluation", "page", "sweep", "report", "benchmark", "make"}
+    checked = {"fit", "evaluation", "page", "sweep", "report", "export", "benchmark", "make"}
     others = {"source", "tensorboard", "tmux", "ssh"}
     assert {kind(command.text) for command in COMMANDS} == checked | others
     assert {"make quickstart", "python training.py fit --config resnet50_aug.yaml"} <= {c.text for c in COMMANDS}
@@ -98,6 +100,15 @@ def test_a_report_is_written(command, tmp_path, monkeypatch, finished_resnet50):
     monkeypatch.chdir(tmp_path)
     report(shlex.split(command)[3:])
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+@of_kind("export")
+def test_an_export_is_accepted(command, finished_resnet50, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["export"])
+    options, others = export_parser().parse_known_args(shlex.split(command)[3:])
+    source = read_source(options.checkpoint, others)
+    assert source.checkpoint.samefile(finished_resnet50 / "checkpoints" / "best.ckpt") and not source.missing
 
 
 @of_kind("make")

@@ -20,7 +20,7 @@ LEVELS = [
     {"data", "models", "optim", "report"},
     {"callbacks", "classifier"},
     {"cli"},
-    {"benchmark", "sweep"},
+    {"benchmark", "export", "sweep"},
 ]
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 

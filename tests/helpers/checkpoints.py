@@ -1,5 +1,6 @@
 """Creates or changes checkpoints for a test."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -30,3 +31,12 @@ def soften(checkpoint: Path) -> None:
     for name in ("weight", "bias"):
         saved["state_dict"][f"network.fc.{name}"] /= spread
     torch.save(saved, checkpoint)
+
+
+def save_alone(model: ImageClassifier, path: Path) -> Path:
+    """A checkpoint of a classifier that belongs to no run."""
+    write_empty(path)
+    content = torch.load(path, weights_only=True)
+    parts = {"state_dict": model.state_dict(), "dataset": asdict(model.info), "hyper_parameters": dict(model.hparams)}
+    torch.save({**content, **parts}, path)
+    return path

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tiny_imagenet.run.lightning_internals import (
     PlainCLI,
+    UnrunCLI,
     attached_trainer,
     batches_trained,
     begin_next_epoch,
@@ -291,3 +292,14 @@ def test_a_checkpoint_s_hyperparameters_override_lightning_s_command_line_and_no
     assert "size: 2" in dumped and "accelerator: cpu" in dumped
     with pytest.raises(KeyError):
         cli.command_parser("list")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_command_that_is_not_run_has_its_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["training.py"])
+    quiet = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "default_root_dir": str(tmp_path)}
+    options = {"trainer_defaults": quiet, "save_config_callback": None, "seed_everything_default": False}
+    # Without a data set, fitting would raise an error.
+    assert UnrunCLI(Model, **options, args=["fit", "--model.size=5"]).model.hparams.size == 5
+    with pytest.raises(Exception, match="train_dataloader"):
+        LightningCLI(Model, **options, args=["fit", "--model.size=5"])

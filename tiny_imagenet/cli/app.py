@@ -64,14 +64,14 @@ def main(argv: list[str]) -> None:
         # Lightning turns a Ctrl-C outside training into an exit status of 1.
         sys.exit(130 if isinstance(leaving.__context__, KeyboardInterrupt) else leaving.code)
     except Exception as error:
-        message = _message(error)
+        message = error_message(error)
         if message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ArgumentError) else 1)
 
 
-def _message(error: Exception) -> str | None:
+def error_message(error: Exception) -> str | None:
     """The message for the user of an error; None for a bug."""
     message = user_message(error) or optimizer_error_message(error)
     if message is None and isinstance(error, ArgumentError):

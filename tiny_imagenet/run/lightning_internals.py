@@ -118,3 +118,10 @@ class PlainCLI(LightningCLI):
     def command_parser(self, command: str) -> LightningArgumentParser:
         """The parser of `fit` or another command, to write out a config."""
         return self._subcommand_parsers[command]
+
+
+class UnrunCLI(LightningCLI):
+    """LightningCLI that parses a command and instantiates its classes, and runs nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass

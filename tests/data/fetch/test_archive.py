@@ -14,7 +14,7 @@ import zipfile
 import pytest
 
 from tests.helpers.archives import EXPECTED, FILES, contents, disk, in_process, write_tar, write_zip
-from tiny_imagenet.data.fetch.archive import extracted, locked
+from tiny_imagenet.data.fetch.archive import extracted, locked, needs_download
 from tiny_imagenet.errors import UserError, user_message
 
 
@@ -92,6 +92,17 @@ def test_nothing_is_done_a_second_time_even_without_the_archive(root, tmp_path, 
     extracted([str(path)], None, root)
     path.unlink()
     assert extracted([str(path)], None, root) == extracted([str(path)], md5.upper(), root) == folder
+
+
+def test_what_is_not_here_yet_needs_a_download(root, tmp_path):
+    url, path = "https://example.org/set.zip", write_zip(tmp_path / "set.zip")
+    assert needs_download(url, root) and not needs_download(str(path), root), "a local file is used in place"
+    root.mkdir()
+    (root / "set.zip").touch()
+    assert not needs_download(url, root), "a download that is kept"
+    (root / "set.zip").unlink()
+    extracted([str(path)], None, root)
+    assert not needs_download(url, root)
 
 
 def test_another_archive_of_the_same_stem_takes_the_place(root, tmp_path, caplog):

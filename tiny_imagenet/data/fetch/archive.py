@@ -44,7 +44,7 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
     """
     if md5 is not None and not re.fullmatch("[0-9a-f]{32}", md5 := md5.lower()):
         raise UserError(f"md5 {md5!r} is not an MD5 checksum of 32 hexadecimal digits; null accepts any archive.")
-    folder = root / SUFFIX.sub("", _name(sources[0]))
+    folder = _folder(sources[0], root)
     with locked(root):
         remove_leftovers(folder)
         before = _Origin.read(folder)
@@ -73,6 +73,12 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
                 archive.unlink()
             raise UserError(f"{error} The download was removed; run the same command to download it again.") from error
     return folder
+
+
+def needs_download(source: str, root: Path) -> bool:
+    """Whether `extracted` would have to download a source, since `root` has neither its files nor the archive."""
+    is_local = _local_path(source) is not None
+    return not (is_local or _folder(source, root).exists() or (root / _name(source)).exists())
 
 
 @contextmanager
@@ -241,6 +247,10 @@ def _local_path(source: str) -> Path | None:
     if "://" in source:
         raise UserError(f"{source} can't be used: give an http://, https:// or file:/// URL, or a path.")
     return Path(os.path.expanduser(source))  # unlike Path.expanduser, keeps the ~ of an unknown user
+
+
+def _folder(source: str, root: Path) -> Path:
+    return root / SUFFIX.sub("", _name(source))
 
 
 def _name(source: str) -> str:
