@@ -132,13 +132,15 @@ def _resized(images: np.ndarray, height: int, width: int, side: int) -> tuple[np
 def _agreement(source: Source, file: LoadedFile, images: np.ndarray, decoded: np.ndarray) -> Agreement:
     """How a file's answers for images compare with the network's for the same images at the native size."""
     same, difference = 0, 0.0
-    for rows in _batches(len(images)):
-        expected = source.probabilities(torch.from_numpy(decoded[rows]))
-        found = file(np.ascontiguousarray(images[rows]))
-        # How much less likely the network finds the file's best class than its own.
-        behind = expected.max(axis=1) - np.take_along_axis(expected, found.argmax(axis=1)[:, None], axis=1)[:, 0]
-        same += int((behind <= TIE).sum())
-        difference = max(difference, float(np.abs(found - expected).max()))
+    with progress("checking the file", len(images), "images") as advance:
+        for rows in _batches(len(images)):
+            expected = source.probabilities(torch.from_numpy(decoded[rows]))
+            found = file(np.ascontiguousarray(images[rows]))
+            # How much less likely the network finds the file's best class than its own.
+            behind = expected.max(axis=1) - np.take_along_axis(expected, found.argmax(axis=1)[:, None], axis=1)[:, 0]
+            same += int((behind <= TIE).sum())
+            difference = max(difference, float(np.abs(found - expected).max()))
+            advance(len(expected))
     return Agreement(*images.shape[2:], len(images), same, difference)
 
 
