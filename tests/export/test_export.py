@@ -108,9 +108,10 @@ def test_a_file_that_answers_otherwise_is_not_kept(export, tmp_path, monkeypatch
 @pytest.mark.slow  # three exports
 def test_smaller_numbers_are_kept_if_the_accuracy_stays(trained, export, tmp_path):
     whole = tmp_path / "whole.onnx"
-    assert export(trained, "--out", whole)[0] == 0
+    views = "--model.tta=true"  # of which each must not have weights of its own
+    assert export(trained, views, "--out", whole)[0] == 0
     for option, precision, size in (("--half", "float16", 0.6), ("--int8", "int8", 0.5)):
-        status, output = export(trained, option, "--out=small.onnx")
+        status, output = export(trained, views, option, "--out=small.onnx")
         assert re.search(r"top-1 [\d.]+ % on 48 test images, [\d.]+ % before", output), output
         before, after = (float(re.search(rf"([\d.]+) % {where}", output)[1]) for where in ("before", "on 48"))
         assert status == (before - after > 0.5)
@@ -202,6 +203,13 @@ def test_the_views_may_be_chosen(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["export"])
     assert not read_source(str(trained), []).classifier.hparams.tta
     assert read_source(str(trained), ["--model.tta=true"]).classifier.hparams.tta
+
+
+def test_the_page_of_help_is_short_and_needs_no_torch():
+    code = "import sys, tiny_imagenet.export.__main__ as export; sys.modules['torch'] = None; export.main(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 10 < len(done.stdout.splitlines()) < 30 and "--opset N" in done.stdout
 
 
 def test_there_is_no_checkpoint(export):

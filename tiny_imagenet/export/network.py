@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.data.batches.pipeline import BatchPipeline
 
@@ -21,18 +22,18 @@ class ExportedNetwork(nn.Module):
     """A classifier with all that comes before and after the network.
 
     Args:
-        classifier: is copied.
+        classifier: its network is copied.
         pipeline: of the run; what it does in training is left out.
         half: compute the network itself in float16.
     """
 
     def __init__(self, classifier: ImageClassifier, pipeline: BatchPipeline, half: bool = False) -> None:
         super().__init__()
-        self.classifier, self.pipeline = copy.deepcopy(classifier), pipeline
-        # Other memory formats are written to the file as copies.
-        self.classifier.network.to(memory_format=torch.contiguous_format)
-        if half:
-            self.classifier.network = _Half(self.classifier.network)
+        # Another memory format would be written to the file as copies.
+        network = copy.deepcopy(classifier.network).to(memory_format=torch.contiguous_format)
+        self.network = _Half(network) if half else network
+        self.tta, self.tta_shift = classifier.hparams.tta, classifier.hparams.tta_shift
+        self.pipeline = pipeline
         mean, std = classifier.info.mean_std(torch.device("cpu"))
         self.register_buffer("mean", mean.clone())
         self.register_buffer("std", std.clone())
@@ -41,7 +42,11 @@ class ExportedNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images uint8 [B, 3, H, W] of any size to probabilities [B, C]."""
         batch = Batch(central_square(images, self.pipeline.side), images, images, -1)
-        return self.classifier.predict_step(self.pipeline.evaluate(batch, self.mean, self.std), 0)
+        images, _ = self.pipeline.evaluate(batch, self.mean, self.std)
+        seen = views(images, self.tta, self.tta_shift)
+        # In one batch: for each call, the file would have a network of its own.
+        logits = self.network(torch.cat(seen)).float().unflatten(0, (len(seen), images.shape[0]))
+        return logits.mean(dim=0).softmax(dim=1)
 
 
 class _Half(nn.Module):

@@ -24,6 +24,7 @@ from tiny_imagenet.report.artefacts import read_test
 from tiny_imagenet.run.checkpoint_files import require_checkpoint
 from tiny_imagenet.run.folder import CONFIG
 from tiny_imagenet.run.lightning_internals import UnrunCLI
+from tiny_imagenet.threads import Register
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,8 @@ def read_source(wanted: str, options: Sequence[str]) -> Source:
     data = settings.datamodule
     source = Source(target.checkpoint, target.run, classifier, data.pipeline, data)
     try:
-        archive = getattr(data, "archive", None)
-        if archive and needs_download(archive, data.root):
-            raise UserError(f"{archive} was not downloaded to {data.root}")
+        if data.archive and needs_download(data.archive, data.root):
+            raise UserError(f"{data.archive} was not downloaded to {data.root}")
         data.setup("test")
         data.adopt(classifier.info)
     except (UserError, OSError) as error:
@@ -110,10 +110,11 @@ class _Settings(UnrunCLI, Cli):
     """A run's options, checked and instantiated as `test` would."""
 
     def __init__(self, target: Plan) -> None:
+        register = Register()
         try:
-            super().__init__(target)
+            super().__init__(target, register=register)
         finally:
-            self.register.leave()
+            register.leave()
 
 
 def _load(checkpoint: Path, **options: object) -> ImageClassifier:
