@@ -11,7 +11,7 @@ import torch
 
 from tests.helpers.paths import ROOT
 from tiny_imagenet import threads
-from tiny_imagenet.threads import Choice, Load, Register, choose, cores
+from tiny_imagenet.threads import Choice, Load, Register, choose, cores, of_rank
 
 
 class Busy:
@@ -119,6 +119,30 @@ def test_threads_take_the_cores_that_are_free(machine, busy, processes, training
     choice = choose(Busy(busy), processes, trainings)
     assert choice.threads == expected
     assert bool(choice.reason) == (expected * processes < 4 and (processes, busy) != (3, 0.0))
+
+
+def test_a_quota_is_not_reduced_by_what_keeps_other_cores_busy(machine):
+    machine(proc__self__cgroup="0::/\n", cgroup__cpu_dot_max="200000 100000\n")
+    assert choose(Busy(1.9)).threads == 2, "of four cores, two are free, and two are allowed"
+    assert choose(Busy(3.0)).threads == 1
+
+
+@pytest.mark.parametrize(("bound", "processes", "expected"), [("", 2, 2), ("", 9, 1), ("3", 2, 3), ("64", 1, 4)])
+def test_ranks_that_were_started_from_outside_all_take_the_same_number(
+    machine, monkeypatch, bound, processes, expected
+):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", bound)
+    assert of_rank(processes) == Choice(expected)
+
+
+def test_only_trainings_on_the_same_cores_share_them(tmp_path, monkeypatch):
+    first, second, third = (Register(tmp_path) for _ in range(3))
+    for register, cores_of, expected in ((first, {0, 1}, 1), (second, {2, 3}, 1), (third, {1, 2}, 3)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores_of=cores_of: cores_of)
+        assert register.enter() == expected
+    for register in (first, second, third):
+        register.leave()
+    assert not list(tmp_path.glob("*.training"))
 
 
 def test_the_reason_is_one_line(machine):

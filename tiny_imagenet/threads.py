@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
+from uuid import uuid4
 
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.run.folder import read_file
@@ -77,8 +78,12 @@ class Load:
 
 def cores() -> int:
     """The number of cores that this process may use, by its affinity and the quota of its container; at least 1."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, round(min(allowed, _quota())))
+    return max(1, round(min(len(_affinity()), _quota())))
+
+
+def _affinity() -> set[int]:
+    """The numbers of the cores that this process may run on."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def choose(load: Load, processes: int = 1, trainings: int = 1) -> Choice:
@@ -87,11 +92,11 @@ def choose(load: Load, processes: int = 1, trainings: int = 1) -> Choice:
     Args:
         load: of the machine.
         processes: of this training on this machine.
-        trainings: that run on this machine, this one included.
+        trainings: that share its cores, this one included.
     """
-    all_cores = cores()
-    busy = load.busy_cores()
-    free = max(1, min(round(all_cores - busy), all_cores // trainings))
+    all_cores, seen = cores(), len(_affinity())
+    busy = load.busy_cores()  # of those that are seen; a container's quota may be less
+    free = max(1, min(all_cores, round(seen - busy), seen // trainings))
     threads = max(1, free // processes)
     if free == all_cores:
         return Choice(threads)
@@ -100,8 +105,21 @@ def choose(load: Load, processes: int = 1, trainings: int = 1) -> Choice:
     return Choice(threads, f"{threads} thread{'s' * (threads != 1)} of {all_cores} possible: {reason}")
 
 
+def of_rank(processes: int) -> Choice:
+    """Threads of a process that torchrun or SLURM started with others, all of which need the same number.
+
+    Args:
+        processes: of the training on this machine.
+    """
+    bound = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return Choice(max(1, min(cores(), int(bound)) if bound.isdigit() else cores() // processes))
+
+
 class Register:
-    """Counts the trainings on this machine, by a file for each, which it keeps locked until it ends."""
+    """Counts the trainings that share cores, by a file for each, which it keeps locked until it ends.
+
+    The file lists the numbers of its cores.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         user = os.getuid() if hasattr(os, "getuid") else 0
@@ -109,7 +127,7 @@ class Register:
         self._own: IO | None = None
 
     def enter(self) -> int:
-        """Count this training, and return how many there are now; 1 where files can't be locked."""
+        """Count this training, and return how many share cores with it; 1 where files can't be locked."""
         if fcntl is None:
             return 1
         with suppress(OSError):
@@ -118,9 +136,11 @@ class Register:
                 return 1
             with (self._folder / "lock").open("w") as turn:
                 fcntl.flock(turn, fcntl.LOCK_EX)
-                self._own = (self._folder / f"{os.getpid()}.training").open("w")
-                fcntl.flock(self._own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return sum(map(_runs, self._folder.glob("*.training")))
+                self._own = (self._folder / f"{uuid4().hex}.training").open("w")
+                fcntl.flock(self._own, fcntl.LOCK_EX)
+                self._own.write(" ".join(map(str, sorted(_affinity()))))
+                self._own.flush()
+                return sum(map(_shares_cores, self._folder.glob("*.training")))
         return 1
 
     def leave(self) -> None:
@@ -131,14 +151,15 @@ class Register:
             self._own = None
 
 
-def _runs(path: Path) -> bool:
-    """Whether a training still holds its file, which is removed otherwise."""
+def _shares_cores(path: Path) -> bool:
+    """Whether a training may run on this process's cores. The file of one that has ended is removed."""
     try:
         with path.open() as file:
+            numbers = {int(number) for number in file.read(100_000).split()}
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    except OSError:
+        return not numbers.isdisjoint(_affinity())
+    except (OSError, ValueError):
         return False
     path.unlink(missing_ok=True)
     return False

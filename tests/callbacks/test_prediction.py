@@ -91,7 +91,13 @@ def test_predict_takes_several_places_as_a_shell_gives_them(run, trained, tmp_pa
     assert predicted("pictures/**/*.jfif", "pictures/a.png", "pictures/../pictures/a.png")[0] == [every[3], every[0]]
     assert sorted(predicted("pictures/**")[0]) == every
     assert predicted("pictures/more/[1].webp")[0] == ["[1].webp"]
-    for wrong, message in {"no/*.jpg": "nothing matches no/*.jpg", "pictures/gone.png": "no file or folder"}.items():
+    assert sorted(predicted("pictures/**/deeper")[0]) == ["d.jpg"], "a folder that a pattern matches"
+    (tmp_path / "empty" / "inner").mkdir(parents=True)
+    for wrong, message in {
+        "no/*.jpg": "nothing matches no/*.jpg",
+        "pictures/gone.png": "no file or folder",
+        "empty/**": "empty/** matches only folders without files",
+    }.items():
         status, output = run(*predict, "--data.images", "pictures/a.png", wrong)
         assert status == 1 and message in output
     status, output = run(*predict, "--data.images", "pictures/notes.txt", "pictures/notes.txt")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from tests.helpers.comparing import assert_same, contents
 from tests.helpers.killing import Killed
@@ -66,6 +67,12 @@ def test_the_run_of_a_checkpoint_that_a_callback_saved_is_found(run, small, tmp_
     status, output = run("fit", *small, *saves, f"--ckpt_path={own}", "--trainer.max_epochs=2")
     assert status == 0 and "trainer.max_epochs: 1 -> 2" in output, output
     assert (tmp_path / "runs/defaults/version_1/config.yaml").exists()
+
+    config = tmp_path / "runs/defaults/version_0/config.yaml"  # a single callback, not in a list
+    content = yaml.safe_load(config.read_text())
+    (content["trainer"]["callbacks"],) = content["trainer"]["callbacks"]
+    config.write_text(yaml.safe_dump(content))
+    assert run("test", f"--ckpt_path={own}")[0] == 0
 
     # A copy in another folder may be from anyone: it does not choose a run to write to.
     (tmp_path / "strange").mkdir()

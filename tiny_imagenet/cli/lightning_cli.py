@@ -169,7 +169,10 @@ class Cli(PlainCLI):
                 )
             return
         processes = _processes(trainer)
-        choice = threads.choose(self._load, processes, self.register.enter())
+        if {"LOCAL_RANK", "SLURM_LOCALID"} & os.environ.keys():
+            choice = threads.of_rank(processes)
+        else:
+            choice = threads.choose(self._load, processes, self.register.enter())
         if before not in (None, choice.threads):
             choice = threads.Choice(before, f"As before, the run has {before} thread{'s' * (before != 1)}")
         torch.set_num_threads(choice.threads)

@@ -21,7 +21,7 @@ from tiny_imagenet.data.fetch.archive import needs_download
 from tiny_imagenet.data.images.packed import PackedImages
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.report.artefacts import read_test
-from tiny_imagenet.run.checkpoint_files import require_checkpoint
+from tiny_imagenet.run.checkpoint_files import checkpoint_to_test, require_checkpoint
 from tiny_imagenet.run.folder import CONFIG
 from tiny_imagenet.run.lightning_internals import UnrunCLI
 from tiny_imagenet.threads import Register
@@ -69,9 +69,11 @@ class Source:
             run = self.run.resolve()
             facts["run"] = f"{run.parent.name}/{run.name}"
             try:
+                if self.checkpoint.resolve() != checkpoint_to_test(run):
+                    raise FileNotFoundError
                 facts["test_top1"] = str(read_test(self.run / "test_metrics.json")["top1"])
             except FileNotFoundError:
-                log.info(f"{self.run} has no test_metrics.json, so the file does not state a test accuracy.")
+                log.info(f"{self.run} has no test of this checkpoint, so the file states no accuracy.")
             except (OSError, ValueError) as error:
                 log.warning(f"The file does not state a test accuracy: {error}.")
         return facts

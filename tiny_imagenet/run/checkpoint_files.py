@@ -78,8 +78,9 @@ def _saves_in(run: Path, folder: Path) -> bool:
     """Whether a callback of a run's config saves in a folder: a checkpoint alone, from anyone, may name any run."""
     try:
         callbacks = read_config(run)["trainer"]["callbacks"]
-        paths = [each["init_args"]["dirpath"] for each in callbacks if "dirpath" in each.get("init_args", ())]
-        return any(Path(path).resolve() == folder.resolve() for path in paths)
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]  # a single one
+        paths = [each.get("init_args", {}).get("dirpath") for each in callbacks]
+        return any(Path(path).resolve() == folder.resolve() for path in paths if isinstance(path, str))
     except (OSError, UserError, LookupError, AttributeError, TypeError, ValueError):
         return False
 

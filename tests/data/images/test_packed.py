@@ -1,5 +1,6 @@
 """Packed images: the right pixels, read by index, and a cache that notices every change."""
 
+import errno
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ from tests.helpers.jpegs import SIZE, by_pillow, packed_of, write_jpegs
 from tiny_imagenet.data.images import pack_workers, packed
 from tiny_imagenet.data.images.packed import pack
 from tiny_imagenet.data.images.scan import scan_flat
+from tiny_imagenet.errors import UserError
 
 
 @pytest.fixture
@@ -234,3 +236,33 @@ def test_reading_keeps_no_private_copy(folder):
     sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:20] if line.endswith("kB")}
     assert sizes["Rss"] >= 64
     assert sizes["Private_Dirty"] == sizes["Anonymous"] == 0
+
+
+def test_files_that_only_now_cannot_be_read_are_not_left_out(tmp_path, monkeypatch):
+    folder = write_jpegs(tmp_path / "set")
+    files = scan_flat(folder)
+    opened, calls = Image.open, []
+
+    def refused(path, *others, **options):
+        calls.append(path)
+        if str(path).endswith(files.names[0]):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *others, **options)
+
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(UserError, match="Permission denied"):
+        pack(files, 8, tmp_path / "cache", on_bad_images="skip")
+    monkeypatch.undo()
+    assert len(pack(files, 8, tmp_path / "cache", on_bad_images="skip")) == len(files)
+
+
+def test_a_pack_without_some_images_is_kept_where_they_are_an_error(tmp_path):
+    folder = write_jpegs(tmp_path / "set")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    files = scan_flat(folder)
+    assert len(pack(files, 8, tmp_path / "cache", on_bad_images="skip")) == len(files) - 1
+    before = (tmp_path / "cache" / "pixels.npy").stat().st_mtime_ns
+    with pytest.raises(UserError, match="broken.jpg can't be decoded"):
+        pack(files, 8, tmp_path / "cache")
+    assert len(pack(files, 8, tmp_path / "cache", on_bad_images="skip")) == len(files) - 1
+    assert (tmp_path / "cache" / "pixels.npy").stat().st_mtime_ns == before

@@ -268,3 +268,16 @@ def test_two_folders_that_would_be_one_class_are_named(tmp_path):
     write_classes(tmp_path, 2, dict.fromkeys([os.fsdecode(b"caf\xe9"), r"caf\xe9", "tea"], (1, 1, 1)))
     with pytest.raises(UserError, match=r"several folders that would be the class caf\\xe9. Rename one"):
         module(tmp_path).all_classes()
+
+
+def test_class_folders_with_numbers_for_names_can_be_chosen(tmp_path):
+    """YAML reads 2019 as an integer."""
+    for year in ("2019", "2020", "2021"):
+        for place in ("day", "night"):
+            (tmp_path / year / place).mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / year / place / f"{number}.png")
+    with pytest.raises(UserError, match="--data.classes"):
+        module(tmp_path).setup("fit")
+    data = module(tmp_path, classes=[2019, 2020, 2021])
+    assert data.classes.ids == ("2019", "2020", "2021")

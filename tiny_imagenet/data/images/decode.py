@@ -27,11 +27,14 @@ Result = TypeVar("Result")
 
 
 class UndecodableError(UserError):
-    """A file can't be decoded, for a `reason`; `advice` says what to do."""
+    """A file can't be decoded, for a `reason`; `advice` says what to do.
 
-    def __init__(self, path: Path | str, reason: str, advice: str) -> None:
-        super().__init__(path, reason, advice)
-        self.path, self.reason, self.advice = path, reason, advice
+    `passing`: the reason is the system's, such as missing rights or memory, and not in the file.
+    """
+
+    def __init__(self, path: Path | str, reason: str, advice: str, passing: bool = False) -> None:
+        super().__init__(path, reason, advice, passing)
+        self.path, self.reason, self.advice, self.passing = path, reason, advice, passing
 
     def __str__(self) -> str:
         return f"{self.path} can't be decoded: {self.reason}. {self.advice}"
@@ -61,7 +64,8 @@ def decode_and_tell(path: Path | str, size: int) -> tuple[np.ndarray, str]:
         raise
     # Pillow's decoders raise many kinds on broken files: OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
-        raise UndecodableError(path, *_why(error, path)) from None
+        passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+        raise UndecodableError(path, *_why(error, path), passing) from None
 
 
 def shorter_side(path: Path | str) -> int:

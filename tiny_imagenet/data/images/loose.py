@@ -85,8 +85,11 @@ def _expanded(place: str | Path) -> list[str]:
     if not (matches := sorted(glob.glob(path, recursive=True))):
         pattern = glob.has_magic(path)
         raise UserError(f"images: {'nothing matches' if pattern else 'there is no file or folder'} {path}.")
-    # Of `**`, the files are all there is in the folders.
-    return [match for match in matches if "**" not in path or not os.path.isdir(match)]
+    # Of a last `**`, the files are all there is in the folders.
+    found = [match for match in matches if os.path.basename(path) != "**" or not os.path.isdir(match)]
+    if not found:
+        raise UserError(f"images: {path} matches only folders without files.")
+    return found
 
 
 def _names(found: Sequence[str]) -> list[str]:

@@ -29,12 +29,14 @@ class Decoded(NamedTuple):
     """What is known of decoded images.
 
     sums: of each image's pixels, of values 0..255 and of their squares, by channel: int64 [N, 2, 3]. unreadable: why
-    an image could not be decoded, by name; its pixels are 0. ranges: in how many images the levels were taken to have
+    an image could not be decoded, by name; its pixels are 0. passing: those of them that the system, not the file, is
+    the reason of. ranges: in how many images the levels were taken to have
     a range that the file does not state, by range.
     """
 
     sums: np.ndarray
     unreadable: dict[str, str]
+    passing: list[str]
     ranges: Counter[str]
 
 
@@ -65,7 +67,9 @@ def decode_all(files: ImageFiles, image_size: int, path: Path) -> Decoded:
     finally:
         executor.shutdown(cancel_futures=True)
     unreadable = {name: reason for task in found for name, reason in task.unreadable.items()}
-    return Decoded(np.concatenate([task.sums for task in found]), unreadable, sum((t.ranges for t in found), Counter()))
+    passing = [name for task in found for name in task.passing]
+    ranges = sum((task.ranges for task in found), Counter())
+    return Decoded(np.concatenate([task.sums for task in found]), unreadable, passing, ranges)
 
 
 class _Job:
@@ -79,15 +83,16 @@ class _Job:
         """Decode the images of a task, and write them in place."""
         names, size = self.files.names[start : start + self.images_per_task], self.image_size
         pixels = np.empty((len(names), size, size, 3), np.uint8)
-        unreadable, ranges = {}, Counter()
+        unreadable, passing, ranges = {}, [], Counter()
         for image, name in zip(pixels, names, strict=True):
             try:
                 image[:], levels = decode_and_tell(os.path.join(self.files.folder, name), size)
                 ranges.update([levels] if levels else [])
             except UndecodableError as error:
                 image[:], unreadable[name] = 0, error.reason
+                passing += [name] * error.passing
         write_rows(self.path, start, pixels)
-        return Decoded(image_sums(pixels), unreadable, ranges)
+        return Decoded(image_sums(pixels), unreadable, passing, ranges)
 
 
 def write_rows(path: Path, start: int, rows: np.ndarray) -> None:

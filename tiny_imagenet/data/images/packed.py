@@ -141,12 +141,14 @@ def pack(
         UserError: images can't be decoded, all of a class if they are left out; or the cache can't be written.
     """
     meta = _meta(files, image_size)
-    fault = _fault(cache, meta, on_bad_images) or (_outdated(cache, files, image_size) if fill is None else None)
+    fault = _fault(cache, meta) or (_outdated(cache, files, image_size) if fill is None else None)
     if fault:
         if cache.exists():
             log.info(f"The packed images in {cache} can't be used, since {fault}; packing them again.")
         _build(files, image_size, cache, meta, fill, on_bad_images)
     unreadable = json.loads((cache / META).read_bytes()).get(UNREADABLE, {})
+    if on_bad_images == "error":
+        refuse(unreadable, files, _list_of_unreadable(cache))
     tell_skipped(unreadable, files, _list_of_unreadable(cache))
     rows = readable_rows(unreadable, files)
     return PackedImages(cache, files, rows, files.labels[rows])
@@ -160,7 +162,7 @@ def _meta(files: ImageFiles, image_size: int) -> dict[str, Any]:
     return {"format": FORMAT, "image_size": image_size, "images": len(files), "sources": digest.hexdigest()}
 
 
-def _fault(cache: Path, meta: dict[str, Any], on_bad_images: OnBadImages) -> str | None:
+def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
     """Why a cache can't be used; None if it can."""
     try:
         found = json.loads((cache / META).read_bytes())
@@ -176,8 +178,6 @@ def _fault(cache: Path, meta: dict[str, Any], on_bad_images: OnBadImages) -> str
         return f"they are {found.get('image_size')} pixels wide, not {meta['image_size']}"
     if changed:
         return "their source files have changed"
-    if found.get(UNREADABLE) and on_bad_images == "error":
-        return "images that can't be decoded were left out"
     if found.get(UNREADABLE) and found.get("abilities") != abilities():
         return "some that were left out may be readable now"
     return None
@@ -212,11 +212,11 @@ def _build(
             require_free(cache.parent, needed)
             np.lib.format.open_memmap(beside / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
             if fill is None:
-                sums, unreadable, ranges = decode_all(files, image_size, beside / PIXELS)
+                sums, unreadable, passing, ranges = decode_all(files, image_size, beside / PIXELS)
             else:
-                sums, unreadable, ranges = fill(files, image_size, beside / PIXELS), {}, {}
+                sums, unreadable, passing, ranges = fill(files, image_size, beside / PIXELS), {}, [], {}
             np.save(beside / SUMS, sums)
-            if on_bad_images == "error":
+            if on_bad_images == "error" or passing:  # What is left out is left out later too.
                 refuse(unreadable, files, _list_of_unreadable(cache))
             readable_rows(unreadable, files)
             write_list(unreadable, _list_of_unreadable(cache))

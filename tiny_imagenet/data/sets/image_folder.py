@@ -87,7 +87,8 @@ class ImageFolderDataModule(ImageDataModule):
 
     @cached_property
     def _splits(self) -> dict[str, Split]:
-        return find_splits(self._folder, self.chosen_classes if isinstance(self.chosen_classes, list) else ())
+        named = self.chosen_classes if isinstance(self.chosen_classes, list) else ()
+        return find_splits(self._folder, [str(class_id) for class_id in named])
 
     @cached_property
     def _folder(self) -> Path:
