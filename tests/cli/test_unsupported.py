@@ -11,6 +11,7 @@ from tiny_imagenet.run.checkpointing import RunCheckpoint
 
 SUPPORTED = {
     "barebones": False,
+    "precision": None,
     "enable_checkpointing": None,
     "use_distributed_sampler": False,
     "overfit_batches": 0.0,
@@ -41,6 +42,8 @@ def mode_of(metric: str) -> str:
         {},
         {"enable_checkpointing": True},
         {"accumulate_grad_batches": 8},
+        {"precision": "32-true"},
+        {"precision": "bf16-mixed"},
         {"check_val_every_n_epoch": None},
         {"overfit_batches": 0},
     ],
@@ -56,12 +59,15 @@ def test_supported_options_pass(options):
         ("overfit_batches", 2, "would replace the samplers .* set trainer.limit_train_batches"),
         ("barebones", True, "would leave out the checkpoints .* python -m tiny_imagenet.benchmark$"),
         ("overfit_batches", 0.1, "would replace the samplers"),
+        ("precision", "64-true", ".* 64-true keeps the weights in another type .* Use 32-true"),
+        ("precision", 64, ".* keeps the weights in another type"),
+        ("precision", "bf16-true", ".* keeps the weights in another type"),
         ("accumulate_grad_batches", 0, "must be at least 1, not 0"),
         ("check_val_every_n_epoch", -1, "must be at least 1, not -1"),
     ],
 )
 def test_an_unsupported_option_is_refused_by_name(option, value, message):
-    with pytest.raises(UserError, match=rf"^trainer\.{option} {message}"):
+    with pytest.raises(UserError, match=rf"^trainer\.{option}:? ?{message}"):
         require_supported_options(SUPPORTED | {option: value})
 
 

@@ -85,12 +85,6 @@ def test_other_images_of_the_same_classes_and_numbers_are_refused(run, small, fi
     assert status == 0 and "an earlier version and does not say which images it was trained on" in output, output
 
 
-def test_a_precision_that_the_optimizer_s_state_does_not_fit_is_refused(run, small, finished):
-    finished(*small)
-    status, output = run("fit", *small, "--ckpt_path=last", "--trainer.max_epochs=3", "--trainer.precision=64-true")
-    assert status == 1 and "these settings changed: trainer.precision: 32-true -> 64-true" in output
-
-
 @pytest.mark.parametrize(("accumulated", "epochs", "needed"), [(1, 4, 32), (2, 4, None), (2, 5, 26)])
 def test_a_schedule_s_steps_are_those_done_and_those_left(run, small, accumulated, epochs, needed):
     """12 steps were done, one and a half epochs: in 5 epochs, 4 + 3 · 8 batches are left, 14 steps of two each."""

@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from tiny_imagenet.errors import UserError, did_you_mean
 from tiny_imagenet.run.metric_names import OF_EPOCH, is_learning_rate
 
+OTHER_WEIGHTS = ("64", "64-true", "bf16-true", "16-true", "transformer-engine", "transformer-engine-float16")
+
 # Callbacks of Lightning's whose state is not in a checkpoint, or which train before the training, and what to use.
 NOT_RESUMABLE = {
     callbacks.StochasticWeightAveraging: "EMA averages the weights, and resumes exactly.",
@@ -31,6 +33,11 @@ def require_supported_options(trainer: Mapping[str, Any]) -> None:
         raise UserError(
             "trainer.enable_checkpointing: a run without checkpoints cannot be resumed or tested; leave it on. To try "
             "out a run that keeps nothing: --trainer.fast_dev_run true"
+        )
+    if str(precision := trainer["precision"]) in OTHER_WEIGHTS:
+        raise UserError(
+            f"trainer.precision: {precision} keeps the weights in another type than the images have. Use 32-true, "
+            "bf16-mixed or 16-mixed."
         )
     for option, instead in (
         ("use_distributed_sampler", "They divide the images between devices themselves."),

@@ -29,9 +29,6 @@ def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) ->
         if _value(before, key) != _value(now, key)
     }
     refused = [line for key, line in changed.items() if key in FIXED or key.startswith(FIXED_BELOW)]
-    precision = "trainer.precision"
-    if ("64" in str(before.get(precision))) != ("64" in str(now.get(precision))):
-        refused.append(changed[precision])  # the optimizer's state would not fit the weights
     if refused:
         raise UserError(
             f"Cannot resume {run}: these settings changed: {'; '.join(refused)}. Restore them, or start a new run "
