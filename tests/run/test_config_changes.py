@@ -84,6 +84,12 @@ def test_other_images_of_the_same_classes_and_numbers_are_refused(run, small, fi
     status, output = run(*resume, "--trainer.max_epochs=4")
     assert status == 0 and "an earlier version and does not say which images it was trained on" in output, output
 
+    content = torch.load(last, weights_only=True)
+    content["TinyImageNetDataModule"] |= {"decoded_by": "decoder 1, Pillow 11", "digest": "of other pixels"}
+    torch.save(content, last)
+    status, output = run(*resume, "--trainer.max_epochs=5")
+    assert status == 0 and "The images were decoded by decoder 1, Pillow 11 and are now by decoder" in output, output
+
 
 @pytest.mark.parametrize(("accumulated", "epochs", "needed"), [(1, 4, 32), (2, 4, None), (2, 5, 26)])
 def test_a_schedule_s_steps_are_those_done_and_those_left(run, small, accumulated, epochs, needed):

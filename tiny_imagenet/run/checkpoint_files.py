@@ -92,8 +92,8 @@ def require_same_training(
 
     Args:
         checkpoint: its content.
-        data_before: `images`, `steps_per_epoch` and `digest` of the checkpoint's training, None if it does not say; the
-            digest is missing in checkpoints of earlier versions.
+        data_before: `images`, `steps_per_epoch`, `digest` and `decoded_by` of the checkpoint's training, None if it does
+            not say; the last two are missing in checkpoints of earlier versions.
         data: those of the training now.
         steps: of the whole training now, if its schedule advances by steps; otherwise None.
 
@@ -109,6 +109,11 @@ def require_same_training(
         )
     if "digest" not in before:
         log.info("The checkpoint is of an earlier version and does not say which images it was trained on.")
+    elif before["digest"] != data["digest"] and before.get("decoded_by") != data["decoded_by"]:
+        log.warning(
+            f"The images were decoded by {before.get('decoded_by')} and are now by {data['decoded_by']}: some pixels "
+            "differ, so the training goes on a little differently."
+        )
     elif before["digest"] != data["digest"]:
         raise UserError(
             "The checkpoint is of a training on other images, although their number is the same. Resume with the same "

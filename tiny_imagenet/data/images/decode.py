@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
+import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from tiny_imagenet.data.images.content import format_of, jpeg_size
@@ -22,6 +23,8 @@ LARGE = 89_478_485  # pixels; larger images are reduced in strips, since copies 
 STRIP = 256  # rows
 SCALES = {"L;2": 85, "L;4": 17}  # of Pillow's, from grey of 2 and 4 bits to 8
 DECODER = 2  # to be raised when the pixels of some files change; see `was_decoded_otherwise`
+# What decides the pixels of an image; Pillow 13 resizes some by one level otherwise than Pillow 12.
+DECODED_BY = f"decoder {DECODER}, Pillow {PIL.__version__.partition('.')[0]}"
 Source = Path | str | BinaryIO
 Result = TypeVar("Result")
 

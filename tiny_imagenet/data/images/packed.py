@@ -104,7 +104,7 @@ class PackedImages(Dataset):
     def digest(self) -> str:
         """Tells these images from others: a hash of each one's label, and of its sums of levels and of their squares.
 
-        It does not depend on names or times of files, nor on the machine.
+        It does not depend on names or times of files, but on DECODED_BY.
         """
         sums = np.load(self.cache / SUMS, mmap_mode="r")[self.rows]
         return hashlib.blake2b(sums.tobytes() + self.labels.tobytes(), digest_size=16).hexdigest()

@@ -18,6 +18,7 @@ from tiny_imagenet.data.batches.loader import Batch, IndexedImages, batch_loader
 from tiny_imagenet.data.batches.mix import Mix
 from tiny_imagenet.data.batches.pipeline import BatchPipeline
 from tiny_imagenet.data.batches.sampler import EvalBatches, TrainBatches, batches_per_epoch
+from tiny_imagenet.data.images.decode import DECODED_BY
 from tiny_imagenet.data.images.loose import LooseImages
 from tiny_imagenet.data.images.packed import PackedImages
 from tiny_imagenet.data.images.unreadable import OnBadImages
@@ -210,7 +211,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, int | str]:
         images = self.sets["train"]
-        return {"steps_per_epoch": self.steps_per_epoch, "images": len(images), "digest": images.digest}
+        known = {"steps_per_epoch": self.steps_per_epoch, "images": len(images)}
+        return known | {"digest": images.digest, "decoded_by": DECODED_BY}
 
     # What the network needs
 
