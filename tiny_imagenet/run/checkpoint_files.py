@@ -92,8 +92,8 @@ def require_same_training(
 
     Args:
         checkpoint: its content.
-        data_before: `images`, `steps_per_epoch`, `digest` and `decoded_by` of the checkpoint's training, None if it does
-            not say; the last two are missing in checkpoints of earlier versions.
+        data_before: `images`, `steps_per_epoch`, `digest` and `decoded_by` of the checkpoint's training, None if it
+            does not say; the last two are missing in checkpoints of earlier versions.
         data: those of the training now.
         steps: of the whole training now, if its schedule advances by steps; otherwise None.
 
