@@ -213,9 +213,9 @@ class MatrixProduct:
     def __init__(self, device: torch.device, precision: str) -> None:
         dtype = DTYPES.get(precision, torch.float32)
         self.side = 8192 if device.type == "cuda" else 2048
-        generator = torch.Generator(device).manual_seed(0)  # leaves the training's random numbers alone
+        generator = torch.Generator().manual_seed(0)  # leaves the training's random numbers alone
         self.left, self.right = (
-            torch.randn(self.side, self.side, device=device, dtype=dtype, generator=generator) for _ in range(2)
+            torch.randn(self.side, self.side, generator=generator).to(device, dtype) for _ in range(2)
         )
 
     def flops_per_second(self) -> float:

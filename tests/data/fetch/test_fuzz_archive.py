@@ -8,6 +8,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import PurePosixPath
 from unittest import mock
 
@@ -80,6 +81,15 @@ def _summed(block):
     return block[:148] + b"%06o\0 " % (sum(block) - sum(block[148:156]) + 256) + block[156:]
 
 
+def zip_name(member):
+    """With slashes, and in UTF-8 where the bytes of a name without its flag are that."""
+    name = member.filename
+    if not member.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
+
+
 def data_files(path):
     """The data files of an archive that was accepted, by zipfile or tarfile alone; a name that is there twice fails."""
     with open(path, "rb") as file:
@@ -87,7 +97,8 @@ def data_files(path):
     files, tops = {}, set()
     with (zipfile.ZipFile if is_zip else tarfile.open)(path) as archive:
         for member in archive.infolist() if is_zip else archive:
-            name, is_folder = (member.filename, member.is_dir()) if is_zip else (member.name, member.isdir())
+            name = zip_name(member) if is_zip else member.name
+            is_folder = name.endswith("/") if is_zip else member.isdir()
             assert is_zip or is_folder or member.isfile()
             pure = PurePosixPath(name)
             assert not (pure.is_absolute() or ".." in pure.parts or re.match(r"[A-Za-z]:", name) or "\\" in name)
