@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.commands import exit_status
 from tests.helpers.copying import copy_run
 from tests.helpers.paths import ROOT
 from tiny_imagenet.cli import main
@@ -82,14 +83,7 @@ def run(tmp_path, monkeypatch, capfd):
     def run(*argv: str) -> tuple[int, str]:
         # Lightning warns if sys.argv holds other arguments, such as those of pytest.
         monkeypatch.setattr(sys, "argv", ["training.py"])
-        status = 0
-        try:
-            main([str(argument) for argument in argv])
-        except SystemExit as leaving:
-            status = leaving.code or 0
-            if isinstance(status, str):
-                print(status, file=sys.stderr)
-                status = 1
+        status = exit_status(main, argv)
         out, err = capfd.readouterr()
         return status, out + err
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.helpers.commands import exit_status
 from tiny_imagenet.export import check
 from tiny_imagenet.export.__main__ import main
 
@@ -15,14 +16,7 @@ def export(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(check, "SECONDS", 0.0)
 
     def export(*argv: object) -> tuple[int, str]:
-        status = 0
-        try:
-            main([str(argument) for argument in argv])
-        except SystemExit as leaving:
-            status = leaving.code or 0
-            if isinstance(status, str):
-                print(status)
-                status = 1
+        status = exit_status(main, argv)
         out, err = capfd.readouterr()
         return status, out + err
 
