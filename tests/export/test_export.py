@@ -1,5 +1,6 @@
 """`python -m tiny_imagenet.export`: the file, what is said of it, and errors, after which nothing is left."""
 
+import errno
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from tests.helpers.networks import classifier
 from tests.helpers.pages import DOCS, blocks
 from tests.helpers.paths import ROOT
 from tests.helpers.tables import table
-from tiny_imagenet.export import packages
+from tiny_imagenet.export import check, packages
 from tiny_imagenet.export.network import ExportedNetwork
 from tiny_imagenet.export.source import read_source
 
@@ -262,3 +263,15 @@ def test_a_full_disk(export, tmp_path):
         r"error: \S+x\.onnx \([\d.]+ kB\) can't be written: .*\. Free some space there, or .*\n", output
     )
     assert [path.name for path in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+def test_a_folder_of_temporary_files_that_is_full_is_named(export, monkeypatch, tmp_path):
+    save_alone(classifier(), tmp_path / "x.ckpt")
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(check.tempfile, "TemporaryDirectory", full)
+    status, output = export("x.ckpt", "--out=out.onnx")
+    assert status == 1 and f"Files in {check.tempfile.gettempdir()} can't be written: No space left" in output, output
+    assert not (tmp_path / "out.onnx").exists()

@@ -1,8 +1,10 @@
 """An export from the checkpoint to the file: write it under another name, check it, and only then rename it."""
 
 import sys
+import tempfile
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -54,13 +56,14 @@ def export(options: Namespace, others: Sequence[str]) -> Path:
     network = ExportedNetwork(source.classifier, source.pipeline, options.half)
     precision = "float16" if options.half else "int8" if options.int8 else "float32"
     content = written(network, options.format, options.opset, {**source.metadata(), "precision": precision})
-    try:
-        if options.int8:
+    if options.int8:
+        with _temporary_files():
             content = in_8_bits(content, source)
+    try:
         remove_leftovers(out)
         with replacing(out) as beside:
             beside.write_bytes(content)
-            with LoadedFile(beside, options.format, torch.get_num_threads()) as file:
+            with LoadedFile(beside, options.format, torch.get_num_threads()) as file, _temporary_files():
                 _check(source, file, exact=not (options.half or options.int8))
                 speeds = check.speeds(source, file)
     except OSError as error:
@@ -70,6 +73,17 @@ def export(options: Namespace, others: Sequence[str]) -> Path:
         ) from error
     say(f"{out}: {size_text(len(content))}, {speeds}.")
     return out
+
+
+@contextmanager
+def _temporary_files() -> Iterator[None]:
+    """Say where the files of the body are, if they can't be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"Files in {tempfile.gettempdir()} can't be written: {error.strerror}. Free some space, or set TMPDIR."
+        ) from error
 
 
 def _check(source: Source, file: LoadedFile, exact: bool) -> None:
