@@ -57,3 +57,14 @@ def test_which_file_has_the_labels(tmp_path):
         labels_file(tmp_path)
     annotations.touch()
     assert labels_file(tmp_path) == annotations
+
+
+def test_a_table_of_something_else_beside_class_folders_is_ignored(tmp_path):
+    (tmp_path / "val" / "n01443537").mkdir(parents=True)
+    (tmp_path / "val_results.csv").write_text("epoch,loss,accuracy\n1,2.0,0.5\n")
+    assert labels_file(tmp_path).name == "val_annotations.txt"
+    (tmp_path / "val" / "labels.csv").write_text("file,label,x\na.JPEG,n01443537,3\n")
+    assert labels_file(tmp_path) == tmp_path / "val" / "labels.csv"
+    (tmp_path / "val" / "a.JPEG").touch()  # now the labels are needed, and either may have them
+    with pytest.raises(UserError, match="may each have the labels"):
+        labels_file(tmp_path)

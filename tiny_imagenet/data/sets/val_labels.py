@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from tiny_imagenet.data.sets.folder_content import has_loose_images
 from tiny_imagenet.errors import UserError, some
 
 ANNOTATIONS = "val_annotations.txt"
@@ -20,14 +21,19 @@ Line = tuple[int, str, tuple[str, str] | None]  # number, text, and file and cla
 def labels_file(folder: Path) -> Path:
     """The file with the labels of folder/val/: val_annotations.txt, or else the only CSV file in val/ or beside it.
 
+    Where val/ has only class folders, a CSV file with other columns is not meant.
+
     Raises:
         UserError: there are several CSV files.
     """
-    tables = sorted({*(folder / "val").glob("*.csv"), *folder.glob("val*.csv")})
-    if (annotations := folder / "val" / ANNOTATIONS).exists() or not tables:
+    val = folder / "val"
+    tables = sorted({*val.glob("*.csv"), *folder.glob("val*.csv")})
+    if not any(place.is_dir() and has_loose_images(place) for place in (val, val / "images")):
+        tables = [path for path in tables if _may_have_labels(path)]
+    if (annotations := val / ANNOTATIONS).exists() or not tables:
         return annotations
     if len(tables) > 1:
-        raise UserError(f"{some(tables)} may each have the labels of {folder / 'val'}. Keep only the right one.")
+        raise UserError(f"{some(tables)} may each have the labels of {val}. Keep only the right one.")
     return tables[0]
 
 
@@ -100,6 +106,16 @@ def _rows(path: Path, content: bytes, class_ids: Collection[str]) -> Iterator[Li
                 yield rows.line_num, delimiter.join(row), _pair(row, *columns)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no CSV file in UTF-8: {error}.") from None
+
+
+def _may_have_labels(path: Path) -> bool:
+    """Whether a CSV file has the columns, or two of any name, which may be values; it may be unreadable."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            cells = [cell.strip(" \"'\n").lower() for cell in re.split("[,;\t]", file.readline(1000))]
+    except (OSError, UnicodeDecodeError):
+        return True
+    return len(cells) <= 2 or _columns(cells) is not None
 
 
 def _columns(header: list[str]) -> tuple[int, int] | None:
