@@ -2,12 +2,15 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from tests.helpers.archives import change_disk, disk
 from tests.helpers.options import callback
+from tests.helpers.paths import ROOT
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.errors import user_message
 from tiny_imagenet.files import replace_text
@@ -197,3 +200,15 @@ def test_one_of_several_processes_does_not_train_alone(run, small, tmp_path, mon
     status, output = run("fit", *small)
     assert status == 1 and "one of several processes" in output and "Traceback" not in output
     assert not list(tmp_path.glob("runs/*/version_*"))
+
+
+def test_messages_are_tabulated(tmp_path):
+    """By the command in results/faults/README.md."""
+    test = "tests/test_faults.py::test_one_message_and_nothing_left[unknown optimizer]"
+    command = [sys.executable, "-m", "pytest", "-p", "tests.helpers.messages", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, f"--messages={tmp_path / 'messages.md'}", test], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    row = f"| {test.removeprefix('tests/')} | model.optimizer: there is no class 'SDG'. Did you mean SGD? |"
+    assert row in (tmp_path / "messages.md").read_text().splitlines()

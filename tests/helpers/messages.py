@@ -26,16 +26,18 @@ def pytest_runtest_call(item: pytest.Item):
     messages: list[str] = []
 
     def init(error: UserError, *args: object) -> None:
-        messages.append(str(args[0]) if args else "")
+        # Those of several parts are of an image file: its path, a reason and advice.
+        path, *others = args or ("",)
+        messages.append(f"{path} can't be decoded: {others[0]}. {others[1]}" if others else str(path))
 
     def message(error: Exception) -> str | None:
         text = original(error)
         return messages.append(text or "") or text
 
-    original = cli._message
+    original = cli.error_message
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(UserError, "__init__", init)
-        patch.setattr(cli, "_message", message)
+        patch.setattr(cli, "error_message", message)
         outcome = yield
     if messages and outcome.excinfo is None:
         MESSAGES[item.nodeid] = list(dict.fromkeys(filter(None, messages)))
