@@ -82,6 +82,8 @@ def test_a_run_without_checkpoints_is_refused():
 def test_supported_callbacks_pass():
     used = [EMA(), EpochStatistics(), RunCheckpoint(), callbacks.LearningRateMonitor(), stopping_on("val/loss")]
     require_supported_callbacks(used, {})
+    with pytest.raises(UserError, match="a run with BatchSizeFinder cannot be resumed"):  # one of many is enough
+        require_supported_callbacks([*used, callbacks.BatchSizeFinder()], {})
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,9 @@ def test_a_user_s_callback_of_such_a_kind_is_refused_too():
 @pytest.mark.parametrize("metric", ["train/loss", "val/top5", "lr", "seconds", "images_per_s", "lr-SGD", "lr-SGD/pg2"])
 def test_a_metric_that_is_logged_may_be_watched(metric):
     require_supported_callbacks([stopping_on(metric)], {"monitor": metric, "mode": mode_of(metric)})
+    for used, schedule in (([stopping_on(f"x{metric}")], {}), ([], {"monitor": f"x{metric}"})):
+        with pytest.raises(UserError, match=f"nothing logs the metric 'x{metric}'"):
+            require_supported_callbacks(used, schedule)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,9 @@ def test_the_worst_value_does_not_count_as_the_best(callback, schedule, expected
 def test_which_value_of_another_metric_is_the_best_is_the_user_s_choice():
     for mode in ("min", "max"):
         require_supported_callbacks([callbacks.EarlyStopping("images_per_s", mode=mode)], {})
+        worst = "val/loss" if mode == "max" else "val/top1"
+        with pytest.raises(UserError, match=f"with mode {mode}, the worst {worst}"):
+            require_supported_callbacks([callbacks.EarlyStopping(worst, mode=mode)], {})
 
 
 def test_a_misspelt_metric_names_the_nearest():
@@ -161,7 +169,10 @@ def test_a_schedule_and_the_choice_of_the_best_epoch_are_checked_as_callbacks_ar
 
 
 def test_a_callback_of_the_user_s_may_log_any_metric():
-    require_supported_callbacks([OfTheUser(), stopping_on("val/topp1")], {})
+    watching = stopping_on("val/topp1")
+    require_supported_callbacks([OfTheUser(), watching], {})
+    with pytest.raises(UserError, match=NEAREST):
+        require_supported_callbacks([watching], {})
 
 
 def test_two_callbacks_of_one_class_are_both_checked():
