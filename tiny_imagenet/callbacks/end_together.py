@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tiny_imagenet.errors import UserError, user_message
-from tiny_imagenet.run.checkpointing import Interrupted
+from tiny_imagenet.run.stop_signals import Interrupted
 
 GRACE = 10  # seconds that a process has to end by itself after its launcher died
 

@@ -31,9 +31,9 @@ from tiny_imagenet.data.images.unreadable import named
 from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.progress import say
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
-from tiny_imagenet.run.checkpointing import Interrupted
 from tiny_imagenet.run.config_changes import flat
 from tiny_imagenet.run.folder import RunLock
+from tiny_imagenet.run.stop_signals import Interrupted
 from tiny_imagenet.threads import Register
 
 # The kinds of classes that a config names, to find the nearest right name.

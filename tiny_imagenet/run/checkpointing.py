@@ -8,13 +8,10 @@ means and the rows of metrics.csv, is in the checkpoint.
 
 import logging
 import math
-import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, NoReturn
 
 import lightning.pytorch as pl
@@ -29,24 +26,9 @@ from tiny_imagenet.run.finite import FiniteCheck
 from tiny_imagenet.run.folder import CHECKPOINTS, METRICS
 from tiny_imagenet.run.history import History, shortest_float
 from tiny_imagenet.run.metric_names import is_learning_rate
+from tiny_imagenet.run.stop_signals import StopSignals
 
 log = logging.getLogger(__name__)
-
-
-class Interrupted(Exception):
-    """A signal ended the training, after its state was saved; `status` is the exit status of the process.
-
-    Further signals are ignored, since the process is about to exit, until `restore_handlers`.
-    """
-
-    def __init__(self, signum: int, status: int, handlers: dict[int, Any]) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.status, self.handlers = status, handlers
-
-    def restore_handlers(self) -> None:
-        """Handle signals as before the training."""
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
 
 
 class RunCheckpoint(Checkpoint):
@@ -75,9 +57,7 @@ class RunCheckpoint(Checkpoint):
         self.history = History()
         self.best: float | None = None
         self._finite = FiniteCheck()
-        self._signal: int | None = None
-        self._is_first = True
-        self._handlers: dict[int, Any] = {}
+        self._signals = StopSignals()
         self._validation: dict[str, float] = {}  # metrics of this epoch's last validation
         self._patience: dict[EarlyStopping, int] = {}  # as configured
         self._stopped_early = False
@@ -105,14 +85,13 @@ class RunCheckpoint(Checkpoint):
             callback.patience = patience
         trainer.should_stop |= self._stopped_early and not changed
         if lightning_internals.take_sigterm(trainer):
-            self._signal = signal.SIGTERM
+            self._signals.received = signal.SIGTERM
         lightning_internals.stop_broadcasting_sigterm(trainer)  # signals are noted here instead
         if not _within_epoch(trainer):
             lightning_internals.begin_next_epoch(trainer)
         # For a schedule that watches one of them, if an epoch is resumed after its validation.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self._validation.items()})
-        self._is_first = trainer.is_global_zero
-        self._handlers = {number: signal.signal(number, self._note_signal) for number in _signals()}
+        self._signals.take(speaks=trainer.is_global_zero)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -122,7 +101,7 @@ class RunCheckpoint(Checkpoint):
         if trainer.global_step == self._seen_step:
             return  # Gradients are still accumulating.
         self._seen_step = trainer.global_step
-        signalled, late = self._signal is not None, self._is_late()
+        signalled, late = self._signals.received is not None, self._is_late()
         if self._seen_step % (trainer.log_every_n_steps or 50) == 0:  # This waits for the device and other ranks.
             signalled, late = _any_rank(trainer, lambda: self._require_sound(trainer, pl_module), signalled, late)
         elif trainer.world_size > 1:
@@ -163,7 +142,7 @@ class RunCheckpoint(Checkpoint):
             self._save(trainer, pl_module, best=self._is_best(metrics))
         if trainer.is_global_zero:
             history.write(Path(trainer.default_root_dir) / METRICS)
-        if trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False):
+        if trainer.strategy.reduce_boolean_decision(self._signals.received is not None, all=False):
             self._exit(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -174,9 +153,7 @@ class RunCheckpoint(Checkpoint):
             log.warning("Already finished: max_epochs, max_steps, max_time or EarlyStopping had ended this training.")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+        self._signals.give_back()
 
     def _is_late(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
@@ -192,24 +169,10 @@ class RunCheckpoint(Checkpoint):
 
     def _exit(self, trainer: pl.Trainer) -> NoReturn:
         _any_rank(trainer, self._writer.wait)
-        number = self._signal or signal.SIGTERM
         environment = getattr(trainer.strategy, "cluster_environment", None)
         # Lightning's first process kills itself at once if one that it launched exits with another status than 0.
         launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
-        handlers, self._handlers = self._handlers, {}
-        for each in handlers:
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(number, 0 if launched else 128 + number, handlers)
-
-    def _note_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None and number == signal.SIGINT:
-            os._exit(128 + number)  # Nothing is half written: files are renamed into place.
-        if self._signal is None and self._is_first:
-            # Neither logging nor print may be called here, where one of them may have been interrupted.
-            text = f"{signal.Signals(number).name}: saving at the end of this step. Ctrl-C again exits at once.\n"
-            with suppress(OSError):
-                os.write(2, text.encode())
-        self._signal = number
+        self._signals.interrupt(launched)
 
     # What is saved, and how
 
@@ -250,15 +213,6 @@ class RunCheckpoint(Checkpoint):
         # On every rank: hooks gather what is saved, and one rank writes it.
         trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINTS / UNFINISHED, weights_only=False)
         self._saved_at = time.monotonic()
-
-
-def _signals() -> list[int]:
-    """The signals that end a training; SIGHUP, of a closed terminal, unless it is ignored (nohup)."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        numbers.append(hangup)
-    return numbers
 
 
 def _any_rank(trainer: pl.Trainer, require: Callable[[], None], *answers: bool) -> list[bool]:
