@@ -1,7 +1,6 @@
 """ImageClassifier, the LightningModule: one step for all stages, optimizers, and what a checkpoint carries."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import MetricCollection
 
+from tiny_imagenet.classifier.length import total_steps, total_steps_from
 from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
 from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
@@ -25,7 +25,6 @@ from tiny_imagenet.optim import build_scheduler, parameter_groups
 from tiny_imagenet.run.checkpoint_files import require_same_training
 from tiny_imagenet.run.lightning_internals import (
     attached_trainer,
-    batches_trained_before,
     settle_buckets,
     wrap_in_ddp_again,
 )
@@ -267,7 +266,9 @@ class ImageClassifier(pl.LightningModule):
         if self.scheduler is None:
             return {"optimizer": optimizer}
         interval = self.hparams.scheduler_interval
-        scheduler = build_scheduler(self.scheduler, optimizer, self._total_steps() if interval == "step" else None)
+        scheduler = build_scheduler(
+            self.scheduler, optimizer, total_steps(self.trainer) if interval == "step" else None
+        )
         config = {"scheduler": scheduler, "interval": interval}
         if hasattr(scheduler, "monitor"):
             config["monitor"] = scheduler.monitor
@@ -281,38 +282,6 @@ class ImageClassifier(pl.LightningModule):
         by_epoch = self.hparams.scheduler_interval == "epoch"
         if metric is None or not by_epoch or scheduler.last_epoch <= self.current_epoch:
             super().lr_scheduler_step(scheduler, metric)
-
-    def _total_steps(self) -> int:
-        """Optimizer steps of the whole training.
-
-        Not Trainer.estimated_stepping_batches, which builds the training loader before a checkpoint has restored the
-        position that the loader starts from.
-        """
-        trainer = self.trainer
-        if trainer.max_epochs == -1:
-            if trainer.max_steps == -1:
-                raise UserError(
-                    "A schedule that advances by steps needs the length of the training: set --trainer.max_epochs or "
-                    "--trainer.max_steps."
-                )
-            return trainer.max_steps
-        steps = trainer.max_epochs * self._steps_of(trainer.datamodule.steps_per_epoch)
-        return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
-
-    def _steps_left(self, checkpoint: dict[str, Any]) -> int:
-        """Optimizer steps from a checkpoint to the end, of which each may now take other batches than before."""
-        batches, trainer = self.trainer.datamodule.steps_per_epoch, self.trainer
-        epochs, within = divmod(batches_trained_before(checkpoint), batches)
-        left = math.inf
-        if trainer.max_epochs != -1:
-            left = self._steps_of(batches - within) + (trainer.max_epochs - epochs - 1) * self._steps_of(batches)
-        if trainer.max_steps != -1:
-            left = min(left, trainer.max_steps - checkpoint["global_step"])
-        return max(0, left)
-
-    def _steps_of(self, batches: int) -> int:
-        """Optimizer steps of so many batches of an epoch."""
-        return math.ceil(batches / self.trainer.accumulate_grad_batches)
 
     # Checkpoints
 
@@ -345,9 +314,7 @@ class ImageClassifier(pl.LightningModule):
                     "--model.weights."
                 )
             before = checkpoint.get(type(data).__qualname__)
-            steps = None
-            if self.hparams.scheduler_interval == "step":
-                steps = checkpoint["global_step"] + self._steps_left(checkpoint)
+            steps = total_steps_from(checkpoint, trainer) if self.hparams.scheduler_interval == "step" else None
             require_same_training(checkpoint, before, data.state_dict(), steps)
         ranks = trainer.world_size if trainer else 1
         restore_sums(self.train_metrics, checkpoint["train_metrics"], self.global_rank, ranks)
