@@ -68,12 +68,12 @@ class Source:
         if self.run is not None:
             run = self.run.resolve()
             facts["run"] = f"{run.parent.name}/{run.name}"
-            try:
-                if self.checkpoint.resolve() != checkpoint_to_test(run):
-                    raise FileNotFoundError
-                facts["test_top1"] = str(read_test(self.run / "test_metrics.json")["top1"])
-            except FileNotFoundError:
+            results = self.run / "test_metrics.json"  # of the checkpoint that `test` takes, as far as is known
+            if self.checkpoint.resolve() != checkpoint_to_test(run) or not results.is_file():
                 log.info(f"{self.run} has no test of this checkpoint, so the file states no accuracy.")
+                return facts
+            try:
+                facts["test_top1"] = str(read_test(results)["top1"])
             except (OSError, ValueError) as error:
                 log.warning(f"The file does not state a test accuracy: {error}.")
         return facts
