@@ -11,7 +11,7 @@ from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import size_text
 
 MEMORY = "TINY_IMAGENET_IMAGE_MB"  # environment variable: the memory that the pixels of a file may take, in MB
-USUAL_MEMORY = 1000
+USUAL_MEMORY = 1000 * 10**6  # bytes
 SMALL = 2**18  # pixels that any limit allows
 SCANS = 100  # of a progressive JPEG, which has ten or so
 # TIFF's tags of a tile's width and length. A tile is decoded whole, even if it is larger than the image.
@@ -46,10 +46,15 @@ def require_memory(image: Image.Image, deep: bool, full: int) -> None:
 
 def memory_limit() -> int:
     """In bytes."""
-    text = os.environ.get(MEMORY) or str(USUAL_MEMORY)
-    if not text.isdecimal() or not int(text):
-        raise UserError(f"The environment variable {MEMORY} must be a number of megabytes, not {text!r}.")
-    return int(text) * 10**6
+    return megabytes(MEMORY) or USUAL_MEMORY
+
+
+def megabytes(variable: str) -> int | None:
+    """What an environment variable allows, in bytes; None if it is not set."""
+    text = os.environ.get(variable)
+    if text and not (text.isdecimal() and int(text)):
+        raise UserError(f"The environment variable {variable} must be a number of megabytes, not {text!r}.")
+    return int(text) * 10**6 if text else None
 
 
 def require_few_scans(path: Path | str) -> None:
