@@ -73,7 +73,7 @@ def image_stages(
 
 def packing(files: ImageFiles, count: int = 10_000) -> float:
     """Images/s of decoding the first `count` images of a set and writing them, at 64×64."""
-    first = files[:count]
+    first = files.part(0, count)
     with tempfile.TemporaryDirectory(dir=files.folder.parent) as folder:
         path = Path(folder) / "pixels.npy"
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(first), 64, 64, 3))

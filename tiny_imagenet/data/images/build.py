@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def build(
             lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
             (beside / META).write_text(json.dumps(meta | {"lengths": lengths}), encoding="utf-8")
             _tell_ranges(work.ranges, files.folder)
-        (cache / DONE).unlink()
+        with suppress(OSError):  # the pack is whole
+            (cache / DONE).unlink()
     except OSError as error:
         if work is None or not work.images_done:
             needed = size_text(packed_bytes(len(files), image_size))

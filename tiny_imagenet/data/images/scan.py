@@ -47,10 +47,10 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, rows: slice) -> "ImageFiles":
-        """Some of the files, in their order."""
+    def part(self, start: int, stop: int) -> "ImageFiles":
+        """The files from one row to before another."""
         columns = (self.names, self.labels, self.sizes, self.times)
-        return ImageFiles(self.folder, self.class_ids, *(column[rows] for column in columns))
+        return ImageFiles(self.folder, self.class_ids, *(column[start:stop] for column in columns))
 
     @property
     def digest(self) -> str:

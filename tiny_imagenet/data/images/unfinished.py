@@ -101,7 +101,7 @@ class Unfinished:
 
     def _facts(self, task: range) -> dict[str, Any]:
         """What the pixels of a task depend on."""
-        sources = self.files[task.start : task.stop].digest
+        sources = self.files.part(task.start, task.stop).digest
         return {"start": task.start, "size": self.image_size, "decoded_by": DECODED_BY, "sources": sources}
 
     def _still_valid(self) -> dict[int, dict[str, Any]]:
