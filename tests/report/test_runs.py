@@ -83,6 +83,9 @@ def test_the_best_epoch_counts_unless_the_test_images_would_choose_it(tmp_path):
     assert falling.best() == 0.7 and falling.best_epoch() == 3
     by_last = replace(falling, protocol=falling.protocol._replace(validates_on_test=True))
     assert by_last.best() == 0.4
+    falling.metrics["image_size"] = [32, 32, 32, 64, 64]
+    assert replace(falling).best() == 0.6 and replace(falling).best_epoch() == 4
+    del falling.metrics["image_size"]
     rows = results_table([falling, by_last])
     assert rows["val top-5 (%)"].tolist() == pytest.approx([82, 83]), "of the same epoch as top-1"
     assert rows["val top-1 median of last ten (%)"].tolist() == pytest.approx([60, 60])

@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 
 import torch
-import yaml
 from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -20,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tiny_imagenet.callbacks import Predictions
 from tiny_imagenet.callbacks.predictions import UNREADABLE
-from tiny_imagenet.cli.arguments import CONFIGS, Plan, plan, resuming
+from tiny_imagenet.cli.arguments import Plan, default_options, plan, resuming
 from tiny_imagenet.cli.lightning_cli import Cli
 from tiny_imagenet.cli.logs import show_log
 from tiny_imagenet.cli.option_errors import optimizer_error_message, option_error_message
@@ -31,7 +30,6 @@ from tiny_imagenet.data.images.unreadable import named
 from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.progress import say
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
-from tiny_imagenet.run.config_changes import flat
 from tiny_imagenet.run.folder import RunLock
 from tiny_imagenet.run.stop_signals import Interrupted
 from tiny_imagenet.threads import Register
@@ -75,8 +73,7 @@ def error_message(error: Exception) -> str | None:
     """The message for the user of an error; None for a bug."""
     message = user_message(error) or optimizer_error_message(error)
     if message is None and isinstance(error, ArgumentError):
-        options = flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text()))
-        names = [option.replace("data.init_args.", "data.") for option in options]
+        names = [option.replace("data.init_args.", "data.") for option in default_options()]
         return option_error_message(error, names, {base.__name__: _class_names(base) for base in NAMED_IN_CONFIGS})
     return message
 

@@ -9,11 +9,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tiny_imagenet.cli.loggers import logger_option
 from tiny_imagenet.cli.printed import training_command
 from tiny_imagenet.errors import UserError, did_you_mean, legible, some
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_resume, checkpoint_to_test, require_checkpoint
+from tiny_imagenet.run.config_changes import flat
 from tiny_imagenet.run.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -32,6 +36,11 @@ COMMANDS = ("fit", "validate", "test", "predict")
 EVALUATION_HARDWARE = ("accelerator=auto", "devices=1", "strategy=auto", "num_nodes=1")
 ALIASES = {"-c": "--config"}
 IMAGES = ("--data.images", "--data.init_args.images")
+
+
+def default_options() -> dict[str, Any]:
+    """The options of configs/defaults.yaml by their dotted names in a config."""
+    return flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text()))
 
 
 @dataclass(frozen=True)

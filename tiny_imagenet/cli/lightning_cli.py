@@ -28,7 +28,7 @@ from tiny_imagenet.callbacks import (
 )
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.cli import allowed
-from tiny_imagenet.cli.arguments import COMMANDS, Plan
+from tiny_imagenet.cli.arguments import COMMANDS, Plan, default_options
 from tiny_imagenet.cli.option_errors import constructor_error_message
 from tiny_imagenet.cli.saved_config import RunConfig, sections
 from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
@@ -118,7 +118,8 @@ class Cli(PlainCLI):
             config.trainer.accelerator, config.trainer.precision, _shrinks_to_one_pixel(config)
         )
         if before:
-            require_resumable(before, sections(self.command_parser("fit"), config), target.trained_in)
+            now = sections(self.command_parser("fit"), config)
+            require_resumable(before, now, target.trained_in, default_options())
         if target.command == "fit":
             self._take_run_folder()
         self._set_threads(config.trainer)

@@ -16,8 +16,12 @@ FIXED = (
 FIXED_BELOW = ("model.optimizer", "model.scheduler", "model.unfreeze_at")
 
 
-def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path, defaults: dict[str, Any]) -> None:
     """Log how a run's config has changed.
+
+    Args:
+        defaults: values of options by dotted name. An option that the run's version did not have, and that has its
+            default now, is no change.
 
     Raises:
         UserError: a setting changed that may not.
@@ -28,14 +32,19 @@ def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) ->
         for key in sorted(before.keys() | now.keys())
         if _value(before, key) != _value(now, key)
     }
-    refused = [line for key, line in changed.items() if key in FIXED or key.startswith(FIXED_BELOW)]
+    refused = [line for key, line in changed.items() if _is_fixed(key)]
     if refused:
         raise UserError(
             f"Cannot resume {run}: these settings changed: {'; '.join(refused)}. Restore them, or start a new run "
             "without --ckpt_path, from its weights if you like (--model.weights); --name keeps runs apart."
         )
-    if changed:
-        log.warning(f"Resuming {run} with a changed config:\n  " + "\n  ".join(changed.values()))
+    told = [line for key, line in changed.items() if key in before or now[key] != defaults.get(key)]
+    if told:
+        log.warning(f"Resuming {run} with a changed config:\n  " + "\n  ".join(told))
+
+
+def _is_fixed(key: str) -> bool:
+    return key in FIXED or key.startswith(FIXED_BELOW)
 
 
 def _value(config: dict[str, Any], key: str) -> Any:

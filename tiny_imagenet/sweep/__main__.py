@@ -6,13 +6,12 @@ import optuna
 
 from tiny_imagenet.errors import UserError, user_message
 from tiny_imagenet.run.folder import METRICS
-from tiny_imagenet.run.protocol import validates_on_test
 from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep, read_sweep
 from tiny_imagenet.sweep.results import start_line, summary, trial_line, trial_start_line, write_results
 from tiny_imagenet.sweep.storage import storage_error
 from tiny_imagenet.sweep.study import SharedStudy
-from tiny_imagenet.sweep.training import Signals, error_of, metric_by_epoch, run_command
+from tiny_imagenet.sweep.training import Signals, error_of, metric_by_epoch, result, run_command
 
 USAGE = """usage: python -m tiny_imagenet.sweep FILE [--name NAME] [--retry_failed] [any option of training.py fit]
 
@@ -101,11 +100,9 @@ def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) 
     report()
     if status == 0 and sweep.test:
         status, _ = run_command([*claim.testing(), *sweep.hardware], claim, signals, never_prune)
-    values = metric_by_epoch(claim.run, sweep.metric)
-    if status == 0 and values:
-        best = max if sweep.direction == "maximize" else min
-        # The test images must not choose the epoch.
-        study.complete(claim, values[max(values)] if validates_on_test(claim.run) else best(values.values()))
+    value = result(claim.run, sweep.metric, "max" if sweep.direction == "maximize" else "min")
+    if status == 0 and value is not None:
+        study.complete(claim, value)
     elif status == 0:
         study.fail(claim, f"{claim.run / METRICS} has no number for {sweep.metric}")
     elif signals.received is not None:

@@ -97,14 +97,3 @@ def test_a_network_of_other_classes_is_refused(module):
     data = module(classes=2)
     with pytest.raises(UserError, match="checkpoint has 2 classes"):
         data.adopt(DatasetInfo(("a", "b"), ("ant", "bee"), 64, (0, 0, 0), (1, 1, 1)))
-
-
-@pytest.mark.parametrize(
-    ("progressive", "told"), [(None, False), ({32: 0}, False), ({32: 0, 16: 0.75}, False), ({16: 0, 32: 0.75}, True)]
-)
-def test_the_log_tells_for_how_long_validation_says_little(module, caplog, progressive, told):
-    data = module(progressive=progressive, image_size=32)
-    with caplog.at_level("INFO"):
-        data.setup("fit")
-        data.train_dataloader()
-    assert ("for the first 75% of the epochs" in caplog.text) == told

@@ -50,8 +50,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         augment: augmentations of training batches, in this order; also transforms of single images, such as
             torchvision's, by their full class path.
         mix: MixUp and CutMix of training batches; null disables them.
-        progressive: sides of the training images by fraction of the epochs, such as {32: 0, 64: 0.5}; see
-            `BatchPipeline`.
+        progressive: sides of the training images by fraction of the epochs, such as {32: 0, 64: 0.5}, at which each
+            epoch is also validated; see `BatchPipeline`.
         normalize: by mean and standard deviation of the training pixels (dataset), or of ImageNet (for its pretrained
             weights).
         num_workers: processes that read batches; 0 reads in the training process.
@@ -175,11 +175,6 @@ class ImageDataModule(pl.LightningDataModule, ABC):
                 f"With batch_size 1, {len(images):,} images cannot be divided between {world_size} devices: some would "
                 "have none in the last step. Use --data.batch_size 2 or more, or another number of devices."
             )
-        if fraction := self.pipeline.other_sizes_until():
-            log.info(
-                f"progressive: for the first {fraction:.0%} of the epochs, training images have another size than "
-                "validation images, so validation accuracy says little until then."
-            )
         if self.steps_per_epoch < FEW_STEPS and self.batch_size > SMALL_BATCH:
             log.info(
                 f"An epoch has only {self.steps_per_epoch} steps. Small data sets need smaller batches, more epochs, "
@@ -202,11 +197,12 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment and normalise a batch on the device; see `BatchPipeline`."""
         mean, std = self.info.mean_std(batch.images.device)
+        epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
         if self.trainer.training:
-            epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
             images, targets = self.pipeline.train(batch, mean, std, len(self.info.class_ids), epoch, epochs)
         else:
-            images, targets = self.pipeline.evaluate(batch, mean, std)
+            size = self.pipeline.val_size(epoch, epochs) if self.trainer.state.fn == "fit" else None
+            images, targets = self.pipeline.evaluate(batch, mean, std, size)
         return batch._replace(images=images, targets=targets)
 
     def state_dict(self) -> dict[str, int | str]:
