@@ -11,6 +11,7 @@ from collections.abc import Iterable
 OUT_OF_MEMORY = (
     "out of memory: lower --data.batch_size, and keep the recipe's batch with --trainer.accumulate_grad_batches. ({})"
 )
+LONGEST_WORD = 200  # characters that are compared
 BIDI = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # characters that reverse what follows them
 
 
@@ -37,7 +38,7 @@ def did_you_mean(wrong: str, known: Iterable[str], prefix: str = "", listed: int
         prefix: put before each word, such as `--`.
         listed: how many of the known words to list where none is near; 0 lists none.
     """
-    known = list(dict.fromkeys(known))
+    known, wrong = list(dict.fromkeys(known)), wrong[:LONGEST_WORD]
     likeness = {word: difflib.SequenceMatcher(None, word.lower(), wrong.lower()).ratio() for word in known}
     least = max(0.6, max(likeness.values(), default=0) - 0.1)
     near = sorted((word for word in known if likeness[word] >= least), key=likeness.get, reverse=True)
@@ -58,6 +59,11 @@ def legible(text: str) -> str:
     r"""One line that any terminal, file and page takes: control characters are escaped, and so are the bytes of a file
     name that are not UTF-8 (\xe9), whose character nobody knows."""
     return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def legible_lines(text: str) -> str:
+    """As `legible`, of text whose line breaks are meant."""
+    return "\n".join(map(legible, text.split("\n")))
 
 
 def _escaped(character: str) -> str:

@@ -27,7 +27,7 @@ from tiny_imagenet.cli.printed import tool_command, training_command
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.data.images.unreadable import named
-from tiny_imagenet.errors import UserError, user_message
+from tiny_imagenet.errors import UserError, legible_lines, user_message
 from tiny_imagenet.progress import say
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
 from tiny_imagenet.run.folder import RunLock
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
         message = error_message(error)
         if message is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {legible_lines(message)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ArgumentError) else 1)
 
 

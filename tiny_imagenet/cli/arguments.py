@@ -4,6 +4,7 @@ Sweeps use it without torch.
 """
 
 import logging
+import os
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -152,7 +153,7 @@ def find_config(name: str) -> Path:
         UserError: there is none; the message names the nearest ones.
     """
     for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
-        if path.is_file():
+        if os.path.isfile(path):  # unlike Path.is_file, of any name
             return path
     known = sorted(
         path.relative_to(CONFIGS).with_suffix("").as_posix()

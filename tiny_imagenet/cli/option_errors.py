@@ -29,6 +29,7 @@ MISSING = re.compile(
 )
 ABSTRACT = "Expected an instantiatable class, but is abstract"
 NO_VALUE = re.compile(r"argument (--[\w.+-]+).*: expected one argument")
+LONGEST = 1000  # characters of a message
 PIP = re.compile(r"pip install [^`'\"\n]*(?:'[^']+')?")
 EXAMPLES = {"monitor": "val/loss"}  # values of required arguments; the mode of callbacks is min by default
 PACKAGE = Path(__file__).parents[1]
@@ -105,7 +106,7 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
         name, names = (match["before"] or match["after"]).rpartition(".")[2], match["names"]
         example = " ".join(f"--{where}.{each} {EXAMPLES.get(each, 'VALUE')}" for each in names.split(", "))
         return f"{where}: {name} needs {names}: {example}"
-    return _wrong_value(where, error, classes) or str(problem)
+    return _wrong_value(where, error, classes) or " ".join(str(problem).split())[:LONGEST]
 
 
 def _innermost(error: str) -> tuple[str, str]:

@@ -87,6 +87,8 @@ HOSTILE = {
     "symlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.SYMTYPE), b"")]), "a link"),
     "hardlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.LNKTYPE), b"")]), "a link"),
     "fifo.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.FIFOTYPE), b"")]), "special"),
+    "deep.zip": (lambda path: write_zip(path, {"d/" * 1500 + "a.txt": b"1"}), "below more than 100 folders"),
+    "deep.tar": (lambda path: write_tar(path, [("d/" * 1500 + "a.txt", b"")], "w"), "below more than 100 folders"),
 }
 
 

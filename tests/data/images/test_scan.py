@@ -2,11 +2,13 @@
 
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.folders import deep_folder
 from tiny_imagenet.data.images.scan import has_images, scan_classes, scan_flat
 from tiny_imagenet.errors import UserError
 
@@ -121,3 +123,14 @@ def test_the_boxes_of_tiny_imagenet_are_no_news(folder, caplog):
     with caplog.at_level("INFO", logger="tiny_imagenet"):
         scan_classes(folder / "train", ("n01", "n02"))
     assert not caplog.messages
+
+
+def test_images_below_1500_folders_are_found(tmp_path):
+    for class_id in ("n01", "n02"):
+        (tmp_path / class_id).mkdir()
+        (tmp_path / class_id / "b.png").touch()
+    with deep_folder(tmp_path / "n01" / "d", 1500):
+        Path("a.png").touch()
+        files = scan_classes(tmp_path, ("n01", "n02"))
+        assert files.names == ["n01/b.png", f"n01/{1501 * 'd/'}a.png", "n02/b.png"]
+        assert has_images(tmp_path / "n01" / "d")

@@ -15,7 +15,7 @@ from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
-from tiny_imagenet.data.fetch.download import Unavailable, discard, download
+from tiny_imagenet.data.fetch.download import LARGEST, Unavailable, discard, download
 from tiny_imagenet.data.fetch.unpack import SUFFIX, DamagedArchive, looks_whole, unpack
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import disk_errors, remove_leftovers, replace_text, replacing
@@ -27,7 +27,7 @@ KEPT = ".wrong-md5"  # ends the name of a download that is whole but has another
 EXTRACT_AGAIN = "Delete the extracted folder and start again, to extract the archive again."
 
 
-def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
+def extracted(sources: Sequence[str], md5: str | None, root: Path, largest: int = LARGEST) -> Path:
     """Return root/<archive stem>/ with the archive's files; downloads and extracts what is missing.
 
     A single top folder of the archive is left out. A download that is whole but has another MD5 is kept beside, one per
@@ -37,6 +37,7 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
         sources: where to get the archive, the preferred place first: http(s) or file:// URLs, or local paths. Downloads
             are kept in `root`; local files are used in place and never changed.
         md5: checksum of the archive; None accepts any.
+        largest: bytes to download, at most.
 
     Raises:
         UserError: no source has it with that checksum; it is damaged, unsafe or of an unknown kind; the folder exists,
@@ -55,7 +56,7 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
                 f"{folder} exists already, but was not extracted by this program. To use it as it is, set --data.root "
                 f"{folder} --data.archive null; otherwise move it away."
             )
-        archive, origin = _obtain(sources, md5, root)
+        archive, origin = _obtain(sources, md5, root, largest)
         if before and before.md5 == origin.md5:
             with disk_errors(folder):
                 origin.write(folder)
@@ -142,7 +143,7 @@ class _WrongMD5(Unavailable):
     """An archive is whole, but not the one that was asked for."""
 
 
-def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, _Origin]:
+def _obtain(sources: Sequence[str], md5: str | None, root: Path, largest: int) -> tuple[Path, _Origin]:
     """The verified archive, from the first source that has it."""
     reasons = []
     for number, source in enumerate(sources, 1):
@@ -150,14 +151,14 @@ def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, 
             path = _local_path(source)
             archive = path or root / _name(source)
             if path is None and not archive.exists():
-                _download(source, archive, md5)
+                _download(source, archive, md5, largest)
             try:
                 return archive, _verified(archive, md5)
             except Unavailable as reason:
                 if path is not None:
                     raise
                 log.info(f"{archive}: {reason}; downloading it again.")
-                _download(source, archive, md5)
+                _download(source, archive, md5, largest)
                 return archive, _verified(archive, md5)
         except Unavailable as reason:
             if number < len(sources):
@@ -171,19 +172,19 @@ def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, 
     )
 
 
-def _download(url: str, archive: Path, md5: str | None) -> None:
+def _download(url: str, archive: Path, md5: str | None, largest: int) -> None:
     """Download an archive, verify it, and give it its name; with another MD5 it is kept under a name of its own."""
     part, kept = (archive.with_name(archive.name + ending) for ending in (".part", KEPT))
     while True:
         resumed = part.exists()
         try:
-            download(url, part)
+            download(url, part, largest)
         except UserError:
             if not kept.exists():
                 raise
             with disk_errors(kept):
                 kept.unlink()  # its room may be what is missing
-            download(url, part)
+            download(url, part, largest)
         try:
             _verified(part, md5)
         except Unavailable as reason:
@@ -206,6 +207,8 @@ def _download(url: str, archive: Path, md5: str | None) -> None:
 def _verified(archive: Path, md5: str | None) -> _Origin:
     if not archive.exists():
         raise Unavailable("there is no such file")
+    if not (archive.is_file() or archive.is_dir()):
+        raise Unavailable("it is a pipe or a device, not a file")
     try:
         with open(archive, "rb") as file:
             found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -30,6 +30,7 @@ SUFFIX = re.compile(r"\.(zip|tar|tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz|tzst)$", re.
 MAX_BYTES = 10 * 10**9
 MAX_RATIO = 20
 SMALL_BYTES = 100 * 10**6
+MOST_LEVELS = 100  # of folders; Python can't make or remove a thousand
 MAX_HEADER = 1 << 14  # bytes of a tar member before its content: names and extended headers
 # tarfile takes quadratic time for a long row of digits (CVE-2024-6232, fixed in Python 3.11.10).
 DIGITS = re.compile(rb"\d{1000}")
@@ -204,6 +205,8 @@ def _path(name: str, archive: Path) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if re.match(r"/|[A-Za-z]:", name) or ".." in parts or "\\" in name or "\0" in name:
         raise UserError(_refusal(archive, name, "at an absolute path or outside the archive's folder"))
+    if len(parts) > MOST_LEVELS:
+        raise UserError(_refusal(archive, f"{name[:40]}…", f"below more than {MOST_LEVELS} folders"))
     return "/".join(parts)
 
 

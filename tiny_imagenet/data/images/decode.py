@@ -11,7 +11,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from tiny_imagenet.data.images.content import format_of, jpeg_size
 from tiny_imagenet.data.images.levels import in_8_bits, is_deep, raw_mode
-from tiny_imagenet.data.images.limits import memory_limit, require_few_scans, require_memory, without_pillows_limit
+from tiny_imagenet.data.images.limits import (
+    USUAL_TIME,
+    memory_limit,
+    require_few_scans,
+    require_memory,
+    time_limit,
+    without_pillows_limit,
+)
 from tiny_imagenet.data.images.png import without_large_texts
 from tiny_imagenet.errors import UserError
 
@@ -98,7 +105,8 @@ def was_decoded_otherwise(path: Path | str, size: int) -> bool:
 
 def abilities() -> str:
     """What decides which files can be decoded here, besides the files."""
-    return f"{' '.join(kind for kind in OPTIONAL if _is_readable(kind))}, {memory_limit()}"
+    kinds, seconds = [kind for kind in OPTIONAL if _is_readable(kind)], time_limit()
+    return f"{' '.join(kinds)}, {memory_limit()}" + f", {seconds}" * (seconds != USUAL_TIME)
 
 
 def _with_any_texts(read: Callable[[Source], Result], path: Path | str) -> Result:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tiny_imagenet.files import size_text
 
 MEMORY = "TINY_IMAGENET_IMAGE_MB"  # environment variable: the memory that the pixels of a file may take, in MB
 USUAL_MEMORY = 1000
+TIME = "TINY_IMAGENET_IMAGE_SECONDS"  # environment variable: the time of a processor that decoding a file may take
+USUAL_TIME = 60
 SMALL = 2**18  # pixels that any limit allows
 SCANS = 100  # of a progressive JPEG, which has ten or so
 # TIFF's tags of a tile's width and length. A tile is decoded whole, even if it is larger than the image.
@@ -46,10 +49,25 @@ def require_memory(image: Image.Image, deep: bool, full: int) -> None:
 
 def memory_limit() -> int:
     """In bytes."""
-    text = os.environ.get(MEMORY) or str(USUAL_MEMORY)
-    if not text.isdecimal() or not int(text):
-        raise UserError(f"The environment variable {MEMORY} must be a number of megabytes, not {text!r}.")
-    return int(text) * 10**6
+    return _from_environment(MEMORY, USUAL_MEMORY, "megabytes") * 10**6
+
+
+def time_limit() -> int:
+    """In seconds of a processor, for a file."""
+    return _from_environment(TIME, USUAL_TIME, "seconds")
+
+
+def too_slow() -> str:
+    """Why a file beyond the time limit can't be decoded."""
+    seconds = time_limit()
+    return f"it takes more than {seconds} s: if you trust the file, set the environment variable {TIME}={10 * seconds}"
+
+
+def _from_environment(variable: str, usual: int, unit: str) -> int:
+    text = os.environ.get(variable) or str(usual)
+    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
+        raise UserError(f"The environment variable {variable} must be a number of {unit}, not {text!r}.")
+    return int(text)
 
 
 def require_few_scans(path: Path | str) -> None:

@@ -1,21 +1,17 @@
 """Decodes image files into one array on disk, in one process per core."""
 
 import logging
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tiny_imagenet.data.images.decode import UndecodableError, decode_and_tell
+from tiny_imagenet.data.images.limits import too_slow
 from tiny_imagenet.data.images.scan import ImageFiles
+from tiny_imagenet.data.images.workers import Begin, KilledError, Workers
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.progress import progress
 from tiny_imagenet.threads import cores
@@ -49,23 +45,20 @@ def decode_all(files: ImageFiles, image_size: int, path: Path) -> Decoded:
     """
     job = _Job(files, image_size, path)
     starts = range(0, len(files), job.images_per_task)
-    # Forked processes start at once and share the parent's memory, and they use only Pillow and NumPy. Outside Linux,
-    # forking is unsafe or does not exist.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    executor = ProcessPoolExecutor(min(cores(), len(starts)), context, _start_worker, (job,))
-    found = []
+    workers, by_task = Workers(job.run, cores()), {}
     try:
         with progress("packing", len(files), "images") as advance:
-            for result in executor.map(_run, starts):
-                found.append(result)
+            for place, result in workers.results(starts):
+                by_task[place] = result
                 advance(len(result.sums))
-    except BrokenProcessPool:
+    except KilledError:
         raise UserError(
             f"A process that decoded the images of {files.folder} was killed, perhaps because memory ran out. Nothing "
             "was saved; close other programs and start again."
         ) from None
     finally:
-        executor.shutdown(cancel_futures=True)
+        workers.close()
+    found = [by_task[place] for place in range(len(starts))]
     unreadable = {name: reason for task in found for name, reason in task.unreadable.items()}
     passing = [name for task in found for name in task.passing]
     ranges = sum((task.ranges for task in found), Counter())
@@ -79,18 +72,23 @@ class _Job:
         self.files, self.image_size, self.path = files, image_size, path
         self.images_per_task = max(1, CHUNK_BYTES // (image_size * image_size * 3))
 
-    def run(self, start: int) -> Decoded:
-        """Decode the images of a task, and write them in place."""
+    def run(self, start: int, late: frozenset[int], begin: Begin) -> Decoded:
+        """Decode the images of a task, and write them in place; see `workers.Work`."""
         names, size = self.files.names[start : start + self.images_per_task], self.image_size
         pixels = np.empty((len(names), size, size, 3), np.uint8)
         unreadable, passing, ranges = {}, [], Counter()
-        for image, name in zip(pixels, names, strict=True):
+        for place, (image, name) in enumerate(zip(pixels, names, strict=True)):
+            if place in late:
+                image[:], unreadable[name] = 0, too_slow()
+                continue
+            begin(place)
             try:
                 image[:], levels = decode_and_tell(os.path.join(self.files.folder, name), size)
                 ranges.update([levels] if levels else [])
             except UndecodableError as error:
                 image[:], unreadable[name] = 0, error.reason
                 passing += [name] * error.passing
+        begin(None)
         write_rows(self.path, start, pixels)
         return Decoded(image_sums(pixels), unreadable, passing, ranges)
 
@@ -117,22 +115,3 @@ def _channel_sums(values: np.ndarray) -> np.ndarray:
     count, height, width, channels = values.shape
     columns = values.reshape(count, height, width * channels).sum(1, dtype=np.uint32)
     return columns.reshape(count, width, channels).sum(1, dtype=np.int64)
-
-
-def _start_worker(job: _Job) -> None:
-    global _job
-    _job = job
-    # Ctrl-C reaches the whole process group; the parent handles it and stops its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    # A killed parent can't stop its workers, which would wait for tasks forever.
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _run(start: int) -> Decoded:
-    return _job.run(start)

@@ -151,29 +151,28 @@ def _kinds(left_out: Counter[str]) -> str:
 
 def _images(folder: Path | str, prefix: str, left_out: Counter[str]) -> Iterator[Found]:
     """The image files below a folder, unsorted; counts what is left out."""
-    below = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if is_image(entry.name) and stat.S_ISREG((status := entry.stat()).st_mode):
-                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
-                elif entry.is_dir() and not is_system_folder(entry.name):
-                    below.append(entry)
-                elif entry.name in (PACKED, f"{os.path.basename(folder)}{BOXES}"):
-                    continue
-                elif kind := _kind_of_folder(entry.name) if entry.is_dir() else kind_left_out(entry.path):
-                    left_out[kind] += 1
-                else:
-                    status = entry.stat()
-                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
-    except FileNotFoundError as error:
-        if error.filename == os.fspath(folder):
-            return
-        raise UserError(f"{error.filename} is a broken link. Remove it.") from None
-    except OSError as error:
-        raise UserError(f"{error.filename or folder} can't be read: {error.strerror}.") from None
-    for entry in below:
-        yield from _images(entry.path, f"{prefix}{entry.name}/", left_out)
+    folders = [(os.fspath(folder), prefix)]
+    while folders:  # Python can't call itself for a thousand folders in one another
+        folder, prefix = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if is_image(entry.name) and stat.S_ISREG((status := entry.stat()).st_mode):
+                        yield prefix + entry.name, status.st_size, status.st_mtime_ns
+                    elif entry.is_dir() and not is_system_folder(entry.name):
+                        folders.append((entry.path, f"{prefix}{entry.name}/"))
+                    elif entry.name in (PACKED, f"{os.path.basename(folder)}{BOXES}"):
+                        continue
+                    elif kind := _kind_of_folder(entry.name) if entry.is_dir() else kind_left_out(entry.path):
+                        left_out[kind] += 1
+                    else:
+                        status = entry.stat()
+                        yield prefix + entry.name, status.st_size, status.st_mtime_ns
+        except FileNotFoundError as error:
+            if error.filename != folder:
+                raise UserError(f"{error.filename} is a broken link. Remove it.") from None
+        except OSError as error:
+            raise UserError(f"{error.filename or folder} can't be read: {error.strerror}.") from None
 
 
 def _files(folder: Path, class_ids: tuple[str, ...], found: list[Found], labels: list[int]) -> ImageFiles:

@@ -257,7 +257,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     def _evaluation_loader(self, name: str) -> DataLoader:
         images, (rank, world_size) = self.sets[name], self._ranks
         sampler = EvalBatches(len(images), self.batch_size, rank, world_size)
-        return batch_loader(images, sampler, self.num_workers, self._on_gpu)
+        num_workers = 0 if isinstance(images, LooseImages) else self.num_workers  # they have processes of their own
+        return batch_loader(images, sampler, num_workers, self._on_gpu)
 
     def _position(self) -> tuple[int, int]:
         """The epoch, and the batch in it, to continue with, from the progress that a checkpoint restores."""
