@@ -26,8 +26,8 @@ class Hang(BaseException):
     """An example took too long. Not an Exception, which would count as a refusal of the input."""
 
 
-def fuzz(check, examples, *inputs):
-    """Call `check(*inputs)` with many examples; none may take too long or use too much memory."""
+def fuzz(check, examples, *inputs, seconds=SECONDS):
+    """Call `check(*inputs)` with many examples; none may take more `seconds`, or use too much memory."""
 
     def hang(*_):
         raise Hang
@@ -35,7 +35,7 @@ def fuzz(check, examples, *inputs):
     def limited(example):
         nonlocal count
         count += 1
-        signal.alarm(SECONDS)
+        signal.alarm(seconds)
         try:
             event(check(*example))
         finally:

@@ -19,10 +19,10 @@ from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_o
 from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
 from tiny_imagenet.data.batches.loader import Batch
-from tiny_imagenet.errors import UserError
-from tiny_imagenet.models import build_resnet, needs_one_thread, require_known
+from tiny_imagenet.errors import MISFIT, UserError, first_line, user_message
+from tiny_imagenet.models import TooLarge, build_resnet, needs_one_thread, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
-from tiny_imagenet.run.checkpoint_files import require_same_training
+from tiny_imagenet.run.checkpoint_files import require_checkpoint, require_same_training
 from tiny_imagenet.run.lightning_internals import (
     attached_trainer,
     settle_buckets,
@@ -105,11 +105,23 @@ class ImageClassifier(pl.LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> Self:
-        """As Lightning's, but safe for a checkpoint from anyone: only weights and plain values are read."""
+        """As Lightning's, but safe for a checkpoint from anyone: only weights and plain values are read.
+
+        Raises:
+            UserError: the checkpoint is damaged, was not written by this project, or has options of other types.
+        """
+        if Path(checkpoint_path).is_file():  # Lightning takes URLs too
+            require_checkpoint(Path(checkpoint_path), training=False)
         # Lightning would import what a checkpoint names as its instantiator.
-        return super().load_from_checkpoint(
-            checkpoint_path, **({"weights_only": True} | options | {"_instantiator": None})
-        )
+        options = {"weights_only": True} | options | {"_instantiator": None}
+        try:
+            return super().load_from_checkpoint(checkpoint_path, **options)
+        except Exception as error:
+            if user_message(error) is not None or isinstance(error, OSError):
+                raise
+            raise UserError(
+                f"{checkpoint_path} is damaged: its hyper_parameters can't be used ({first_line(error)})."
+            ) from error
 
     def setup(self, stage: str) -> None:
         if stage != "fit" and self.info is not None and self._data is not None:
@@ -130,8 +142,10 @@ class ImageClassifier(pl.LightningModule):
                 + (f", {frozen:,} of them frozen." if frozen else ".")
             )
 
-    def _build(self, info: DatasetInfo, weights: str | None) -> None:
+    def _build(self, info: DatasetInfo, weights: str | None, most: int | None = None) -> None:
+        """Build the network, of up to `most` parameters, and its metrics."""
         options = self.hparams
+        limits = [limit for limit in (options.max_parameters, most) if limit is not None]
         if options.tta_shift >= info.image_size:
             raise UserError(f"tta_shift is {options.tta_shift} pixels, and images have only {info.image_size} a side.")
         self.info = info
@@ -145,7 +159,7 @@ class ImageClassifier(pl.LightningModule):
             dropout=options.dropout,
             weights=weights,
             freeze=options.freeze,
-            max_parameters=options.max_parameters,
+            max_parameters=min(limits, default=None),
             zero_init_residual=options.zero_init_residual,
         ).to(memory_format=torch.channels_last)
         if options.compile:
@@ -301,9 +315,15 @@ class ImageClassifier(pl.LightningModule):
             raise UserError("This checkpoint was not written by this project: it does not name its classes.")
         info, data, trainer = DatasetInfo(**checkpoint["dataset"]), self._data, attached_trainer(self)
         if self.network is None:
-            self._build(info, weights=None)
             if data is not None:
                 data.adopt(info)
+            # A small file must not ask for a network that no memory has room for.
+            values = sum(tensor.numel() for tensor in checkpoint["state_dict"].values())
+            try:
+                self._build(info, weights=None, most=values)
+            except TooLarge as error:
+                found = f"it has {values:,} values, and the network {error.parameters:,} parameters"
+                raise UserError(MISFIT.format(found)) from error
         else:
             require_same_classes(info, self.info.class_ids)
         if self._fits:

@@ -20,9 +20,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from tiny_imagenet.callbacks import Predictions
 from tiny_imagenet.callbacks.predictions import UNREADABLE
 from tiny_imagenet.cli.arguments import Plan, default_options, plan, resuming
+from tiny_imagenet.cli.class_errors import class_error_message, names_no_option
 from tiny_imagenet.cli.lightning_cli import Cli
 from tiny_imagenet.cli.logs import show_log
-from tiny_imagenet.cli.option_errors import optimizer_error_message, option_error_message
+from tiny_imagenet.cli.option_errors import option_error_message
 from tiny_imagenet.cli.printed import tool_command, training_command
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
@@ -71,7 +72,8 @@ def main(argv: list[str]) -> None:
 
 def error_message(error: Exception) -> str | None:
     """The message for the user of an error; None for a bug."""
-    message = user_message(error) or optimizer_error_message(error)
+    of_class = class_error_message(error)
+    message = (of_class if names_no_option(error) else None) or user_message(error) or of_class
     if message is None and isinstance(error, ArgumentError):
         names = [option.replace("data.init_args.", "data.") for option in default_options()]
         return option_error_message(error, names, {base.__name__: _class_names(base) for base in NAMED_IN_CONFIGS})

@@ -27,6 +27,7 @@ from tiny_imagenet.run.finite import FiniteCheck
 from tiny_imagenet.run.folder import CHECKPOINTS, METRICS
 from tiny_imagenet.run.history import History, shortest_float
 from tiny_imagenet.run.metric_names import is_learning_rate
+from tiny_imagenet.run.restoring import name_parts_that_do_not_fit
 from tiny_imagenet.run.stop_signals import StopSignals
 
 log = logging.getLogger(__name__)
@@ -65,19 +66,15 @@ class RunCheckpoint(Checkpoint):
         self._trained, self._seen_step, self._saved_at = False, 0, 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        name_parts_that_do_not_fit(trainer)
         if stage == "fit":
             trainer.strategy.checkpoint_io = self._writer = CheckpointWriter()
             self._patience = {each: each.patience for each in trainer.callbacks if isinstance(each, EarlyStopping)}
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Even if nothing is left to train: the file's last row may be lost.
-        path = Path(trainer.default_root_dir) / METRICS
-        if trainer.is_global_zero and self.history.rows and not self.history.is_in(path):
-            self.history.write(path)
-
     # When to save
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._restore_metrics(trainer)
         self._seen_step, self._saved_at = trainer.global_step, time.monotonic()
         # Lightning would train one more epoch each time that a training which had stopped early is resumed, and would
         # ignore a new patience.
@@ -151,10 +148,16 @@ class RunCheckpoint(Checkpoint):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._trained and trainer.is_global_zero:
+            self._restore_metrics(trainer)  # Even if nothing is left to train: the file's last row may be lost.
             log.warning("Already finished: max_epochs, max_steps, max_time or EarlyStopping had ended this training.")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._signals.give_back()
+
+    def _restore_metrics(self, trainer: pl.Trainer) -> None:
+        path = Path(trainer.default_root_dir) / METRICS
+        if trainer.is_global_zero and self.history.rows and not self.history.is_in(path):
+            self.history.write(path)
 
     def _is_late(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
@@ -186,7 +189,8 @@ class RunCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        lightning_internals.complete_last_epoch(checkpoint)
+        if trainer.state.fn == "fit":
+            lightning_internals.complete_last_epoch(checkpoint)
 
     def _require_sound(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise UserError if the loss or weights are not finite, the last save failed, or the run's folder is gone."""
