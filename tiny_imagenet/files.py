@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     It reaches the disk before it is renamed, so that a power cut leaves the old content or the new. If the body raises,
     `path` stays as it is and what was written is removed. A process that is killed leaves it for `remove_leftovers`.
     """
-    beside, old = (path.with_name(f".{path.name}.{kind}-{os.getpid()}") for kind in ("partial", "old"))
+    beside, old = _beside(path, "partial"), _beside(path, "old")
     try:
         yield beside
         if is_folder := beside.is_dir():
@@ -52,6 +52,32 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(beside)
         if path.exists():
             _remove(old)
+
+
+@contextmanager
+def continuing(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside `folder`, which is not there yet, for the body to fill; it then gets that name.
+
+    What the body wrote stays if it raises or the process is killed, and the next call yields it again. Its name has the
+    number of the process, so that one whose parent was killed does not find it any longer. Nobody else may write there
+    meanwhile.
+    """
+    beside = _beside(folder, "partial")
+    left = sorted((path for path, _ in _leftovers(folder)), key=lambda path: path.stat().st_mtime_ns)
+    for each in left[:-1]:
+        _remove(each)
+    for latest in left[-1:]:
+        os.rename(latest, beside)
+    beside.mkdir(exist_ok=True)
+    try:
+        yield beside
+    except BaseException:
+        with suppress(OSError):
+            beside.rmdir()  # if the body wrote nothing
+        raise
+    _tree_to_disk(beside)
+    os.rename(beside, folder)
+    to_disk(folder.parent)
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
@@ -94,14 +120,22 @@ def remove_leftovers(path: Path) -> None:
 
     A process that was killed between its two renames leaves no `path`: the old content becomes it again.
     """
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.(partial|old)-\d+.*")
-    with os.scandir(path.parent) as entries:
-        found = [(Path(entry.path), match[1]) for entry in entries if (match := leftover.fullmatch(entry.name))]
-    for each, kind in found:
+    for each, kind in _leftovers(path):
         if kind == "old" and not path.exists():
             os.rename(each, path)
         else:
             _remove(each)
+
+
+def _beside(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}-{os.getpid()}")
+
+
+def _leftovers(path: Path) -> list[tuple[Path, str]]:
+    """What lies beside `path` under a name of `_beside` for any process, and its kind."""
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.(partial|old)-\d+.*")
+    with os.scandir(path.parent) as entries:
+        return [(Path(entry.path), match[1]) for entry in entries if (match := leftover.fullmatch(entry.name))]
 
 
 def to_disk(path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.archives import contents
 from tests.helpers.fuzzing import DAMAGE, EXAMPLES, FAST, damaged, fuzz, kind_of
-from tiny_imagenet.data.fetch import unpack
+from tiny_imagenet.data.fetch import unpack, unpacked_size
 from tiny_imagenet.data.fetch.archive import extracted
 from tiny_imagenet.errors import UserError
 
@@ -124,7 +124,7 @@ def test_archives(tmp_path, suffix, archives, examples):
         sizes = []
         try:
             with (
-                mock.patch.object(unpack, "SMALL_BYTES", 500_000),
+                mock.patch.object(unpacked_size, "SMALL_BYTES", 500_000),
                 mock.patch("os.write", lambda file, chunk: sizes.append(len(chunk)) or write(file, chunk)),
             ):
                 found = contents(extracted([str(path)], None, root))
@@ -136,7 +136,7 @@ def test_archives(tmp_path, suffix, archives, examples):
             assert found == data_files(path)
             assert sorted(os.listdir(root)) == [".lock", "set"]
             outcome = "extracted"
-        assert sum(sizes) <= max(500_000, unpack.MAX_RATIO * len(data))
+        assert sum(sizes) <= max(500_000, unpacked_size.MAX_RATIO * len(data))
         assert sorted(os.listdir(tmp_path)) == ["data", path.name]
         return outcome
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from tiny_imagenet.data.fetch.decompress import begins, decompressed
+from tiny_imagenet.data.fetch.unpacked_size import most_unpacked, require_no_bomb
 from tiny_imagenet.data.images.scan import EXTENSIONS
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import disk_errors, require_free
@@ -26,10 +27,6 @@ DATA = (*EXTENSIONS, ".txt", ".csv", ".json", ".xml", ".html", ".bin", ".parquet
 CIFAR = re.compile(r"(?:.*/)?(?:data_batch_\d+|test_batch|batches\.meta)")  # of its Python version
 SUFFIX = re.compile(r"\.(zip|tar|tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 
-# How much an archive may unpack to: at most MAX_BYTES, and beyond SMALL_BYTES at most MAX_RATIO times its own size.
-MAX_BYTES = 10 * 10**9
-MAX_RATIO = 20
-SMALL_BYTES = 100 * 10**6
 MOST_LEVELS = 100  # of folders; Python can't make or remove a thousand
 MAX_HEADER = 1 << 14  # bytes of a tar member before its content: names and extended headers
 # tarfile takes quadratic time for a long row of digits (CVE-2024-6232, fixed in Python 3.11.10).
@@ -63,7 +60,7 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         DamagedArchive: the archive is truncated, a checksum is wrong, or it can't be read.
         UserError: it has an absolute path, `..`, a link, a special file, an encrypted member or two members of the same
-            name; it unpacks to more than 10 GB or, above 100 MB, 20 times its size; the disk is full or read-only.
+            name; it unpacks to more than `most_unpacked` allows; the disk is full or read-only.
     """
     with _opened(archive) as opened:
         with _read_errors(archive):
@@ -137,18 +134,13 @@ def _opened(archive: Path) -> Iterator[_Archive]:
 
 def _members(opened: _Archive, archive: Path) -> Iterator[_Member]:
     """The files and folders of an archive, each checked before the next is read."""
-    size = archive.stat().st_size
-    most, total = min(MAX_BYTES, max(SMALL_BYTES, MAX_RATIO * size)), 0
+    most, total = most_unpacked(archive.stat().st_size), 0
     members = _zip_members if isinstance(opened, zipfile.ZipFile) else _tar_members
     for member in members(opened, archive):
         if member.size < 0:
             raise tarfile.ReadError(f"{member.path} has a negative size")
         total += member.size + tarfile.BLOCKSIZE  # its header counts too: a million empty files fill the memory
-        if total > most:
-            raise UserError(
-                f"{archive} unpacks to more than {most:,} bytes and is refused as a decompression bomb: at most "
-                f"{MAX_BYTES:,} bytes and {MAX_RATIO} times its own {size:,} bytes are accepted."
-            )
+        require_no_bomb(archive, total, most)
         if member.path:
             yield member
 

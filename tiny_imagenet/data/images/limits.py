@@ -12,7 +12,7 @@ from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import size_text
 
 MEMORY = "TINY_IMAGENET_IMAGE_MB"  # environment variable: the memory that the pixels of a file may take, in MB
-USUAL_MEMORY = 1000
+USUAL_MEMORY = 1000 * 10**6  # bytes
 TIME = "TINY_IMAGENET_IMAGE_SECONDS"  # environment variable: the time of a processor that decoding a file may take
 USUAL_TIME = 60
 SMALL = 2**18  # pixels that any limit allows
@@ -49,12 +49,12 @@ def require_memory(image: Image.Image, deep: bool, full: int) -> None:
 
 def memory_limit() -> int:
     """In bytes."""
-    return _from_environment(MEMORY, USUAL_MEMORY, "megabytes") * 10**6
+    return megabytes(MEMORY) or USUAL_MEMORY
 
 
 def time_limit() -> int:
     """In seconds of a processor, for a file."""
-    return _from_environment(TIME, USUAL_TIME, "seconds")
+    return _from_environment(TIME, "seconds") or USUAL_TIME
 
 
 def too_slow() -> str:
@@ -63,8 +63,16 @@ def too_slow() -> str:
     return f"it takes more than {seconds} s: if you trust the file, set the environment variable {TIME}={10 * seconds}"
 
 
-def _from_environment(variable: str, usual: int, unit: str) -> int:
-    text = os.environ.get(variable) or str(usual)
+def megabytes(variable: str) -> int | None:
+    """What an environment variable allows, in bytes; None if it is not set."""
+    allowed = _from_environment(variable, "megabytes")
+    return allowed and allowed * 10**6
+
+
+def _from_environment(variable: str, unit: str) -> int | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
     if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
         raise UserError(f"The environment variable {variable} must be a number of {unit}, not {text!r}.")
     return int(text)

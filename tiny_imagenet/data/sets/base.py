@@ -46,7 +46,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         holdout: training images to hold out for validation, as a number or a fraction. 0 trains on all of them and
             validates on the official validation images, or on the test images if there are none.
         classes: the first N classes, or those with the given ids, with labels 0..N-1; null uses all.
-        resize: resize to this side, then crop `image_size` from it: a random crop in training, otherwise the centre.
+        resize: resize to this side, then crop `image_size` from it: a random crop in training, before augmentation,
+            otherwise the centre.
         augment: augmentations of training batches, in this order; also transforms of single images, such as
             torchvision's, by their full class path.
         mix: MixUp and CutMix of training batches; null disables them.
