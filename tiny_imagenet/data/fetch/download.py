@@ -15,7 +15,7 @@ from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from tiny_imagenet.files import disk_errors, require_free
+from tiny_imagenet.files import disk_errors, require_free, to_disk
 from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
@@ -137,6 +137,7 @@ def _receive(response: HTTPResponse, version: _Version, part: Path, offset: int)
                 file.flush()
                 advance(len(chunk))
                 chunk = next(chunks, b"")
+        to_disk(part)
     size = _size(part)
     if version.size not in (None, size):
         raise _Interrupted(f"the connection ended after {size:,} of {version.size:,} bytes")

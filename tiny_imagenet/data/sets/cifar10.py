@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN, extracted, locked
+from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN, locked
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.sets.base import ImageDataModule
 from tiny_imagenet.data.sets.cifar_binary import SIZE, list_batches, read_class_names, scan_records, unpack_records
@@ -65,5 +65,4 @@ class CIFAR10DataModule(ImageDataModule):
     @cached_property
     def _folder(self) -> Path:
         """The folder of the batch files, downloaded and extracted if it is missing."""
-        folder = extracted([self.archive], self.md5, self.root) if self.archive else self.root
-        return holding(folder, "batches.meta.txt", META, "test_batch.bin")
+        return holding(self._extracted(), "batches.meta.txt", META, "test_batch.bin")
