@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
 from tiny_imagenet.data.fetch.connection import open_url
-from tiny_imagenet.files import disk_errors, require_free, size_text
+from tiny_imagenet.files import disk_errors, require_free, size_text, to_disk
 from tiny_imagenet.progress import progress
 from tiny_imagenet.run.bounded import read_file
 
@@ -155,6 +155,7 @@ def _receive(response: HTTPResponse, version: _Version, part: Path, offset: int,
                 file.flush()
                 advance(len(chunk))
                 chunk = next(chunks, b"")
+        to_disk(part)
     size = _size(part)
     if version.size not in (None, size):
         raise _Interrupted(f"the connection ended after {size:,} of {version.size:,} bytes")

@@ -80,6 +80,13 @@ def unpack(archive: Path, folder: Path) -> None:
                 advance(1)
 
 
+def file_sizes(archive: Path) -> list[tuple[str, int]]:
+    """The path and the size in bytes of each file that `unpack` extracts; raises as it does."""
+    with _opened(archive) as opened, _read_errors(archive):
+        members = _members(opened, archive)
+        return [(member.path, member.size) for member in members if _is_wanted(member) and not member.is_folder]
+
+
 _Archive = zipfile.ZipFile | tarfile.TarFile
 
 

@@ -18,6 +18,8 @@ from tiny_imagenet.data.batches.loader import Batch, IndexedImages, batch_loader
 from tiny_imagenet.data.batches.mix import Mix
 from tiny_imagenet.data.batches.pipeline import BatchPipeline
 from tiny_imagenet.data.batches.sampler import EvalBatches, TrainBatches, batches_per_epoch
+from tiny_imagenet.data.fetch.archive import extract_again, extracted
+from tiny_imagenet.data.fetch.download import LARGEST
 from tiny_imagenet.data.images.decode import DECODED_BY
 from tiny_imagenet.data.images.loose import LooseImages
 from tiny_imagenet.data.images.packed import PackedImages
@@ -147,8 +149,17 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     # What Lightning calls
 
     def prepare_data(self) -> None:
-        """Download, extract and pack what is missing; Lightning calls it in one process of each machine."""
-        self.setup(self._stage)
+        """Download, extract and pack what is missing; Lightning calls it in one process of each machine.
+
+        Where this fails since a power cut emptied files, they are extracted again.
+        """
+        try:
+            self.setup(self._stage)
+        except UserError:
+            if not (self._sources() and extract_again(self._sources(), self.root)):
+                raise
+            self._forget()
+            self.setup(self._stage)
 
     def setup(self, stage: str) -> None:
         """Open the sets that a stage (`fit`, `validate`, `test`, `predict`) reads."""
@@ -243,6 +254,25 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         batches = batches_per_epoch(len(self.sets["train"]), self.batch_size, self._ranks[1])
         limit = self.trainer.limit_train_batches if self.trainer else 1.0
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+    def _sources(self) -> list[str]:
+        """Where to get the archive, the preferred source first; empty if `root` already has its files."""
+        return [self.archive] if self.archive else []
+
+    def _extracted(self, largest: int = LARGEST) -> Path:
+        """The folder of the archive's files, which are downloaded and extracted if missing; without archive, `root`.
+
+        Args:
+            largest: bytes to download, at most.
+        """
+        sources = self._sources()
+        return extracted(sources, self.md5, self.root, largest) if sources else self.root
+
+    def _forget(self) -> None:
+        """Forget what was read of the files so far."""
+        self._of_split.clear()
+        for name in [name for name in vars(self) if isinstance(getattr(type(self), name, None), cached_property)]:
+            delattr(self, name)
 
     def _selected(self, split: str) -> PackedImages:
         """The images of a split that belong to the classes in use; its files are scanned once."""

@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN, extracted, locked
+from tiny_imagenet.data.fetch.archive import EXTRACT_AGAIN, locked
 from tiny_imagenet.data.fetch.download import LARGEST
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.sets.base import ImageDataModule
@@ -68,5 +68,4 @@ class CIFAR10DataModule(ImageDataModule):
     def _folder(self) -> Path:
         """The folder of the batch files, downloaded and extracted if it is missing."""
         largest = MOST_BYTES if self.md5 in (MD5, PYTHON_MD5) else LARGEST
-        folder = extracted([self.archive], self.md5, self.root, largest) if self.archive else self.root
-        return holding(folder, "batches.meta.txt", META, "test_batch.bin")
+        return holding(self._extracted(largest), "batches.meta.txt", META, "test_batch.bin")

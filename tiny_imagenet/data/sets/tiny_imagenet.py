@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tiny_imagenet.data.fetch.archive import extracted, locked
+from tiny_imagenet.data.fetch.archive import locked
 from tiny_imagenet.data.fetch.download import LARGEST
 from tiny_imagenet.data.images.decode import shorter_side
 from tiny_imagenet.data.images.packed import PackedImages, pack
@@ -89,9 +89,7 @@ class TinyImageNetDataModule(ImageDataModule):
     @cached_property
     def _folder(self) -> Path:
         """The folder of train/, val/ and test/; downloads, extracts and restructures what is missing."""
-        sources = self._sources()
-        largest = MOST_BYTES if self.md5 == MD5 else LARGEST
-        folder = extracted(sources, self.md5, self.root, largest) if sources else self.root
+        folder = self._extracted(MOST_BYTES if self.md5 == MD5 else LARGEST)
         with locked(self.root):
             if not (folder / CLASS_IDS).exists():
                 folder = unpack_parquet(folder) if parquet_files(folder) else layout_in(folder)
@@ -99,7 +97,4 @@ class TinyImageNetDataModule(ImageDataModule):
         return folder
 
     def _sources(self) -> list[str]:
-        """Where to get the archive, the preferred source first; empty if `root` already has its files."""
-        if self.archive is None:
-            return []
-        return [URL, MIRROR] if self.archive == URL else [self.archive]
+        return [URL, MIRROR] if self.archive == URL else super()._sources()
