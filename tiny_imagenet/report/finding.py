@@ -56,7 +56,7 @@ def find_runs(place: str | Path) -> Found:
     if not runs:
         reasons = "".join(f"\n  {where}: {why}" for where, why in skipped.items())
         raise UserError(f"{printable(root)} holds no run that has finished an epoch.{reasons}")
-    return Found(_labelled(sorted(runs, key=lambda run: (_natural(run.name), run.version))), skipped)
+    return Found(labelled(sorted(runs, key=lambda run: (_natural(run.name), run.version))), skipped)
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
@@ -127,8 +127,11 @@ def _natural(name: str) -> list[str]:
     return [part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _labelled(runs: list[Run]) -> list[Run]:
-    """The runs with distinct labels and colours; a sweep's trials are labelled with what the sweep varies."""
+def labelled(runs: list[Run]) -> list[Run]:
+    """The runs with distinct labels and colours.
+
+    A sweep's trials are labelled with what the sweep varies, and a run of several seeds with their number.
+    """
     varied: dict[Path, str] = {}
     sweeps: dict[Path, list[Run]] = {}
     for run in runs:
@@ -140,12 +143,13 @@ def _labelled(runs: list[Run]) -> list[Run]:
             named = (text if text[:1].isalpha() else f"{name} {text}" for name, text in texts.items())
             varied[trial.folder] = ", ".join(named)
     versions = Counter(run.name for run in runs)
-    labelled = []
+    found = []
     for place, run in enumerate(runs):
         label = run.name.replace("trial_", "") + (f" v{run.version}" if versions[run.name] > 1 else "")
         label += f": {varied[run.folder]}" if varied.get(run.folder) else ""
-        labelled.append(replace(run, label=cut(label, LABEL_LENGTH), colour=_colour(place)))
-    return labelled
+        seeds = f" ({len(run.each)} seeds)" if len(run.each) > 1 else ""
+        found.append(replace(run, label=cut(label, LABEL_LENGTH - len(seeds)) + seeds, colour=_colour(place)))
+    return found
 
 
 def _colour(place: int) -> str:

@@ -1,7 +1,7 @@
 """A run as read from its files: settings, curves and results."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,16 @@ class Run:
     @property
     def augmented(self) -> bool:
         return bool(self.settings.get("data.augment") or self.settings.get("data.mix"))
+
+    @property
+    def each(self) -> "Sequence[Run]":
+        """The runs that this one is the mean of; see `report.over_seeds`."""
+        return (self,)
+
+    @property
+    def errors(self) -> Mapping[str, float]:
+        """The standard errors of those results that are means over several seeds."""
+        return {}
 
     @property
     def finished(self) -> bool:

@@ -100,7 +100,7 @@ def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) 
         study.beat(claim)
         return False
 
-    options = [*sweep.arguments(claim.point), f"--name={sweep.name}/{claim.folder.name}"]
+    options = [*sweep.arguments(claim.point, claim.seed), f"--name={sweep.name}/{claim.folder.name}"]
     log_start = claim.log.stat().st_size if claim.log.exists() else 0
     say(trial_start_line(claim))
     status, pruned = run_command(["fit", *options, *claim.resuming()], claim, signals, should_prune)

@@ -14,12 +14,13 @@ from tiny_imagenet.errors import UserError, did_you_mean, legible
 from tiny_imagenet.run.bounded import read_yaml
 from tiny_imagenet.run.folder import RUNS
 from tiny_imagenet.sweep.dimensions import Choices, Range, as_text, dimension, require_known
+from tiny_imagenet.sweep.seeds import CONFIGS_SEED, SEED, Seeds, read_seeds, require_only_seeds
 from tiny_imagenet.sweep.storage import require_own_place
 
 HARDWARE = ("--trainer.accelerator", "--trainer.devices", "--trainer.precision")
 OWN = ("--name", "--config", "--ckpt_path", "--trainer.default_root_dir", "--storage")  # what a sweep sets by itself
 MOST_POINTS = 10_000  # of a grid
-KEYS = ("config", "options", "search", "metric", "direction", "trials", "test", "pruner", "storage")
+KEYS = ("config", "options", "search", "seeds", "metric", "direction", "trials", "test", "pruner", "storage")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Sweep:
     overlays: list[str]  # configs from the command line, if the sweep searches over configs
     options: list[str]
     search: dict[str, Choices | Range]
+    seeds: Seeds
     metric: str
     direction: str
     trials: int | None
@@ -52,12 +54,20 @@ class Sweep:
     def is_grid(self) -> bool:
         return all(isinstance(values, dict) for values in self.search.values())
 
+    @property
+    def has_seeds(self) -> bool:
+        return self.seeds != CONFIGS_SEED
+
     def points(self) -> list[dict[str, str]]:
         """All points of a grid; the last key varies fastest."""
         return [dict(zip(self.search, labels, strict=True)) for labels in itertools.product(*self.search.values())]
 
-    def arguments(self, point: Mapping[str, Any]) -> list[str]:
-        """The arguments of `training.py fit` at a point. Searched options come last, so they override the others."""
+    def arguments(self, point: Mapping[str, Any], seed: int | None = None) -> list[str]:
+        """The arguments of `training.py fit` at a point. Searched options come last, so they override the others.
+
+        Args:
+            seed: None leaves it to the configs and options.
+        """
         configs, searched = list(self.configs), []
         for key, label in point.items():
             values = self.search[key]
@@ -66,6 +76,7 @@ class Sweep:
                 configs += _names(value)
             else:
                 searched += _as_arguments(value if _is_group(value) else {key: value})
+        searched += [] if seed is None else [f"--{SEED}={seed}"]
         return [*(f"--config={name}" for name in (*configs, *self.overlays)), *self.options, *searched]
 
 
@@ -101,6 +112,7 @@ def read_sweep(argv: list[str]) -> Sweep:
         overlays=given if searches_configs else [],
         options=[*_as_arguments(options), *overrides],
         search=search,
+        seeds=read_seeds(file.get("seeds"), f"{path}: seeds:"),
         metric=file.get("metric", "val/top1"),
         direction=file.get("direction", "maximize"),
         trials=file.get("trials"),
@@ -171,11 +183,14 @@ def _check(sweep: Sweep, path: Path) -> None:
         raise UserError(f"{path}: a search with ranges needs trials:, the number of points to try.")
     if sweep.is_grid and sweep.trials is not None:
         raise UserError(f"{path}: remove trials:, which is for ranges; a search over lists runs each combination once.")
-    if sweep.is_grid and (points := math.prod(map(len, sweep.search.values()))) > MOST_POINTS:
+    points = math.prod(map(len, sweep.search.values())) if sweep.is_grid else 0
+    if points * len(sweep.seeds) > MOST_POINTS:
+        seeds = f", with {len(sweep.seeds):,} seeds each" * (len(sweep.seeds) > 1)
         raise UserError(
-            f"{path}: search: has {points:,} points, more than {MOST_POINTS:,}. Shorten its lists, or search ranges, "
+            f"{path}: search: has {points:,} points{seeds}, more than {MOST_POINTS:,}. Shorten its lists, or search ranges, "
             "from which trials: points are drawn."
         )
+    require_only_seeds(sweep.seeds, sweep.search, sweep.options, f"{path}: seeds:")
     if not isinstance(sweep.test, bool):
         raise UserError(f"{path}: test: must be true or false, not {sweep.test!r}.")
     if sweep.pruner is not None and not (isinstance(sweep.pruner, dict) and "class_path" in sweep.pruner):
