@@ -54,6 +54,7 @@ def test_an_unchanged_config_is_resumed_in_silence(caplog):
         ("model.blocks", [1, 1, 1], "model.blocks: None -> [1, 1, 1]"),
         ("model.freeze", ["conv1"], "model.freeze: [] -> ['conv1']"),
         ("seed_everything", 7, "seed_everything: 42 -> 7"),
+        ("data.init_args.balance", "sampling", "data.init_args.balance: none -> sampling"),
         (
             "data.class_path",
             "tiny_imagenet.data.CIFAR10DataModule",
@@ -114,6 +115,11 @@ def test_harmless_changes_are_logged_in_one_note(caplog):
 def test_a_setting_of_an_older_version_that_is_gone_is_logged_and_one_that_was_null_is_not(caplog):
     require_resumable(CONFIG | {"old": {"a": 1, "b": None}}, CONFIG, RUN)
     assert caplog.messages == [f"Resuming {RUN} with a changed config:\n  old.a: 1 -> None"]
+
+
+def test_a_run_from_before_there_was_an_option_did_as_its_default_says(caplog):
+    require_resumable(CONFIG, changed("data.init_args.balance", "none"), RUN)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("now", [EMA, [STOPPING, EMA]])

@@ -11,9 +11,12 @@ log = logging.getLogger(__name__)
 # If one of these changed, the checkpoint's weights would not fit, or its optimizer and schedule, which are restored
 # with their own rates, would not do what the config says, or an epoch would repeat some images and leave out others.
 FIXED = (
-    "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path", "seed_everything",
+    "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path",
+    "data.init_args.balance", "seed_everything",
 )  # fmt: skip
 FIXED_BELOW = ("model.optimizer", "model.scheduler", "model.unfreeze_at")
+# What runs did before there was an option.
+BEFORE = {"data.init_args.balance": "none"}
 
 
 def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
@@ -22,7 +25,7 @@ def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) ->
     Raises:
         UserError: a setting changed that may not.
     """
-    before, now = flat(before), flat(now)
+    before, now = BEFORE | flat(before), BEFORE | flat(now)
     changed = {
         key: f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
