@@ -13,6 +13,7 @@ from collections import namedtuple
 import pytest
 
 from tests.helpers.archives import FILES, contents, write_tar, write_zip
+from tiny_imagenet.data.fetch import members
 from tiny_imagenet.data.fetch import unpack as unpacking
 from tiny_imagenet.data.fetch.archive import extracted
 from tiny_imagenet.errors import UserError
@@ -103,7 +104,7 @@ def test_a_hostile_archive_leaves_nothing(root, tmp_path, name):
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.xz", "tar.bz2"])
 def test_a_bomb_is_refused_by_what_it_declares(root, tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(unpacking, "SMALL_BYTES", 10**6)
+    monkeypatch.setattr(members, "SMALL_BYTES", 10**6)
     files = {f"set/{number}": bytes(10**6) for number in range(3)}
     path = tmp_path / f"bomb.{suffix}"
     if suffix == "zip":
@@ -126,7 +127,8 @@ def test_only_data_is_written(root, tmp_path, caplog, write):
     with caplog.at_level("INFO"):
         found = contents(extracted([str(path)], None, root))
     assert sorted(found) == sorted(wanted)
-    assert "skipped 8 files that are not data, such as 'set/__init__.py'" in caplog.text
+    kinds = "3 hidden, 2 without extension, 1 .py, 1 .pth, 1 .so"
+    assert f"skipped 8 files that are not data, such as 'set/__init__.py' ({kinds})" in caplog.text
 
 
 def test_an_archive_without_a_name_or_with_a_hidden_one_is_refused(root, tmp_path):
@@ -198,7 +200,7 @@ def test_a_sparse_file_is_refused(root, tmp_path):
 
 def test_empty_files_without_end_are_refused(root, tmp_path, monkeypatch):
     """100,000 of them take 220 KB of a tar.gz, and a hundred MB of memory to list."""
-    monkeypatch.setattr(unpacking, "SMALL_BYTES", 10**6)
+    monkeypatch.setattr(members, "SMALL_BYTES", 10**6)
     path = tmp_path / "set.tar.gz"
     path.write_bytes(gzip.compress(header(tarfile.REGTYPE, 0) * 10_000 + bytes(1024)))
     with pytest.raises(UserError, match="more than 1,000,000 bytes.*decompression bomb"):

@@ -16,7 +16,8 @@ from urllib.request import url2pathname
 from filelock import FileLock, Timeout
 
 from tiny_imagenet.data.fetch.download import Unavailable, discard, download
-from tiny_imagenet.data.fetch.unpack import SUFFIX, DamagedArchive, looks_whole, unpack
+from tiny_imagenet.data.fetch.members import DamagedArchive
+from tiny_imagenet.data.fetch.unpack import SUFFIX, looks_whole, unpack
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import disk_errors, remove_leftovers, replace_text, replacing
 

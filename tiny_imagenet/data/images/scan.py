@@ -137,15 +137,15 @@ def _kind_of_folder(name: str) -> str:
 def tell_left_out(place: Path | str, left_out: Counter[str]) -> None:
     """Log how many files of each kind are left out, if any."""
     if left_out:
-        log.info(f"{place}: left out {_kinds(left_out)}, which are not images.")
+        log.info(f"{place}: left out {kinds_text(left_out)}, which are not images.")
 
 
 def _but(left_out: Counter[str]) -> str:
-    return f", only {_kinds(left_out)}" if left_out else ""
+    return f", only {kinds_text(left_out)}" if left_out else ""
 
 
-def _kinds(left_out: Counter[str]) -> str:
-    """3 .txt, 2 .mp4"""
+def kinds_text(left_out: Counter[str]) -> str:
+    """How many there are of each kind: 3 .txt, 2 .mp4"""
     return some((f"{number:,} {kind}" for kind, number in left_out.most_common()), most=8)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tiny_imagenet.data.fetch.unpack import MAX_BYTES
+from tiny_imagenet.data.fetch.members import MAX_BYTES
 from tiny_imagenet.data.sets.tiny_imagenet_layout import CLASS_ID, CLASS_IDS
 from tiny_imagenet.errors import UserError, some
 from tiny_imagenet.files import disk_errors, remove_leftovers, replacing
