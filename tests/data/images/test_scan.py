@@ -70,10 +70,12 @@ def test_a_flat_scan_has_no_labels(folder):
         scan_flat(folder / "nowhere")
 
 
-def test_a_broken_link_is_named(folder):
-    (folder / "val" / "images" / "gone.JPEG").symlink_to(folder / "nowhere.JPEG")
-    with pytest.raises(UserError, match="gone.JPEG is a broken link"):
-        scan_flat(folder / "val" / "images")
+def test_a_broken_link_with_the_name_of_an_image_is_found(folder):
+    """So that it is told with the images that can't be read, and not alone."""
+    for name, target in (("gone.JPEG", folder / "nowhere.JPEG"), ("round.JPEG", "round.JPEG")):
+        (folder / "val" / "images" / name).symlink_to(target)
+    files = scan_flat(folder / "val" / "images")
+    assert files.names == ["gone.JPEG", "round.JPEG", *(f"val_{number}.JPEG" for number in range(4))]
 
 
 @pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN"])

@@ -24,6 +24,7 @@ EXTENSIONS = (
 RAW = (".dng", ".nef", ".nrw", ".cr2", ".arw", ".sr2", ".srw", ".pef", ".orf", ".rw2", ".3fr", ".iiq", ".kdc", ".erf")
 SYSTEM_FOLDERS = ("lost+found", "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information")
 PACKED, BOXES = ".packed", "_boxes.txt"  # this project's folder, and a file of each class of Tiny ImageNet
+FILES = (stat.S_IFREG, stat.S_IFLNK)  # a link that was not followed is broken; whoever reads it says so
 UNLABELLED = -1
 Found = tuple[str, int, int]  # name, size and time of a file
 
@@ -155,7 +156,7 @@ def _images(folder: Path | str, prefix: str, left_out: Counter[str]) -> Iterator
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if is_image(entry.name) and stat.S_ISREG((status := entry.stat()).st_mode):
+                if is_image(entry.name) and stat.S_IFMT((status := _status(entry)).st_mode) in FILES:
                     yield prefix + entry.name, status.st_size, status.st_mtime_ns
                 elif entry.is_dir() and not is_system_folder(entry.name):
                     below.append(entry)
@@ -166,14 +167,20 @@ def _images(folder: Path | str, prefix: str, left_out: Counter[str]) -> Iterator
                 else:
                     status = entry.stat()
                     yield prefix + entry.name, status.st_size, status.st_mtime_ns
-    except FileNotFoundError as error:
-        if error.filename == os.fspath(folder):
-            return
-        raise UserError(f"{error.filename} is a broken link. Remove it.") from None
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and error.filename == os.fspath(folder):
+            return
         raise UserError(f"{error.filename or folder} can't be read: {error.strerror}.") from None
     for entry in below:
         yield from _images(entry.path, f"{prefix}{entry.name}/", left_out)
+
+
+def _status(entry: os.DirEntry) -> os.stat_result:
+    """The status of a file; of a broken link, its own."""
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
 
 
 def _files(folder: Path, class_ids: tuple[str, ...], found: list[Found], labels: list[int]) -> ImageFiles:
