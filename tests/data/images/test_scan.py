@@ -118,6 +118,19 @@ def test_unknown_names_are_looked_into_and_what_is_left_out_is_counted(tmp_path,
     assert len(caplog.messages) == 1, "said once"
 
 
+def test_each_file_left_out_is_counted_however_many_kinds_there_are(tmp_path, caplog):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for number in range(20):
+        for name in ("a", "b")[: 1 + (number < 15)]:
+            (tmp_path / f"{name}.{number:02}").write_text("text")
+    with caplog.at_level("INFO", logger="tiny_imagenet"):
+        scan_flat(tmp_path)
+    kinds = ", ".join(f"2 .{number:02}" for number in range(15))
+    (said,) = caplog.messages
+    told = said.partition("left out ")[2].removesuffix(", which are not images.").split(", ")
+    assert sorted(told[:-1]) == kinds.split(", ") and told[-1] == "5 of 5 other kinds"
+
+
 def test_the_boxes_of_tiny_imagenet_are_no_news(folder, caplog):
     (folder / "train" / "n01" / "n01_boxes.txt").write_text("n01_0.JPEG\t0\t0\t1\t1\n")
     with caplog.at_level("INFO", logger="tiny_imagenet"):

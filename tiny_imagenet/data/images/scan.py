@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_imagenet.data.images.content import format_of
-from tiny_imagenet.errors import UserError, some
+from tiny_imagenet.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ SYSTEM_FOLDERS = ("lost+found", "__macosx", "@eadir", "#recycle", "$recycle.bin"
 PACKED, BOXES = ".packed", "_boxes.txt"  # this project's folder, and a file of each class of Tiny ImageNet
 FILES = (stat.S_IFREG, stat.S_IFLNK)  # a link that was not followed is broken; whoever reads it says so
 UNLABELLED = -1
+KINDS = 15  # of files left out that a message names
 Found = tuple[str, int, int]  # name, size and time of a file
 
 
@@ -146,8 +147,12 @@ def _but(left_out: Counter[str]) -> str:
 
 
 def kinds_text(left_out: Counter[str]) -> str:
-    """How many there are of each kind: 3 .txt, 2 .mp4"""
-    return some((f"{number:,} {kind}" for kind, number in left_out.most_common()), most=8)
+    """How many there are of each kind, as 3 .txt, 2 .mp4; together, of all but the KINDS most frequent."""
+    kinds = left_out.most_common()
+    named = [f"{number:,} {kind}" for kind, number in kinds[:KINDS]]
+    if rare := kinds[KINDS:]:
+        named.append(f"{sum(number for _, number in rare):,} of {len(rare):,} other kinds")
+    return ", ".join(named)
 
 
 def _images(folder: Path | str, prefix: str, left_out: Counter[str]) -> Iterator[Found]:
