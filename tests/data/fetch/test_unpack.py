@@ -128,7 +128,7 @@ def test_only_data_is_written(root, tmp_path, caplog, write):
         found = contents(extracted([str(path)], None, root))
     assert sorted(found) == sorted(wanted)
     kinds = "3 hidden, 2 without extension, 1 .py, 1 .pth, 1 .so"
-    assert f"skipped 8 files that are not data, such as 'set/__init__.py' ({kinds})" in caplog.text
+    assert f"skipped 8 file(s) that are not data, such as 'set/__init__.py' ({kinds})" in caplog.text
 
 
 def test_an_archive_without_a_name_or_with_a_hidden_one_is_refused(root, tmp_path):

@@ -36,8 +36,8 @@ def test_an_image_is_extracted_under_any_name_and_gets_its_extension(tmp_path, c
     extensions = ("jpeg", "png", "jpeg", "gif")
     named = {f"{name}.{e}": content for (name, content), e in zip(images.items(), extensions, strict=True)}
     assert found == named | known
-    assert "4 files are images without an image's extension and get one by their content, such as" in caplog.text
-    assert "skipped 4 files that are not data, such as 'set/cat/notes' (2 without extension, 1 .nef, 1 .py)" in (
+    assert "4 image(s) without an image's extension get one by their content, such as" in caplog.text
+    assert "skipped 4 file(s) that are not data, such as 'set/cat/notes' (2 without extension, 1 .nef, 1 .py)" in (
         caplog.text
     )
 

@@ -54,12 +54,12 @@ def names_to_extract(found: Sequence[tuple[str, str | None]], archive: Path) -> 
             renamed[path] = next(name + extension for name in names if name + extension not in paths)
     if skipped := [path for path, extension in found if extension is None]:
         kinds = kinds_text(Counter(map(_kind, skipped)))
-        log.info(f"{archive}: skipped {len(skipped):,} files that are not data, such as {skipped[0]!r} ({kinds}).")
+        log.info(f"{archive}: skipped {len(skipped):,} file(s) that are not data, such as {skipped[0]!r} ({kinds}).")
     if renamed:
         (path, name), *_ = renamed.items()
         log.info(
-            f"{archive}: {len(renamed):,} files are images without an image's extension and get one by their content, "
-            f"such as {name!r}."
+            f"{archive}: {len(renamed):,} image(s) without an image's extension get one by their content, such as "
+            f"{name!r}."
         )
     return [None if extension is None else renamed.get(path, path) for path, extension in found]
 
