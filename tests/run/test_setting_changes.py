@@ -29,7 +29,11 @@ CONFIG = {
     "data": {"class_path": "tiny_imagenet.data.TinyImageNetDataModule", "init_args": {"batch_size": 128}},
 }
 
-DEFAULTS = flat(CONFIG) | {"data.init_args.on_bad_images": "error", "model.optimizer.init_args.nesterov": True}
+DEFAULTS = flat(CONFIG) | {
+    "data.init_args.on_bad_images": "error",
+    "data.init_args.balance": "none",
+    "model.optimizer.init_args.nesterov": True,
+}
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -56,6 +60,7 @@ def test_an_unchanged_config_is_resumed_in_silence(caplog):
         ("model.blocks", [1, 1, 1], "model.blocks: None -> [1, 1, 1]"),
         ("model.freeze", ["conv1"], "model.freeze: [] -> ['conv1']"),
         ("seed_everything", 7, "seed_everything: 42 -> 7"),
+        ("data.init_args.balance", "sampling", "data.init_args.balance: none -> sampling"),
         (
             "data.class_path",
             "tiny_imagenet.data.CIFAR10DataModule",
@@ -121,6 +126,7 @@ def test_a_setting_of_an_older_version_that_is_gone_is_logged_and_one_that_was_n
 def test_an_option_that_an_older_version_did_not_have_is_logged_unless_it_has_its_default(caplog):
     for value in ("error", "skip"):
         require_resumable(CONFIG, changed("data.init_args.on_bad_images", value), RUN, DEFAULTS)
+    require_resumable(CONFIG, changed("data.init_args.balance", "none"), RUN, DEFAULTS)
     assert caplog.messages == [f"Resuming {RUN} with a changed config:\n  data.init_args.on_bad_images: None -> skip"]
     with pytest.raises(UserError, match="nesterov: None -> True"):
         require_resumable(CONFIG, changed("model.optimizer.init_args.nesterov", True), RUN, DEFAULTS)

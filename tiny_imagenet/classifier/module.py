@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torchmetrics import MetricCollection
 
 from tiny_imagenet.classifier.length import total_steps, total_steps_from
+from tiny_imagenet.classifier.loss import mean_cross_entropy
 from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
 from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
@@ -102,6 +102,7 @@ class ImageClassifier(pl.LightningModule):
         self.starting_weights = weights
         self.network: nn.Module | None = None
         self.info: DatasetInfo | None = None
+        self._class_weights: Tensor | None = None  # of the training loss, float32 [C]
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> Self:
@@ -186,9 +187,11 @@ class ImageClassifier(pl.LightningModule):
             torch.set_num_threads(1)
             log.info("1 thread, since torch may crash if several train a network of 8 channels.")
 
-    # Freezing
+    # Freezing, and the weights of the classes
 
     def on_train_start(self) -> None:
+        weights = self._data.loss_weights
+        self._class_weights = None if weights is None else torch.from_numpy(weights).float().to(self.device)
         self._settle_buckets()
         self._unfreeze()  # what was unfrozen before a resume
 
@@ -216,7 +219,7 @@ class ImageClassifier(pl.LightningModule):
         return self.network(images)
 
     def training_step(self, batch: Batch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss, _ = self._step(batch, self.train_metrics, self.hparams.label_smoothing)
+        loss, _ = self._step(batch, self.train_metrics, self.hparams.label_smoothing, self._class_weights)
         every = self.trainer.log_every_n_steps
         if every and (self.trainer.global_step + 1) % every == 0:  # Logging takes 0.6 ms even if nothing is kept.
             self.log("train/loss_step", loss)
@@ -234,12 +237,16 @@ class ImageClassifier(pl.LightningModule):
         return self._logits(batch[0]).softmax(dim=1)
 
     def _step(
-        self, batch: Batch | tuple[Tensor, Tensor], metrics: MetricCollection, label_smoothing: float = 0.0
+        self,
+        batch: Batch | tuple[Tensor, Tensor],
+        metrics: MetricCollection,
+        label_smoothing: float = 0.0,
+        weights: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The loss, and scores [B, C] that order the classes as the logits do; adds both to the metrics."""
         images, targets = batch[:2]
         logits = self._logits(images)
-        loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        loss = mean_cross_entropy(logits, targets, label_smoothing, weights)
         # A mixed image counts as the image that most of it comes from.
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
         scores = logits.detach() if self.training else without_ties(logits)

@@ -56,6 +56,7 @@ OTHER_TOOLS = {
     **dict.fromkeys(("grad_accum", "accumulate", "accumulation_steps"), "--trainer.accumulate_grad_batches"),
     **dict.fromkeys(("clip_grad", "max_norm", "grad_clip"), "--trainer.gradient_clip_val"),
     **dict.fromkeys(("ema", "model_ema"), "--trainer.callbacks+=EMA"),
+    **dict.fromkeys(("class_weights", "class_weight", "weighted_sampler"), "--data.balance loss or sampling"),
     **dict.fromkeys(("num_classes", "classes"), "--data.classes; the network follows the data"),
     **dict.fromkeys(("val_split", "valid_size", "validation_split"), "--data.holdout"),
     **dict.fromkeys(("freeze",), "--model.freeze '[conv1, bn1, layer1]'"),

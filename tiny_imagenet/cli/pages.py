@@ -48,6 +48,7 @@ FIT = {
         ("--data.holdout", "X", "images for validation, such as 0.1 or 1000"),
         ("--data.augment+=CLASS", "", "one more augmentation"),
         ("--data.mix", "{}", "such as '{mixup: 0.2, cutmix: 1.0}'"),
+        ("--data.balance", "B", "of unequal classes: none, loss or sampling"),
         ("--data.num_workers", "N", "processes that read batches"),
         ("--data.on_bad_images", "W", "skip leaves out images that can't be read"),
     ],

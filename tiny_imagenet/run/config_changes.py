@@ -11,7 +11,8 @@ log = logging.getLogger(__name__)
 # If one of these changed, the checkpoint's weights would not fit, or its optimizer and schedule, which are restored
 # with their own rates, would not do what the config says, or an epoch would repeat some images and leave out others.
 FIXED = (
-    "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path", "seed_everything",
+    "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path",
+    "data.init_args.balance", "seed_everything",
 )  # fmt: skip
 FIXED_BELOW = ("model.optimizer", "model.scheduler", "model.unfreeze_at")
 
@@ -27,24 +28,21 @@ def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path, de
         UserError: a setting changed that may not.
     """
     before, now = flat(before), flat(now)
+    # Not so below an optimizer or a schedule: another class has other options.
+    new = {key for key in now.keys() - before.keys() if not key.startswith(FIXED_BELOW)}
     changed = {
         key: f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if _value(before, key) != _value(now, key)
+        if _value(before, key) != _value(now, key) and not (key in new and now[key] == defaults.get(key))
     }
-    refused = [line for key, line in changed.items() if _is_fixed(key)]
+    refused = [line for key, line in changed.items() if key in FIXED or key.startswith(FIXED_BELOW)]
     if refused:
         raise UserError(
             f"Cannot resume {run}: these settings changed: {'; '.join(refused)}. Restore them, or start a new run "
             "without --ckpt_path, from its weights if you like (--model.weights); --name keeps runs apart."
         )
-    told = [line for key, line in changed.items() if key in before or now[key] != defaults.get(key)]
-    if told:
-        log.warning(f"Resuming {run} with a changed config:\n  " + "\n  ".join(told))
-
-
-def _is_fixed(key: str) -> bool:
-    return key in FIXED or key.startswith(FIXED_BELOW)
+    if changed:
+        log.warning(f"Resuming {run} with a changed config:\n  " + "\n  ".join(changed.values()))
 
 
 def _value(config: dict[str, Any], key: str) -> Any:

@@ -187,8 +187,8 @@ def _check(sweep: Sweep, path: Path) -> None:
     if points * len(sweep.seeds) > MOST_POINTS:
         seeds = f", with {len(sweep.seeds):,} seeds each" * (len(sweep.seeds) > 1)
         raise UserError(
-            f"{path}: search: has {points:,} points{seeds}, more than {MOST_POINTS:,}. Shorten its lists, or search ranges, "
-            "from which trials: points are drawn."
+            f"{path}: search: has {points:,} points{seeds}, more than {MOST_POINTS:,}. Shorten its lists, or search "
+            "ranges, from which trials: points are drawn."
         )
     require_only_seeds(sweep.seeds, sweep.search, sweep.options, f"{path}: seeds:")
     if not isinstance(sweep.test, bool):

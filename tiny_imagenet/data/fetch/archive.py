@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 from tiny_imagenet.data.fetch.addresses import KEPT, archive_of, folder_of, local_path, name_of
 from tiny_imagenet.data.fetch.cut_short import cut_short
 from tiny_imagenet.data.fetch.download import LARGEST, Unavailable, discard, download
-from tiny_imagenet.data.fetch.unpack import DamagedArchive, looks_whole, unpack
+from tiny_imagenet.data.fetch.members import DamagedArchive
+from tiny_imagenet.data.fetch.unpack import looks_whole, unpack
 from tiny_imagenet.errors import UserError, some
 from tiny_imagenet.files import disk_errors, remove_leftovers, replace_text, replacing
 

@@ -1,6 +1,7 @@
 """Decodes one image file to RGB pixels."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -74,8 +75,9 @@ def decode_and_tell(path: Path | str, size: int) -> tuple[np.ndarray, str]:
         raise
     # Pillow's decoders raise many kinds on broken files: OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
-        passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
-        raise UndecodableError(path, *_why(error, path), passing) from None
+        broken_link = os.path.islink(path) and not os.path.exists(path)
+        passing = isinstance(error, MemoryError) or (getattr(error, "errno", None) is not None and not broken_link)
+        raise UndecodableError(path, *_why(error, path, broken_link), passing) from None
 
 
 def shorter_side(path: Path | str) -> int:
@@ -211,9 +213,11 @@ def _reduced(image: Image.Image, size: int) -> Image.Image:
     return rgb
 
 
-def _why(error: Exception, path: Path | str) -> tuple[str, str]:
+def _why(error: Exception, path: Path | str, broken_link: bool) -> tuple[str, str]:
     """Why a file can't be decoded, and what to do."""
     replace = "Replace or remove the file; if it came from an archive, delete the extracted folder and start again."
+    if broken_link:
+        return "it is a broken link", replace
     if not isinstance(error, UnidentifiedImageError):
         return getattr(error, "strerror", None) or str(error) or type(error).__name__, replace
     kind = format_of(path)

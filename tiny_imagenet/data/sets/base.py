@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.data.augment.per_image import PerImage
+from tiny_imagenet.data.batches.balance import Balance, class_weights
 from tiny_imagenet.data.batches.loader import Batch, IndexedImages, batch_loader
 from tiny_imagenet.data.batches.mix import Mix
 from tiny_imagenet.data.batches.pipeline import BatchPipeline
@@ -25,15 +26,13 @@ from tiny_imagenet.data.images.loose import LooseImages
 from tiny_imagenet.data.images.packed import PackedImages
 from tiny_imagenet.data.images.unreadable import OnBadImages
 from tiny_imagenet.data.info import IMAGENET_MEAN, IMAGENET_STD, DatasetInfo, require_same_classes
+from tiny_imagenet.data.sets.advice import require_batches, tell_small, tell_unbalanced
 from tiny_imagenet.data.sets.split import choose_classes, of_classes, split_holdout
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.run.lightning_internals import batches_trained
 
 log = logging.getLogger(__name__)
-
-FEW_STEPS = 20  # of an epoch: recipes for large data sets then learn little
-SMALL_BATCH = 16  # that of configs/photos.yaml
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
@@ -57,6 +56,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             epoch is also validated; see `BatchPipeline`.
         normalize: by mean and standard deviation of the training pixels (dataset), or of ImageNet (for its pretrained
             weights).
+        balance: how to train on unbalanced classes: by a training loss in which all classes weigh the same (loss), by
+            batches in which all are equally frequent (sampling), or as they are (none).
         num_workers: processes that read batches; 0 reads in the training process.
         images: for `predict`: an image file, a folder of them, a pattern such as `photos/**/*.jpg`, or a list of
             these, instead of images of the data set.
@@ -77,6 +78,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         mix: Mix | None = None,
         progressive: dict[int, float] | None = None,
         normalize: Literal["dataset", "imagenet"] = "dataset",
+        balance: Balance = "none",
         num_workers: int = 0,
         images: str | list[str] | None = None,
         on_bad_images: OnBadImages = "error",
@@ -94,7 +96,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.root, self.archive, self.md5 = Path(os.path.expanduser(root)), archive, md5
         self.batch_size, self.holdout, self.num_workers = batch_size, holdout, num_workers
         self.chosen_classes, self.normalize, self.images = classes, normalize, images
-        self.on_bad_images = on_bad_images
+        self.balance, self.on_bad_images = balance, on_bad_images
         augmentations = [each if isinstance(each, Augmentation) else PerImage(each) for each in augment or ()]
         self.pipeline = BatchPipeline(image_size, resize, augmentations, mix, progressive)
         self.sets: dict[str, IndexedImages] = {}
@@ -176,25 +178,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         images, rank, world_size = self.sets["train"], *self._ranks
-        per_device = len(images) // world_size
-        if self.batch_size > per_device:
-            raise UserError(
-                f"batch_size {self.batch_size} is larger than the {per_device:,} training images per device "
-                f"({world_size} device(s)). Use --data.batch_size {per_device} or less, or more images."
-            )
-        if self.batch_size == 1 and len(images) % world_size:  # Larger batches may differ by an image.
-            raise UserError(
-                f"With batch_size 1, {len(images):,} images cannot be divided between {world_size} devices: some would "
-                "have none in the last step. Use --data.batch_size 2 or more, or another number of devices."
-            )
-        if self.steps_per_epoch < FEW_STEPS and self.batch_size > SMALL_BATCH:
-            log.info(
-                f"An epoch has only {self.steps_per_epoch} steps. Small data sets need smaller batches, more epochs, "
-                "and a lower learning rate, as in configs/photos.yaml."
-            )
+        require_batches(len(images), self.batch_size, world_size)
+        tell_small(self.steps_per_epoch, self.batch_size)
+        if self.balance == "none":
+            tell_unbalanced(images.labels, images.files.folder)
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()
-        sampler = TrainBatches(len(images), self.batch_size, seed, self._position, rank, world_size)
+        labels = images.labels if self.balance == "sampling" else None
+        sampler = TrainBatches(len(images), self.batch_size, seed, self._position, rank, world_size, labels=labels)
         return batch_loader(images, sampler, self.num_workers, self._on_gpu)
 
     def val_dataloader(self) -> DataLoader:
@@ -237,6 +228,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else self._selected("train").mean_std()
             self._info = DatasetInfo(self.classes.ids, self.classes.names, self.pipeline.image_size, mean, std)
         return self._info
+
+    @property
+    def loss_weights(self) -> np.ndarray | None:
+        """The weight of each class in the training loss, float64 [C]; None if all images weigh the same."""
+        if self.balance != "loss":
+            return None
+        return class_weights(self.sets["train"].labels, len(self.classes.ids))
 
     def adopt(self, info: DatasetInfo) -> None:
         """Take over a trained network's info, and normalise as it expects.
