@@ -127,7 +127,7 @@ def test_an_option_that_an_older_version_did_not_have_is_logged_unless_it_has_it
     for value in ("error", "skip"):
         require_resumable(CONFIG, changed("data.init_args.on_bad_images", value), RUN, DEFAULTS)
     require_resumable(CONFIG, changed("data.init_args.balance", "none"), RUN, DEFAULTS)
-    assert caplog.messages == [f"Resuming {RUN} with a changed config:\n  data.init_args.on_bad_images: None -> skip"]
+    assert caplog.messages == [f"Resuming {RUN} with a changed config:\n  data.init_args.on_bad_images: error -> skip"]
     with pytest.raises(UserError, match="nesterov: None -> True"):
         require_resumable(CONFIG, changed("model.optimizer.init_args.nesterov", True), RUN, DEFAULTS)
 

@@ -21,19 +21,19 @@ def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path, de
     """Log how a run's config has changed.
 
     Args:
-        defaults: values of options by dotted name. An option that the run's version did not have, and that has its
-            default now, is no change.
+        defaults: values of options by dotted name, which they had before there were such options.
 
     Raises:
         UserError: a setting changed that may not.
     """
     before, now = flat(before), flat(now)
     # Not so below an optimizer or a schedule: another class has other options.
-    new = {key for key in now.keys() - before.keys() if not key.startswith(FIXED_BELOW)}
+    new = [key for key in now if key not in before and not key.startswith(FIXED_BELOW)]
+    before |= {key: defaults.get(key) for key in new}
     changed = {
         key: f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
-        if _value(before, key) != _value(now, key) and not (key in new and now[key] == defaults.get(key))
+        if _value(before, key) != _value(now, key)
     }
     refused = [line for key, line in changed.items() if key in FIXED or key.startswith(FIXED_BELOW)]
     if refused:
