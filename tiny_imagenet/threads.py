@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 from uuid import uuid4
 
 from tiny_imagenet.files import replace_text
-from tiny_imagenet.run.folder import read_file
+from tiny_imagenet.run.bounded import read_file
 
 try:
     import fcntl

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.helpers.checkpoints import soften
 from tests.helpers.tables import table
 from tiny_imagenet import progress
-from tiny_imagenet.callbacks import prediction_page
+from tiny_imagenet.callbacks import predictions
 from tiny_imagenet.classifier import ImageClassifier
 
 
@@ -110,7 +110,7 @@ def test_the_page_of_predictions_opens_alone_and_escapes_names(run, trained, tmp
     for number in range(5):
         Image.new("RGB", (32, 32), (250, 40 * number, 0)).save(pictures / f"<b>{number}.png")
     (pictures / "broken<i>.jpg").write_bytes(b"<html>")
-    monkeypatch.setattr(prediction_page, "THUMBNAILS", 3)
+    monkeypatch.setattr(predictions, "THUMBNAILS", 3)
     predict = ["predict", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", "--data.images=pictures"]
     status, output = run(*predict, "--data.on_bad_images=skip")
     assert status == 0, output

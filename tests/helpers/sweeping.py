@@ -15,6 +15,7 @@ from tiny_imagenet.sweep import study, training
 from tiny_imagenet.sweep.__main__ import main
 
 # Three epochs, with val/top1 of 0.5, 1 and 0.9 times the option `score`. It records its command line in starts.txt.
+# A score of several, such as 0.3:0.6:bad, has one for each seed from 0.
 # In the second epoch it waits while a file `hold` exists.
 TRAINING = """
 import json, os, signal, sys, time
@@ -45,13 +46,15 @@ def stop(number, frame):
     note("signals.txt", [options["name"], number])
     sys.exit(128 + number)
 
+scores = options["model.score"].split(":")
+score = scores[int(options.get("seed_everything", 0)) % len(scores)]
 signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGINT, stop)
 note("starts.txt", [options["name"], sys.argv[1:]])
-if options["model.score"] == "bad":
+if score == "bad":
     print("Building\\nerror: out of memory:\\n  - lower --data.batch_size")
     sys.exit(1)
-if options["model.score"] == "killed":
+if score == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 (run / "config.yaml").write_text(json.dumps({"model": {"score": options["model.score"]}}))
 (run / "protocol.json").write_text(json.dumps({"validates_on_test": options.get("data.holdout") == "0"}))
@@ -60,7 +63,7 @@ rows = json.loads(checkpoint.read_text()) if resumed else []
 for epoch in range(len(rows), 3):
     while epoch == 1 and (Path("hold").exists() or options.get("stall")):
         time.sleep(0.01)
-    value = float(options["model.score"]) * [0.5, 1.0, 0.9][epoch]
+    value = float(score) * [0.5, 1.0, 0.9][epoch]
     rows.append(f"{epoch},{value},{10 + epoch}")
     beside = run / "beside"
     beside.write_text("epoch,val/top1,seconds\\n" + "\\n".join(rows) + "\\n")

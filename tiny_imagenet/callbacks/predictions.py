@@ -20,6 +20,7 @@ from tiny_imagenet.run.class_names import first_synonym
 
 UNREADABLE = "unreadable.csv"
 FEW, BEST = 10, 3  # images whose best answers are printed, and how many of each
+THUMBNAILS = 200  # images that the page shows, the first
 
 
 class Predictions(Callback):
@@ -36,6 +37,7 @@ class Predictions(Callback):
         self._asked: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
         self._best: list[np.ndarray] = []
+        self._seen: list[np.ndarray] = []  # pixels of the first images
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # On a terminal, `Progress` shows a bar.
@@ -59,12 +61,17 @@ class Predictions(Callback):
         self._rows.append(batch.targets.cpu().numpy())
         answers = np.stack([best.indices.cpu().numpy(), best.values.cpu().numpy()], axis=2)
         self._best.append(answers.astype(np.float32))  # exact for labels too
+        if (room := THUMBNAILS - sum(map(len, self._seen))) > 0:
+            # To read files again would take as long as to predict them.
+            self._seen.append(_levels(batch.images[:room], pl_module.info))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._lines.close()
         images, info = trainer.datamodule.sets["predict"], pl_module.info
         asked, rows = np.concatenate(self._asked), np.concatenate(self._rows)
         best = gather_by_row(rows, np.concatenate(self._best))
+        seen = np.concatenate(self._seen)
+        seen = gather_by_row(rows[: len(seen)], seen)
         asked, rows = gather_by_row(asked, asked), gather_by_row(rows, rows)
         self.unreadable = {images.names[row]: images.why_unreadable(row) for row in np.setdiff1d(asked, rows)}
         if not trainer.is_global_zero or trainer.fast_dev_run:
@@ -80,13 +87,21 @@ class Predictions(Callback):
         _keep(page)
         lines = (_line(images.names[row], answers, info) for row, answers in zip(rows, best, strict=True))
         replace_csv(path, columns, lines)
-        write_page(page, images, rows, best, info, self.unreadable)
+        names = [images.names[row] for row in rows[:THUMBNAILS]]
+        write_page(page, names, seen[:THUMBNAILS], best, info, self.unreadable)
         write_list(self.unreadable, folder / UNREADABLE)
         if len(rows) <= FEW:
             for row, answers in zip(rows, best, strict=True):
                 say(f"{images.names[row]}: {_answers_text(answers, info)}")
         earlier = f" (earlier ones: {kept})" if kept else ""
         say(f"{len(rows):,} prediction{'s' * (len(rows) != 1)}: {path}{earlier}\n  with thumbnails: {page}")
+
+
+def _levels(images: Tensor, info: DatasetInfo) -> np.ndarray:
+    """Normalised images [B, 3, H, W] as they were before, uint8 [B, H, W, 3]."""
+    mean, std = info.mean_std(images.device)
+    pixels = (images.permute(0, 2, 3, 1).float() * std + mean) * 255
+    return pixels.round().clamp(0, 255).byte().cpu().numpy()
 
 
 def _keep(path: Path) -> Path | None:

@@ -21,6 +21,7 @@ from tiny_imagenet.report.published import (
 )
 from tiny_imagenet.report.runs import Run
 from tiny_imagenet.report.sections import sections
+from tiny_imagenet.report.seeds import over_seeds
 from tiny_imagenet.report.studies import (
     BATCH_SIZE,
     EPOCHS,
@@ -40,6 +41,7 @@ __all__ = [
     "architecture_studies", "best_and_worst_classes", "best_first", "best_of_each_data", "by_data", "class_counts",
     "classes_figure", "condition_medians", "condition_numbers", "conditions_table", "confused_figure", "counts_figure",
     "curve_grid", "curve_panels", "curves", "data_text", "effects", "examples", "find_runs", "find_studies",
-    "image_rows", "levels_figure", "most_confused", "other_studies_table", "ranking", "results_table", "runs_table",
-    "sections", "shown_text", "study_table", "ten_models_grid", "ten_models_table", "with_conditions", "write_report",
+    "image_rows", "levels_figure", "most_confused", "other_studies_table", "over_seeds", "ranking", "results_table",
+    "runs_table", "sections", "shown_text", "study_table", "ten_models_grid", "ten_models_table", "with_conditions",
+    "write_report",
 ]  # fmt: skip

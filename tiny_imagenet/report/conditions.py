@@ -11,12 +11,12 @@ from matplotlib.lines import Line2D
 from tiny_imagenet.report.choosing import best_first
 from tiny_imagenet.report.figures import (
     COLOURED,
-    LEGEND_LINE,
     PANELS,
     WIDTH,
     epoch_axis,
     hide_empty,
     legend_below,
+    legend_height,
     log_axis,
     new_figure,
     new_panels,
@@ -62,7 +62,8 @@ def conditions_table(runs: Sequence[Run]) -> pd.DataFrame:
 def condition_medians(runs: Sequence[Run]) -> Figure:
     """The median condition number of each run's layers against epochs, each in its colour; beyond twenty, the best."""
     shown = best_first(runs)[:COLOURED]
-    figure, axes = new_figure(WIDTH, 3.8 + LEGEND_LINE * -(-len(shown) // 2))
+    entries = [Line2D([], [], color=run.colour, label=run.label) for run in shown]
+    figure, axes = new_figure(WIDTH, 3.8 + legend_height(entries))
     last = 1
     for run in shown:
         medians = _medians(run.layer_conditions)
@@ -71,7 +72,7 @@ def condition_medians(runs: Sequence[Run]) -> Figure:
     axes[0, 0].set(xlabel="epoch", ylabel="median condition number of the layers")
     log_axis(axes[0, 0])
     epoch_axis(axes[0, 0], last)
-    legend_below(figure, [Line2D([], [], color=run.colour, label=run.label) for run in shown])
+    legend_below(figure, entries)
     return figure
 
 

@@ -20,6 +20,7 @@ from tiny_imagenet.report.figures import (
     epoch_axis,
     hide_empty,
     legend_below,
+    legend_height,
     log_axis,
     new_figure,
     new_panels,
@@ -27,6 +28,8 @@ from tiny_imagenet.report.figures import (
 )
 from tiny_imagenet.report.peaks import Peaks, find_peaks
 from tiny_imagenet.report.runs import Run
+from tiny_imagenet.report.text import with_error
+from tiny_imagenet.run.seeds import mean_of
 
 AXIS_LABELS = {
     "top1": "top-1 accuracy (%)",
@@ -62,7 +65,7 @@ def curves(runs: Sequence[Run], metric: str = "top1") -> Figure:
     names = [f"{stage}/{metric}" for stage in stages] or [metric]
     peaks = find_peaks(runs, names) if metric == "loss" else Peaks()
     notes = [note for note in (peaks.note, *(_coinciding_note(coloured, name) for name in names)) if note]
-    height = 3.4 * len(panels) + LEGEND_LINE * (-(-len(entries) // 2) + len(notes)) + 0.4
+    height = 3.4 * len(panels) + legend_height(entries) + LEGEND_LINE * len(notes) + 0.4
     figure, axes = new_figure(WIDTH, height, len(panels), 1, sharex=True, sharey=True)
     for axis, stages_here in zip(axes[:, 0], panels, strict=True):
         for name in [f"{stage}/{metric}" for stage in stages_here if stage] or [metric]:
@@ -80,13 +83,14 @@ def curves(runs: Sequence[Run], metric: str = "top1") -> Figure:
 
 def accuracy_by_minutes(runs: Sequence[Run]) -> Figure:
     """Validation top-1 against the minutes that a run has trained, for what a given time buys. The best run first."""
-    figure, axes = new_figure(WIDTH, 3.8 + LEGEND_LINE * -(-len(runs) // 2))
+    entries = [Line2D([], [], color=run.colour, label=_with_best(run, "top1")) for run in best_first(runs)]
+    figure, axes = new_figure(WIDTH, 3.8 + legend_height(entries))
     for run in best_first(runs):
         minutes, top1 = run.values("seconds").cumsum() / 60, in_percent(run.values("val/top1"), "top1")
         shared = top1.index.intersection(minutes.index)
         axes[0, 0].plot(minutes[shared], top1[shared], color=run.colour, linewidth=LINE, marker=".", alpha=0.8)
     axes[0, 0].set(xlabel="minutes of training", ylabel=AXIS_LABELS["top1"], xlim=(0, None), ylim=(0, None))
-    legend_below(figure, [Line2D([], [], color=run.colour, label=_with_best(run, "top1")) for run in best_first(runs)])
+    legend_below(figure, entries)
     return figure
 
 
@@ -144,6 +148,10 @@ def _draw_coloured(axis: Axes, runs: Sequence[Run], name: str, peaks: Peaks) -> 
 
 
 def _draw(axis: Axes, run: Run, name: str, colour: str, peaks: Peaks, width: float = LINE) -> None:
+    """A run's curve; around the mean of several seeds a band from the lowest to the highest."""
+    if len(run.each) > 1:
+        seeds = pd.concat([_thinned(in_percent(each.values(name), name)) for each in run.each], axis=1)
+        axis.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.2, linewidth=0)
     values = _thinned(in_percent(run.values(name), name))
     marker = "." if len(values) <= 12 else None  # a single epoch would not be seen
     dashed = name.startswith("train/")
@@ -198,10 +206,12 @@ def _last_epoch(runs: Sequence[Run]) -> int:
 
 
 def _with_best(run: Run, metric: str) -> str:
-    best = run.best(f"val/{metric}")
+    best, error = mean_of([each.best(f"val/{metric}") for each in run.each])
     if pd.isna(best):
         return f"–  {run.label}"
-    return f"{100 * best:.1f} %  {run.label}" if metric.startswith("top") else f"{best:.4g}  {run.label}"
+    if metric.startswith("top"):
+        return f"{with_error(f'{100 * best:.1f}', 100 * error)} %  {run.label}"
+    return f"{with_error(f'{best:.4g}', error)}  {run.label}"
 
 
 def _grey(label: str, dashed: bool) -> Line2D:

@@ -2,20 +2,24 @@
 
 import re
 from collections.abc import Sequence
+from itertools import repeat
+from math import nan
 from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from tiny_imagenet.report.text import cut
+from tiny_imagenet.report.text import cut, with_error
 from tiny_imagenet.run.class_names import drawable
 
 WIDTH = 6.5  # inches, of a figure that is not a grid of panels: legible on a phone
 SMALL = 9  # points
 LEGEND_LINE = 0.19  # inches
+LONGEST_OF_TWO = 42  # characters of a label, where a legend has two columns
 COLOURED = 20  # runs that have a colour and a line in the legend, the best ones
 PANELS = 12  # runs that get a panel of their own, the best ones
 
@@ -86,12 +90,24 @@ def panel_title(axis: Axes, text: str, width: float) -> None:
     axis.set_title(plain(cut(text, int(width * 14))), fontsize=SMALL, y=1.0, pad=3)
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist], columns: int = 2) -> None:
-    """The figure's legend, below all axes."""
+def legend_height(handles: Sequence[Artist]) -> float:
+    """The height of `legend_below` in inches."""
+    return LEGEND_LINE * -(-len(handles) // _columns(handles))
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int | None = None) -> None:
+    """The figure's legend, below all axes; in two columns if the labels are short enough, unless told otherwise."""
+    columns = columns or _columns(handles)
     for handle in handles:  # a label that begins with _ would be left out
         handle.set_label(plain(re.sub("^_", " _", str(handle.get_label()))))
     loc = "outside lower center" if figure.get_layout_engine() else "lower center"
     figure.legend(handles=handles, loc=loc, ncols=columns, fontsize=SMALL, frameon=False, borderaxespad=0.3)
+
+
+def _columns(handles: Sequence[Artist]) -> int:
+    # Notes, which have no line, may be longer.
+    lined = [handle for handle in handles if not isinstance(handle, Line2D) or handle.get_linestyle() != "None"]
+    return 2 if all(len(str(handle.get_label())) <= LONGEST_OF_TWO for handle in lined) else 1
 
 
 def hide_empty(axes: np.ndarray) -> None:
@@ -110,12 +126,15 @@ def bars(
     colours: Sequence[str] | str,
     values: Sequence[float],
     text: str | None = "{:.1f}",
+    errors: Sequence[float] | None = None,
 ) -> None:
-    """Horizontal bars, the first on top, each with its value as `text`, if there is one."""
-    drawn = axis.barh(range(len(labels)), values, color=colours, height=0.7)
+    """Horizontal bars, the first on top, each with its value as `text`, if there is one, and its error, if not NaN."""
+    lengths = None if errors is None else np.nan_to_num(errors)
+    drawn = axis.barh(range(len(labels)), values, color=colours, height=0.7, xerr=lengths, ecolor="0.3")
     axis.set_yticks(range(len(labels)), [plain(label) for label in labels])
     if text:
-        axis.bar_label(drawn, [text.format(value) for value in values], padding=3, fontsize=SMALL)
+        pairs = zip(values, errors or repeat(nan), strict=False)
+        axis.bar_label(drawn, [with_error(text.format(value), e) for value, e in pairs], padding=3, fontsize=SMALL)
     axis.set_ylim(len(labels) - 0.4, -0.6)
-    axis.margins(x=0.12)
+    axis.margins(x=0.12 if errors is None else 0.2)
     axis.grid(visible=False, axis="y")

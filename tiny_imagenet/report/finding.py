@@ -17,14 +17,12 @@ from tiny_imagenet.report.artefacts import CONDITION_COLUMNS, read_conditions, r
 from tiny_imagenet.report.runs import CONFUSION, Run
 from tiny_imagenet.report.settings import described, differing, frozen
 from tiny_imagenet.report.text import cut, printable
-from tiny_imagenet.run.folder import CONFIG, METRICS, read_config, run_of, version_of
+from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, METRICS, read_config, run_of, version_of
 from tiny_imagenet.run.protocol import read_protocol
 from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
 
 LABEL_LENGTH = 48
 FIRST_LINES = 2000  # characters
-# What reading a damaged or hostile file can raise.
-UNREADABLE = (OSError, ValueError, TypeError, OverflowError, UserError)
 
 
 class Found(NamedTuple):
@@ -53,20 +51,29 @@ def find_runs(place: str | Path) -> Found:
         where = printable(folder.relative_to(root).as_posix() if folder != root else folder.name)
         try:
             runs.append(_read(root, folder, where, skipped))
-        except UNREADABLE as error:
+        except Exception as error:  # whatever it is, the other runs are shown
             skipped[where] = _reason(error, folder)
     if not runs:
         reasons = "".join(f"\n  {where}: {why}" for where, why in skipped.items())
         raise UserError(f"{printable(root)} holds no run that has finished an epoch.{reasons}")
-    return Found(_labelled(sorted(runs, key=lambda run: (_natural(run.name), run.version))), skipped)
+    return Found(labelled(sorted(runs, key=lambda run: (_natural(run.name), run.version))), skipped)
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
-    for folder, inside, files in os.walk(root):
-        inside[:] = sorted(name for name in inside if name != "checkpoints" and not name.startswith("."))
-        if METRICS in files or CONFIG in files:
-            inside.clear()  # A run's logger may have a metrics.csv of its own.
-            yield Path(folder)
+    """The folders that have a run's files, by name; links are not followed."""
+    folders = [root]
+    while folders:  # os.walk fails below a thousand folders in one another
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                is_folder = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError:
+            continue
+        if is_folder.get(METRICS) is False or is_folder.get(CONFIG) is False:
+            yield folder  # A run's logger may have a metrics.csv of its own, further down.
+            continue
+        inside = (name for name, has_more in is_folder.items() if has_more and not name.startswith("."))
+        folders += [folder / name for name in sorted(inside, reverse=True) if name != CHECKPOINTS]
 
 
 def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
@@ -77,7 +84,7 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
             return read(folder / name)
         except FileNotFoundError:
             return without
-        except UNREADABLE as error:
+        except Exception as error:
             skipped[f"{where}/{name}"] = _reason(error, folder)
             return without
 
@@ -101,24 +108,30 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
     )
     # Only the first lines of the largest table are checked now: it is read for the few runs that show it.
     optional(CONFUSION, lambda path: read_table(path, CONFUSION_COLUMNS, characters=FIRST_LINES), None)
-    # Bad settings must fail here, where only this run is skipped, and not later in a table of all runs.
+    # What is bad must fail here, where only this run is skipped, and not later in a table of all runs.
     frozen(run.settings)
     described(list(run.settings.values()))
+    _ = run.results, run.layer_conditions
     return run
 
 
 def _reason(error: Exception, folder: Path) -> str:
     if isinstance(error, FileNotFoundError):
         return f"no {Path(error.filename).name}"
-    return printable(str(error).removeprefix(f"{folder}{os.sep}"))
+    if isinstance(error, OSError | ValueError | UserError):  # says what it is
+        return printable(str(error).removeprefix(f"{folder}{os.sep}"))
+    return printable(f"not readable: {type(error).__name__}: {error}")
 
 
 def _natural(name: str) -> list[str]:
     return [part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _labelled(runs: list[Run]) -> list[Run]:
-    """The runs with distinct labels and colours; a sweep's trials are labelled with what the sweep varies."""
+def labelled(runs: list[Run]) -> list[Run]:
+    """The runs with distinct labels and colours.
+
+    A sweep's trials are labelled with what the sweep varies, and a run of several seeds with their number.
+    """
     varied: dict[Path, str] = {}
     sweeps: dict[Path, list[Run]] = {}
     for run in runs:
@@ -130,12 +143,13 @@ def _labelled(runs: list[Run]) -> list[Run]:
             named = (text if text[:1].isalpha() else f"{name} {text}" for name, text in texts.items())
             varied[trial.folder] = ", ".join(named)
     versions = Counter(run.name for run in runs)
-    labelled = []
+    found = []
     for place, run in enumerate(runs):
         label = run.name.replace("trial_", "") + (f" v{run.version}" if versions[run.name] > 1 else "")
         label += f": {varied[run.folder]}" if varied.get(run.folder) else ""
-        labelled.append(replace(run, label=cut(label, LABEL_LENGTH), colour=_colour(place)))
-    return labelled
+        seeds = f" ({len(run.each)} seeds)" if len(run.each) > 1 else ""
+        found.append(replace(run, label=cut(label, LABEL_LENGTH - len(seeds)) + seeds, colour=_colour(place)))
+    return found
 
 
 def _colour(place: int) -> str:

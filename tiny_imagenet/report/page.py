@@ -116,7 +116,8 @@ def _written(out: Path, item: Item) -> dict[str, Any]:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    names = [str(name) for name in table.content.columns]
+    shown = shown_text(table.content)
+    names = [str(name) for name in shown.columns]
     main = [name for name in table.main if name in names] or names
     names = [*main, *(name for name in names if name not in main)]
     content = table.content[names]
@@ -131,10 +132,10 @@ def _table(table: Table) -> dict[str, Any]:
     rows = [
         {
             "best": place in table.best,
-            "cells": [_cell(*cell) for cell in zip(shown, values, columns, numeric, strict=True)],
+            "cells": [_cell(*cell) for cell in zip(texts, values, columns, numeric, strict=True)],
         }
-        for place, (shown, values) in enumerate(
-            zip(shown_text(content).itertuples(index=False), content.itertuples(index=False), strict=True)
+        for place, (texts, values) in enumerate(
+            zip(shown[names].itertuples(index=False), content.itertuples(index=False), strict=True)
         )
     ]
     return {"columns": columns, "rows": rows, "hidden": len(names) - len(main)}

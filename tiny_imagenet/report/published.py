@@ -6,7 +6,7 @@ import pandas as pd
 
 from tiny_imagenet.report.runs import Run
 from tiny_imagenet.report.studies import Factor, Study, find_studies
-from tiny_imagenet.report.tables import results_table
+from tiny_imagenet.report.tables import ERROR, errors_of, results_table
 
 # Test top-1 in percent of the published ten-model study: Tiny ImageNet at 224x224, 50 epochs, batch 64, plain SGD 0.1.
 TEN_MODELS = {
@@ -54,17 +54,20 @@ def ten_models_grid(study: Study) -> dict[str, list[Run | None]]:
 
 def ten_models_table(study: Study) -> pd.DataFrame:
     """One row an architecture: val, test and published test top-1, without and with augmentation."""
-    rows = []
+    rows, errors = [], []
     for arch, pair in ten_models_grid(study).items():
         row: dict[str, str | float] = {"arch": arch}
+        errors.append({})
         for kind, run, published in zip(
             ("baseline", "augmented"), pair, TEN_MODELS.get(arch, (None, None)), strict=True
         ):
-            row[f"{kind} val top-1 (%)"] = 100 * run.best("val/top1") if run else float("nan")
-            row[f"{kind} test top-1 (%)"] = 100 * run.test.get("top1", float("nan")) if run else float("nan")
+            for name in ("val top-1 (%)", "test top-1 (%)"):
+                row[f"{kind} {name}"] = run.results[name] if run else float("nan")
+                errors[-1] |= {f"{kind} {name}": run.errors[name]} if run and name in run.errors else {}
             row[f"{kind} published (%)"] = published
         rows.append(row)
-    return pd.DataFrame(rows).astype({column: float for column in rows[0] if column != "arch"})
+    table = pd.DataFrame(rows).astype({column: float for column in rows[0] if column != "arch"})
+    return table.assign(**errors_of(errors))
 
 
 def other_studies_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -72,7 +75,9 @@ def other_studies_table(runs: Sequence[Run]) -> pd.DataFrame:
     chosen = [run for run in runs if _config_name(run) in OTHERS]
     if not chosen:
         return pd.DataFrame()
-    ours = results_table(chosen)[["run", *OUR_COLUMNS]]
+    results = results_table(chosen)
+    wanted = ["run", "seeds", *OUR_COLUMNS, *(f"{ERROR}{name}" for name in OUR_COLUMNS)]
+    ours = results[[name for name in wanted if name in results]]
     for figure in ("train top-1", "top-1", "top-5"):
         ours[f"published {figure} (%)"] = [OTHERS[_config_name(run)].get(figure, float("nan")) for run in chosen]
     return ours

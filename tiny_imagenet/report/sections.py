@@ -25,6 +25,7 @@ from tiny_imagenet.report.published import (
     ten_models_table,
 )
 from tiny_imagenet.report.runs import Run
+from tiny_imagenet.report.seeds import over_seeds
 from tiny_imagenet.report.studies import (
     BATCH_SIZE,
     EPOCHS,
@@ -46,9 +47,10 @@ NUMBERS = {"Batch size": BATCH_SIZE, "Learning rate": LEARNING_RATE}
 CHOICES = {"Optimizers": OPTIMIZER, "Schedulers": SCHEDULER, "Width and blocks": SHAPE, "Epochs": EPOCHS}
 
 
-def sections(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Section]:
-    """The report's sections, in order, without empty ones."""
-    yield Section("Runs", list(_all_runs(runs, skipped)))
+def sections(every: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Section]:
+    """The report's sections, in order, without empty ones. Runs that differ only in their seed are shown as one."""
+    runs = over_seeds(every)
+    yield Section("Runs", list(_all_runs(runs, every, skipped)))
     yield Section("Curves", list(_curves(runs)))
     if studies := architecture_studies(runs):
         yield Section("Architectures, baseline and augmented", list(_architectures(studies)))
@@ -68,7 +70,7 @@ def sections(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Sectio
         yield Section(f"Classes: {run.label}", list(_classes(run, place, len(tested))))
 
 
-def _all_runs(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Item]:
+def _all_runs(runs: Sequence[Run], every: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Item]:
     caption = (
         "Best validation top-1 first; click a column's head to sort by it. Val top-1 and top-5 are from the epoch with "
         "the best val top-1, or from the last epoch if the validation images are the test images. Images/s, seconds an "
@@ -78,11 +80,14 @@ def _all_runs(runs: Sequence[Run], skipped: Mapping[str, str]) -> Iterator[Item]
     main = [*MAIN, *data_columns(table)] if (data_sets := len(by_data(runs))) > 1 else MAIN
     best = set(best_of_each_data(runs)) if len(runs) > 1 else set()
     yield Table("runs", caption, table, main, {place for place, run in enumerate(best_first(runs)) if run in best})
+    if repeated := [each for run in runs if len(run.each) > 1 for each in run.each]:
+        yield Text("Runs that differ only in their seed are one row: the means of their results ± the standard error.")
+        yield Table("seeds", "Each of these runs", runs_table(repeated), main, folded=True)
     if data_sets > 1:
         advice = "Accuracies compare only within one; the best run of each is marked."
         yield Text(f"These runs use {data_sets} data sets or splits. {advice}")
-    if going := sum(not run.finished for run in runs):
-        yield Text(f"{going} of {len(runs)} runs have not finished all their epochs; their results may still rise.")
+    if going := sum(not run.finished for run in every):
+        yield Text(f"{going} of {len(every)} runs have not finished all their epochs; their results may still rise.")
     if skipped:
         reasons = pd.DataFrame({"where": list(skipped), "why": list(skipped.values())})
         yield Table("skipped", "Skipped, because they could not be read:", reasons)
@@ -92,8 +97,9 @@ def _curves(runs: Sequence[Run]) -> Iterator[Item]:
     few = len(runs) <= FEW
     if len(runs) > 1:
         yield Text(f"Best run first{f'; the best {COLOURED} are in colour' if len(runs) > COLOURED else ''}.")
+    seeds = " Bands are from the lowest to the highest seed." if any(len(run.each) > 1 for run in runs) else ""
     for metric, name in (("top1", "Top-1 accuracy"), ("loss", "Loss")):
-        yield Picture(f"curves_{metric}", f"{name}.", curves(runs, metric))
+        yield Picture(f"curves_{metric}", f"{name}.{seeds}", curves(runs, metric))
     if few:
         caption = "Validation top-1 against minutes of training, validation included."
         yield Picture("accuracy_by_minutes", caption, accuracy_by_minutes(runs))
@@ -124,6 +130,8 @@ def _numbers(studies: Sequence[Study]) -> Iterator[Item]:
     name = studies[0].factor.name.replace(" ", "_")
     yield from _largest(studies)
     caption = "A point for each run. Lines connect the means of runs that differ only in the seed."
+    if any(len(run.each) > 1 for study in studies for run in study.runs):
+        caption = "A point for each run, or for the mean over its seeds with its standard error."
     yield Picture(name, caption, effects(studies[:STUDIES]))
     for number, study in enumerate(studies[:STUDIES], start=1):
         yield _table(study, f"{name}_{number}", _title(study))
@@ -168,6 +176,8 @@ def _conditions(runs: Sequence[Run]) -> Iterator[Item]:
 
 def _classes(run: Run, place: int, tested: int) -> Iterator[Item]:
     name = f"{place}_{re.sub(r'[^A-Za-z0-9.-]+', '_', f'{run.name}_v{run.version}')[:80]}"
+    if len(run.each) > 1:
+        yield Text(f"One of the {len(run.each)} seeds is shown, that of {run.name}, version {run.version}.")
     if tested > TESTED and place == 1:
         yield Text(f"The best {TESTED} of {tested} tested runs are shown, chosen by validation.")
     yield Picture(f"classes_{name}", "The best and the worst classes.", classes_figure(run))

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from tiny_imagenet.report.figures import LEGEND_LINE, WIDTH, bars, legend_below, new_figure
 from tiny_imagenet.report.runs import Run
 from tiny_imagenet.report.settings import component_name, described, differing, frozen, is_component
-from tiny_imagenet.report.tables import results_table
+from tiny_imagenet.report.tables import ERROR, results_table
 from tiny_imagenet.report.text import LONGEST, cut, printable
 
 BARS = 20  # of one study, the best ones
@@ -132,6 +132,8 @@ def study_table(study: Study) -> pd.DataFrame:
 def effects(studies: Sequence[Study]) -> Figure:
     """The effect of a number, such as the batch size: a point for each run, and a line through their means.
 
+    The mean of several seeds has a bar of its standard error.
+
     All studies are of one factor with `measures`: a panel for each. Only a controlled study has the line.
     """
     factor = studies[0].factor
@@ -144,6 +146,8 @@ def effects(studies: Sequence[Study]) -> Figure:
         for place, (study, whole) in enumerate(zip(studies, tables, strict=True)):
             table, colour = whole.dropna(subset=measure), f"C{place % 10}"
             axis.plot(table[factor.name], table[measure], "o", color=colour, markersize=4, alpha=0.8)
+            if (error := f"{ERROR}{measure}") in table:
+                axis.errorbar(table[factor.name], table[measure], table[error], fmt="none", color=colour, capsize=3)
             if study.controlled:
                 axis.plot(table.groupby(factor.name)[measure].mean(), color=colour, linewidth=1.4)
         axis.set_ylabel(factor.measures[measure])
@@ -173,6 +177,7 @@ def ranking(study: Study) -> Figure:
         [cut(str(value), 40) for value in best[study.factor.name]],
         [colours[label] for label in best["run"]],
         list(best[measure]),
+        errors=list(best[error]) if (error := f"{ERROR}{measure}") in best else None,
     )
     axes[0, 0].set_xlabel(f"best {measure}")
     return figure

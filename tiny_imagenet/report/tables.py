@@ -1,20 +1,22 @@
 """Tables of runs: settings, results and cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from tiny_imagenet.report.choosing import best_first
 from tiny_imagenet.report.runs import Run
 from tiny_imagenet.report.settings import DATA, differing, short_name
-from tiny_imagenet.report.text import printable
+from tiny_imagenet.report.text import printable, with_error
 
 # The columns of runs that are shown first.
 MAIN = (
-    *("run", "val top-1 (%)", "val top-5 (%)", "test top-1 (%)", "test top-5 (%)"),
+    *("run", "seeds", "val top-1 (%)", "val top-5 (%)", "test top-1 (%)", "test top-5 (%)"),
     *("epochs", "minutes", "images/s"),
 )
 ACCURACIES_AND_COST = 8  # columns of results, after which settings follow
+ERROR = "± "  # before a result's name: the column of its standard errors
 FORMULA = tuple("=+-@\t\r")  # a spreadsheet runs a cell that begins with one of these
 
 
@@ -49,15 +51,26 @@ def results_table(runs: Sequence[Run]) -> pd.DataFrame:
     `val top-1` and `val loss` are those of their best epochs, `val top-5` that of the epoch with the best top-1;
     all are the last epoch's where the validation images are the test images.
     Seconds an epoch, images/s and memory are medians over the epochs but the first, which warms up.
+    Runs of several seeds have means; if there are any, their standard errors are in columns of their own, such as
+    `± val top-1 (%)`, and `seeds` is their number.
     """
-    return pd.DataFrame([{"run": run.label, **run.results} for run in runs])
+    table = pd.DataFrame([{"run": run.label, **run.results} for run in runs])
+    if all(len(run.each) == 1 for run in runs):
+        return table
+    return table.assign(seeds=[len(run.each) for run in runs], **errors_of([run.errors for run in runs]))
+
+
+def errors_of(every: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Columns of standard errors, for each run its errors by the name of a result; none if no run has any."""
+    names = dict.fromkeys(name for errors in every for name in errors)
+    return {f"{ERROR}{name}": [errors.get(name, np.nan) for errors in every] for name in names}
 
 
 def in_markdown(table: pd.DataFrame) -> str:
     """A table as Markdown, numbers rounded and aligned to the right."""
     shown = shown_text(table)
-    rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table.columns]
-    lines = [[printable(name) for name in table.columns], rule, *shown.to_numpy().tolist()]
+    rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in shown.columns]
+    lines = [[printable(name) for name in shown.columns], rule, *shown.to_numpy().tolist()]
     return "".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |\n" for line in lines)
 
 
@@ -70,8 +83,12 @@ def in_csv(table: pd.DataFrame) -> str:
 
 
 def shown_text(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as shown: every cell as text, NaN as an empty one."""
-    return pd.DataFrame({name: [_shown(name, value) for value in table[name]] for name in table.columns}, dtype=str)
+    """A table as shown: every cell as text, NaN as an empty one, and means with their standard errors."""
+    texts = {name: [_shown(name, value) for value in table[name]] for name in table.columns}
+    for name in table.columns:
+        if name.startswith(ERROR) and (of := name.removeprefix(ERROR)) in texts:
+            texts[of] = list(map(with_error, texts[of], table[name]))
+    return pd.DataFrame({name: cells for name, cells in texts.items() if not name.startswith(ERROR)}, dtype=str)
 
 
 def _shown(name: str, value: object) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from math import isnan
 
 from tiny_imagenet.errors import legible
 from tiny_imagenet.run.class_names import first_synonym
@@ -20,6 +21,11 @@ def printable(text: object, longest: int = LONGEST) -> str:
 def cut(text: str, longest: int) -> str:
     """Text of at most `longest` characters; longer text ends in an ellipsis."""
     return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
+def with_error(text: str, error: float) -> str:
+    """A number as text with its standard error, in as many decimals, "46.2 ± 0.3"; without it if that is NaN."""
+    return text if isnan(error) else f"{text} ± {error:.{len(text.partition('.')[2]) or 2}f}"
 
 
 def class_names(names: Mapping[str, str]) -> dict[str, str]:

@@ -15,11 +15,12 @@ from tiny_imagenet.run.folder import checkpoint_path
 
 @dataclass
 class Claim:
-    """A trial that only this worker runs: its point, its folder, and the run in that folder."""
+    """A trial that only this worker runs: its point and seed, its folder, and the run in that folder."""
 
     trial: optuna.Trial
     study: optuna.Study
     point: dict[str, Any]
+    seed: int | None
     folder: Path
     run: Path
     lock: int | None  # file descriptor

@@ -12,48 +12,51 @@ from tiny_imagenet.files import replace_csv, replace_text
 from tiny_imagenet.run.metric_names import is_accuracy
 from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep
-from tiny_imagenet.sweep.study import point_of
+from tiny_imagenet.sweep.points import Best, best_point, point_of, seed_of
+from tiny_imagenet.sweep.seeds import SEED
 from tiny_imagenet.sweep.training import metric_by_epoch
 
 
 def write_results(sweep: Sweep, trials: Sequence[FrozenTrial]) -> None:
-    """Write trials.csv, one row per trial, and best.yaml, the config of the best trial, once one is complete."""
-    columns = ["number", "state", "value", *sweep.search, "run", "seconds", "reason"]
-    replace_csv(sweep.folder / "trials.csv", columns, [_row(trial) for trial in trials])
-    if best := _best(sweep, trials):
+    """Write trials.csv, one row per trial, and best.yaml, the config of the best point, once a trial is complete."""
+    seed = [SEED] if sweep.has_seeds else []
+    columns = ["number", "state", "value", *sweep.search, *seed, "run", "seconds", "reason"]
+    replace_csv(sweep.folder / "trials.csv", columns, [_row(sweep, trial) for trial in trials])
+    if best := best_point(sweep, trials):
         header = (
-            f"# The best of {len(trials)} trials of the sweep {sweep.name}: {_shown(sweep, best.value)} in trial "
-            f"{best.number} ({_point(point_of(best))}).\n"
+            f"# The best of {len(trials)} trials of the sweep {sweep.name}: {sweep.metric} {_mean(sweep, best)} in "
+            f"{_numbers(best)} ({_point(point_of(best.trials[0]))}).\n"
             f"#   {training_command('fit', '--config', str(sweep.folder / 'best.yaml'))}\n"
         )
-        replace_text(sweep.folder / "best.yaml", header + best.user_attrs["config"])
+        replace_text(sweep.folder / "best.yaml", header + best.trials[0].user_attrs["config"])
 
 
 def start_line(sweep: Sweep, trials: Sequence[FrozenTrial]) -> str:
     """The line printed when a sweep starts: how many trials it has, and where their logs are."""
     finished = sum(trial.state.is_finished() for trial in trials)
     before = f", {finished} finished before" if finished else ""
-    total = sweep.trials or len(trials)
-    return (
-        f"{sweep.name}: {total} trial{'s' if total > 1 else ''}{before}. Logs: {sweep.folder / 'trial_*' / 'log.txt'}"
-    )
+    total = _total(sweep, trials)
+    seeds = f", {len(sweep.seeds)} seeds each" if sweep.has_seeds else ""
+    logs = sweep.folder / "trial_*" / "log.txt"
+    return f"{sweep.name}: {total} trial{'s' if total > 1 else ''}{seeds}{before}. Logs: {logs}"
 
 
 def trial_start_line(claim: Claim) -> str:
     """The line printed when a trial starts or resumes."""
     verb = "resumes" if claim.resuming() else "starts"
-    return f"trial {claim.number} {verb}: {_point(claim.point)} | {claim.log}"
+    return f"trial {claim.number} {verb}: {_point(claim.point, claim.seed)} | {claim.log}"
 
 
 def trial_line(sweep: Sweep, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str:
     """The line printed when a trial has ended."""
     finished = sum(other.state.is_finished() for other in trials)
-    head = f"[{finished}/{sweep.trials or len(trials)}] trial {trial.number}: {_point(point_of(trial))}"
+    done = f"[{finished}/{_total(sweep, trials)}]"
+    head = f"{done} trial {trial.number}: {_point(point_of(trial), seed_of(trial))}"
     if trial.state == TrialState.FAIL:
         return f"{head} | failed: {trial.user_attrs['reason']} | {Path(trial.user_attrs['run']).parent / 'log.txt'}"
-    value = "" if trial.value is None else _shown(sweep, trial.value)
-    best = _best(sweep, trials)
-    comparison = f" (best {_figure(sweep, best.value)}, trial {best.number})" if best else ""
+    value = "" if trial.value is None else f"{sweep.metric} {_figure(sweep, trial.value)}"
+    best = best_point(sweep, trials)
+    comparison = f" (best {_mean(sweep, best)}, {_numbers(best)})" if best else ""
     pruned = "pruned at " if trial.state == TrialState.PRUNED else ""
     return f"{head} | {pruned}{value}{comparison} | {trial.user_attrs['run']}"
 
@@ -73,7 +76,7 @@ def summary(sweep: Sweep, trials: Sequence[FrozenTrial]) -> str:
 _STATES = {"fail": "failed"}  # other states are shown by Optuna's names
 
 
-def _row(trial: FrozenTrial) -> dict[str, object]:
+def _row(sweep: Sweep, trial: FrozenTrial) -> dict[str, object]:
     run = trial.user_attrs.get("run", "")
     seconds = metric_by_epoch(Path(run), "seconds").values() if run else ()
     return {
@@ -81,20 +84,29 @@ def _row(trial: FrozenTrial) -> dict[str, object]:
         "state": trial.state.name,
         "value": trial.value if trial.state.is_finished() else None,
         **point_of(trial),
+        **({SEED: seed_of(trial)} if sweep.has_seeds else {}),
         "run": run,
         "seconds": round(math.fsum(seconds), 1) if seconds else None,
         "reason": trial.user_attrs.get("reason", ""),
     }
 
 
-def _best(sweep: Sweep, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    sign = 1 if sweep.direction == "maximize" else -1
-    return max(complete, key=lambda trial: sign * trial.value, default=None)
+def _total(sweep: Sweep, trials: Sequence[FrozenTrial]) -> int:
+    return sweep.trials * len(sweep.seeds) if sweep.trials else len(trials)
 
 
-def _shown(sweep: Sweep, value: float) -> str:
-    return f"{sweep.metric} {_figure(sweep, value)}"
+def _mean(sweep: Sweep, best: Best) -> str:
+    """The mean of the best point, and its standard error if it has several seeds: "61.3 ± 0.2 %"."""
+    if math.isnan(best.mean.error):
+        return _figure(sweep, best.mean.value)
+    if is_accuracy(sweep.metric):
+        return f"{100 * best.mean.value:.1f} ± {100 * best.mean.error:.1f} %"
+    return f"{best.mean.value:.6g} ± {best.mean.error:.2g}"
+
+
+def _numbers(best: Best) -> str:
+    numbers = [str(trial.number) for trial in best.trials]
+    return f"trial{'s' * (len(numbers) > 1)} {' '.join(numbers)}"
 
 
 def _figure(sweep: Sweep, value: float) -> str:
@@ -102,7 +114,8 @@ def _figure(sweep: Sweep, value: float) -> str:
     return f"{100 * value:.1f} %" if is_accuracy(sweep.metric) else f"{value:.6g}"
 
 
-def _point(point: Mapping[str, Any]) -> str:
+def _point(point: Mapping[str, Any], seed: int | None = None) -> str:
+    shown = point if seed is None else {**point, SEED: seed}
     return ", ".join(
-        f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}" for key, value in point.items()
+        f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}" for key, value in shown.items()
     )

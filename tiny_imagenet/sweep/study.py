@@ -22,10 +22,14 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.progress import say
 from tiny_imagenet.run.folder import CONFIG, newest_version, version_folder
 from tiny_imagenet.sweep import optuna_internals
 from tiny_imagenet.sweep.claim import Claim, has_checkpoint, lock_folder
-from tiny_imagenet.sweep.definition import Range, Sweep
+from tiny_imagenet.sweep.definition import Sweep
+from tiny_imagenet.sweep.dimensions import Range
+from tiny_imagenet.sweep.points import identity, is_void, point_of, seed_of
+from tiny_imagenet.sweep.seeds import SEED
 from tiny_imagenet.sweep.storage import GRACE, HEARTBEAT, build_pruner, open_storage, without_password
 
 POLL = 1.0  # seconds between two looks at the state of other workers and of the training
@@ -64,7 +68,7 @@ class SharedStudy:
 
     def trials(self) -> list[FrozenTrial]:
         """All trials except void ones, by number."""
-        return [trial for trial in self.study.get_trials(deepcopy=False) if not _is_void(trial)]
+        return [trial for trial in self.study.get_trials(deepcopy=False) if not is_void(trial)]
 
     def claim(self, stop: Callable[[], bool]) -> Claim | None:
         """The next trial to run; None if all trials have ended or `stop` returns true.
@@ -76,16 +80,17 @@ class SharedStudy:
             with self.lock:
                 self._requeue_dead()
                 self._requeue_stale()
+                if not self.sweep.is_grid:
+                    self._enqueue(retry_failed=False)  # the other seeds of points that the sampler proposed
                 states = [trial.state for trial in self.trials()]
-                room = self.sweep.trials is not None and len(states) < self.sweep.trials
-                if TrialState.WAITING in states or room:
+                if TrialState.WAITING in states or self._has_room():
                     if claim := self._ask():
                         return claim
                     continue
             if TrialState.RUNNING not in states:
                 return None
             if not announced:
-                print(f"Waiting for {states.count(TrialState.RUNNING)} trial(s) of other workers.", flush=True)
+                say(f"Waiting for {states.count(TrialState.RUNNING)} trial(s) of other workers.")
                 announced = True
             time.sleep(POLL)
         return None
@@ -118,7 +123,8 @@ class SharedStudy:
         sweep = self.sweep
         search = {key: asdict(values) if is_dataclass(values) else values for key, values in sweep.search.items()}
         now = {"search": search, "metric": sweep.metric, "direction": sweep.direction}
-        settings = {"configs": [*sweep.configs, *sweep.overlays], "options": sweep.options}
+        seeds = [seed for seed in sweep.seeds if seed is not None]
+        settings = {"configs": [*sweep.configs, *sweep.overlays], "options": sweep.options, "seeds": seeds}
         before = self.study.user_attrs
         changed = [key for key, value in now.items() if key in before and before[key] != value]
         if changed:
@@ -130,22 +136,29 @@ class SharedStudy:
             )
         for key, value in settings.items():
             if key in before and before[key] != value:
-                print(f"Note: {key} changed. Trials so far: {before[key]}. New trials: {value}.", flush=True)
+                say(f"Note: {key} changed. Trials so far: {before[key]}. New trials: {value}.")
         for key, value in {**now, **settings}.items():
             if before.get(key) != value:
                 self.study.set_user_attr(key, value)
 
     def _enqueue(self, retry_failed: bool) -> None:
-        """Enqueue the points of a grid that have no trial yet, and with `retry_failed` those of failed trials."""
-        trials = self.trials()
-        kept = [point_of(trial) for trial in trials if not (retry_failed and trial.state == TrialState.FAIL)]
-        wanted = self.sweep.points() if self.sweep.is_grid else []
-        if retry_failed:
-            wanted += [point_of(trial) for trial in trials if trial.state == TrialState.FAIL]
-        for point in wanted:
-            if point not in kept:
-                self.study.enqueue_trial(point)
-                kept.append(point)
+        """Enqueue the points of a grid, or those tried so far of ranges, with each seed for which they have no trial.
+
+        With `retry_failed`, failed trials do not count.
+        """
+        trials = [trial for trial in self.trials() if point_of(trial).keys() == self.sweep.search.keys()]
+        kept = [trial for trial in trials if not (retry_failed and trial.state == TrialState.FAIL)]
+        done = {identity(point_of(trial), seed_of(trial)) for trial in kept}
+        for point in [*(self.sweep.points() if self.sweep.is_grid else []), *map(point_of, trials)]:
+            for seed in self.sweep.seeds:
+                if identity(point, seed) not in done:
+                    self.study.enqueue_trial(point, user_attrs={SEED: seed})
+                    done.add(identity(point, seed))
+
+    def _has_room(self) -> bool:
+        """Whether the sampler may propose another point."""
+        proposed = sum(seed_of(trial) == self.sweep.seeds[0] for trial in self.trials())
+        return self.sweep.trials is not None and proposed < self.sweep.trials
 
     def _requeue_dead(self) -> None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -183,9 +196,18 @@ class SharedStudy:
         trial = self.study.ask()
         others = self.study.get_trials(deepcopy=False)
         point = optuna_internals.enqueued_point(others[trial.number])
-        if any(o.state != TrialState.FAIL and point_of(o) == point for o in others[: trial.number]):
-            # Two machines started the study at the same moment, and both enqueued the grid.
+        seed = trial.user_attrs.get(SEED, None if point else self.sweep.seeds[0])
+        like = [o for o in others if point_of(o) == point and o.number != trial.number]
+        if seed not in self.sweep.seeds or any(
+            o.state != TrialState.FAIL and seed_of(o) == seed for o in like if o.number < trial.number
+        ):
+            # The seed was removed from the sweep. Or two machines started the study at the same moment, and both
+            # enqueued the grid.
             self.study.tell(trial, state=TrialState.FAIL)
+            return None
+        if any(o.state == TrialState.PRUNED for o in like):
+            trial.set_user_attr("reason", "pruned with another seed")
+            self.study.tell(trial, state=TrialState.PRUNED)
             return None
         ran_here = trial.user_attrs.get("place") == self.place
         folder = self._folder(trial.number)
@@ -196,24 +218,16 @@ class SharedStudy:
         newest = newest_version(folder)
         resumable = ran_here and has_checkpoint(version_folder(folder, newest))
         run = version_folder(folder, newest if resumable else newest + 1)
+        trial.set_user_attr(SEED, seed)
         trial.set_user_attr("place", self.place)
         trial.set_user_attr("run", str(run))
         point = {key: _suggest(trial, key, values) for key, values in self.sweep.search.items()}
-        claim = Claim(trial, self.study, point, folder, run, lock, last_heartbeat=-HEARTBEAT)
+        claim = Claim(trial, self.study, point, seed, folder, run, lock, last_heartbeat=-HEARTBEAT)
         self.beat(claim)
         return claim
 
     def _folder(self, number: int) -> Path:
         return self.sweep.folder / f"trial_{number:03d}"
-
-
-def point_of(trial: FrozenTrial) -> dict[str, Any]:
-    """A trial's point, whether or not the trial has started."""
-    return optuna_internals.enqueued_point(trial) or trial.params
-
-
-def _is_void(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
 
 
 def _suggest(trial: optuna.Trial, key: str, values: dict[str, Any] | Range) -> Any:

@@ -88,6 +88,8 @@ HOSTILE = {
     "symlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.SYMTYPE), b"")]), "a link"),
     "hardlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.LNKTYPE), b"")]), "a link"),
     "fifo.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.FIFOTYPE), b"")]), "special"),
+    "deep.zip": (lambda path: write_zip(path, {"d/" * 1500 + "a.txt": b"1"}), "below more than 100 folders"),
+    "deep.tar": (lambda path: write_tar(path, [("d/" * 1500 + "a.txt", b"")], "w"), "below more than 100 folders"),
 }
 
 
@@ -145,7 +147,8 @@ def test_only_data_is_written(root, tmp_path, caplog, write):
     with caplog.at_level("INFO"):
         found = contents(extracted([str(path)], None, root))
     assert sorted(found) == sorted(wanted)
-    assert "skipped 8 files that are not data, such as 'set/__init__.py'" in caplog.text
+    kinds = "3 hidden, 2 without extension, 1 .py, 1 .pth, 1 .so"
+    assert f"skipped 8 file(s) that are not data, such as 'set/__init__.py' ({kinds})" in caplog.text
 
 
 def test_an_archive_without_a_name_or_with_a_hidden_one_is_refused(root, tmp_path):

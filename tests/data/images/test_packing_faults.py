@@ -85,6 +85,20 @@ def test_undecodable_images_are_left_out_on_request(folder, caplog):
         packed_of(folder)
 
 
+def test_broken_links_are_left_out_too(folder, caplog):
+    for number in range(2):
+        (folder / "n01" / f"gone{number}.jpg").symlink_to(folder / "nowhere" / f"{number}.jpg")
+    with pytest.raises(UserError, match=r"2 of 92 images .*: n01/gone0.jpg, n01/gone1.jpg \(it is a broken link\)"):
+        packed_of(folder)
+    assert len(packed_of(folder, on_bad_images="skip")) == 90
+    assert {row["reason"] for row in table(folder.parent / "packed" / "train.unreadable.csv")} == {
+        "it is a broken link"
+    }
+    shutil.copy(folder / "n01" / "0.JPEG", folder.parent / "0.jpg")
+    (folder / "nowhere").symlink_to(folder.parent)  # then one can be read
+    assert len(packed_of(folder, on_bad_images="skip")) == 91
+
+
 def test_images_that_were_left_out_are_tried_again_when_more_can_be_read(folder, caplog, monkeypatch):
     break_some(folder, 1)
     packed_of(folder, on_bad_images="skip")

@@ -1,22 +1,18 @@
 """Decodes image files into one array on disk, in one process per core."""
 
 import logging
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tiny_imagenet.data.images.decode import UndecodableError, decode_and_tell
+from tiny_imagenet.data.images.limits import too_slow
 from tiny_imagenet.data.images.scan import ImageFiles
+from tiny_imagenet.data.images.workers import Begin, KilledError, Workers
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.progress import progress
 from tiny_imagenet.threads import cores
@@ -60,26 +56,22 @@ def decode_tasks(
         OSError: the file can't be written.
     """
     job = _Job(files.folder, image_size, path)
-    # Forked processes start at once, and they use only Pillow and NumPy. Outside Linux, forking is unsafe or does not
-    # exist.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    executor = ProcessPoolExecutor(max(1, min(cores(), len(tasks))), context, _start_worker, (job,))
+    workers = Workers(job.run, min(cores(), len(tasks)))
     before = len(files) - sum(map(len, tasks))
+    # Names are handed over: processes that read them in shared memory would copy all of it in time.
+    work = ((task.start, files.names[task.start : task.stop]) for task in tasks)
     try:
         with progress("packing", len(files), "images", before) as advance:
-            # Names are handed over: processes that read them in shared memory would copy all of it in time.
-            names = (files.names[task.start : task.stop] for task in tasks)
-            for future in as_completed([executor.submit(_run, *each) for each in zip(tasks, names, strict=True)]):
-                task, decoded = future.result()
-                done(task, decoded)
-                advance(len(task))
-    except BrokenProcessPool:
+            for place, decoded in workers.results(work):
+                done(tasks[place], decoded)
+                advance(len(tasks[place]))
+    except KilledError:
         raise UserError(
             f"A process that decoded the images of {files.folder} was killed, perhaps because memory ran out. Close "
             "other programs and start again: packing goes on where it stopped."
         ) from None
     finally:
-        executor.shutdown(cancel_futures=True)
+        workers.close()
 
 
 class _Job(NamedTuple):
@@ -89,17 +81,23 @@ class _Job(NamedTuple):
     image_size: int
     path: Path
 
-    def run(self, start: int, names: list[str]) -> Decoded:
-        """Decode the images of a task, and write them in place."""
+    def run(self, task: tuple[int, list[str]], late: frozenset[int], begin: Begin) -> Decoded:
+        """Decode the images of a task, given by its first row and its names, and write them; see `workers.Work`."""
+        start, names = task
         pixels = np.empty((len(names), self.image_size, self.image_size, 3), np.uint8)
         unreadable, passing, ranges = {}, [], Counter()
-        for image, name in zip(pixels, names, strict=True):
+        for place, (image, name) in enumerate(zip(pixels, names, strict=True)):
+            if place in late:
+                image[:], unreadable[name] = 0, too_slow()
+                continue
+            begin(place)
             try:
                 image[:], levels = decode_and_tell(os.path.join(self.folder, name), self.image_size)
                 ranges.update([levels] if levels else [])
             except UndecodableError as error:
                 image[:], unreadable[name] = 0, error.reason
                 passing += [name] * error.passing
+        begin(None)
         write_rows(self.path, start, pixels)
         return Decoded(image_sums(pixels), unreadable, passing, ranges)
 
@@ -126,22 +124,3 @@ def _channel_sums(values: np.ndarray) -> np.ndarray:
     count, height, width, channels = values.shape
     columns = values.reshape(count, height, width * channels).sum(1, dtype=np.uint32)
     return columns.reshape(count, width, channels).sum(1, dtype=np.int64)
-
-
-def _start_worker(job: _Job) -> None:
-    global _job
-    _job = job
-    # Ctrl-C reaches the whole process group; the parent handles it and stops its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    # A killed parent can't stop its workers, which would wait for tasks forever.
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _run(task: range, names: list[str]) -> tuple[range, Decoded]:
-    return task, _job.run(task.start, names)
