@@ -108,22 +108,34 @@ def test_a_record_that_fails_has_a_row(monkeypatch, tmp_path, archive, data_root
     assert re.search(r"^\| records/tiny_resnet18_fast, 32\d\d epochs \| failed \| +\| exit status 3 \|$", text, re.M)
 
 
-@pytest.mark.slow
-def test_it_ends_in_time_with_a_table_and_readme_s_row(monkeypatch, tmp_path, small, archive, data_root):
-    """On the CPU, with a small network: a minute and a half, of which tests and start-up take the most."""
+@pytest.fixture
+def of_training(small, tmp_path, monkeypatch) -> list[str]:
+    """Options for the record with a small network and set, which has 16 steps an epoch."""
     monkeypatch.chdir(tmp_path)
+    return [*small, "--data.batch_size=8", "--data.progressive={24: 0, 32: 0.4}"]
+
+
+@pytest.mark.slow
+def test_a_table_and_readme_s_row_are_left(monkeypatch, tmp_path, of_training, archive, data_root):
     monkeypatch.setattr(gpu_quick, "gpu_tests", lambda seconds: "4 passed")
+    monkeypatch.setattr(gpu_quick, "measured_costs", lambda data, device: Costs(0.1, 1.0, 0.001))
     monkeypatch.setattr(gpu_quick, "TRAININGS", [(gpu_quick.RECORD, 8), ("resnet50_aug", 8)])
-    of_training = [*small, "--data.batch_size=8", "--data.progressive={24: 0, 32: 0.4}"]
-    options = Namespace(root=str(data_root), archive=str(archive), md5=None, minutes=1.5, out=tmp_path / "out")
-    began = time.monotonic()
+    monkeypatch.setattr(gpu_quick, "epochs_that_fit", lambda *_: 3)
+    options = Namespace(root=str(data_root), archive=str(archive), md5=None, minutes=9, out=tmp_path / "out")
     gpu_quick.measure(options, of_training, CPU)
-    assert time.monotonic() - began < 90
     text = (tmp_path / "out" / "gpu_quick.md").read_text()
-    record = re.search(
-        r"^\| records/tiny_resnet18_fast, (\d+) epochs \| [\d.]+ % top-1 \| +\|.* of training", text, re.M
+    assert (
+        len(re.findall(r"^\| training: .*, batch 8 \| [\d,]+ images/s \| [\d,]+ \| \d\.\d+ of a bare", text, re.M)) == 2
     )
-    assert record, text
+    record = r"^\| records/tiny_resnet18_fast, 3 epochs \| [\d.]+ % top-1 \| +\| .* s of training \|$"
+    assert re.search(record, text, re.M), text
     assert text.splitlines()[-1].startswith("| [`tiny_resnet18_fast.yaml`](configs/records/tiny_resnet18_fast.yaml) |")
     (run,) = find_runs(tmp_path / "runs").runs
-    assert 1 <= len(run.metrics) <= int(record[1])
+    assert len(run.metrics) == 3 and run.validates_on_test
+
+
+@pytest.mark.slow
+def test_a_record_that_takes_too_long_is_stopped(of_training):
+    run = gpu_quick.trained_record(of_training, epochs=100_000, seconds=5)
+    assert 1 <= run.results["epochs"] < 1000
+    assert "stopped after" in gpu_quick.accuracy(run)[1]
