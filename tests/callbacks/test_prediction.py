@@ -15,6 +15,9 @@ from tests.helpers.tables import table
 from tiny_imagenet import progress
 from tiny_imagenet.callbacks import predictions
 from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.data import DatasetInfo
+from tiny_imagenet.data.images import loose
+from tiny_imagenet.data.images.decode import decode_image
 
 
 def test_a_checkpoint_carries_all_that_prediction_needs(run, trained, tmp_path):
@@ -111,6 +114,8 @@ def test_the_page_of_predictions_opens_alone_and_escapes_names(run, trained, tmp
         Image.new("RGB", (32, 32), (250, 40 * number, 0)).save(pictures / f"<b>{number}.png")
     (pictures / "broken<i>.jpg").write_bytes(b"<html>")
     monkeypatch.setattr(predictions, "THUMBNAILS", 3)
+    read = []
+    monkeypatch.setattr(loose, "decode_image", lambda path, size: read.append(path.name) or decode_image(path, size))
     predict = ["predict", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", "--data.images=pictures"]
     status, output = run(*predict, "--data.on_bad_images=skip")
     assert status == 0, output
@@ -125,6 +130,7 @@ def test_the_page_of_predictions_opens_alone_and_escapes_names(run, trained, tmp
     for number, source in enumerate(sources):
         with Image.open(io.BytesIO(base64.b64decode(source))) as image:
             assert abs(np.asarray(image)[16, 16].astype(int) - [250, 40 * number, 0]).max() <= 6
+    assert read.count("<b>0.png") == 1, "large photographs take long to decode"
     best = table(trained / "predictions.csv")[0]
     assert f"{100 * float(best['p1']):.1f} %" in page
 
@@ -133,3 +139,11 @@ def test_the_page_of_predictions_opens_alone_and_escapes_names(run, trained, tmp
     (pictures / "broken<i>.jpg").unlink()
     assert run(*predict)[0] == 0 and not (trained / "unreadable.csv").exists()
     assert (trained / "predictions_1.html").exists()
+
+
+def test_thumbnails_have_the_pixels_before_normalisation():
+    levels = torch.arange(256, dtype=torch.uint8).repeat(3, 4, 1).permute(0, 2, 1)[None]  # all levels of each channel
+    info = DatasetInfo(("a",), ("a",), 4, (0.485, 0.01, 0.99), (0.229, 0.001, 0.9))
+    mean, std = info.mean_std(levels.device)
+    normalised = (levels.float() / 255 - mean[:, None, None]) / std[:, None, None]
+    assert np.array_equal(predictions._levels(normalised, info)[0], levels[0].permute(1, 2, 0).numpy())

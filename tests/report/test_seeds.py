@@ -135,7 +135,7 @@ def test_curves_show_the_mean_and_a_band(tmp_path):
     # In the last epoch from 40 to 50 %; in training 1.5 times that.
     assert sorted(band.y1 for band in bands) == pytest.approx([50, 75])
     assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["50.0 %  b", "45.0 ± 5.0 %  a (2 seeds)"]
-    assert report.curves(merged(tmp_path), "loss").legends[0].get_texts()[1].get_text() .startswith("2.915 ± 0.2")
+    assert report.curves(merged(tmp_path), "loss").legends[0].get_texts()[1].get_text().startswith("2.915 ± 0.2")
 
 
 def test_studies_rank_and_draw_means(tmp_path):
