@@ -18,6 +18,7 @@ from tiny_imagenet.files import (
     replace_bytes,
     replace_csv,
     replace_text,
+    replace_together,
     replacing,
     require_free,
     size_text,
@@ -160,10 +161,10 @@ def test_a_folder_that_cannot_be_renamed_stays_as_it_was(tmp_path, monkeypatch):
     assert content(tmp_path) == old
 
 
-def test_a_file_reaches_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+def test_a_file_reaches_the_disk_before_it_is_renamed_and_its_name_after(tmp_path, monkeypatch):
     with recorded(monkeypatch) as calls:
         replace_text(tmp_path / "x", "new")
-    assert calls == [("fsync", ".x.partial-PID"), ("replace", ".x.partial-PID")]
+    assert calls == [("fsync", ".x.partial-PID"), ("replace", ".x.partial-PID"), ("fsync", tmp_path.name)]
 
 
 def test_a_folder_reaches_the_disk_before_it_is_renamed_and_its_name_after(tmp_path, monkeypatch):
@@ -178,11 +179,12 @@ def test_a_folder_reaches_the_disk_before_it_is_renamed_and_its_name_after(tmp_p
     ]
 
 
-def test_without_syncfs_each_file_of_a_folder_reaches_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+def test_without_syncfs_each_file_and_folder_reaches_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
     with recorded(monkeypatch, has_syncfs=False) as calls, replacing(tmp_path / "x") as beside:
         fill(beside, "folder", "new")
-    assert sorted(calls[:2]) == [("fsync", "deep.txt"), ("fsync", "new.txt")]
-    assert calls[2:] == [("replace", ".x.partial-PID"), ("fsync", tmp_path.name)]
+    names = (".x.partial-PID", "deep.txt", "new.txt", "sub")
+    assert sorted(calls[:4]) == [("fsync", name) for name in names]
+    assert calls[4:] == [("replace", ".x.partial-PID"), ("fsync", tmp_path.name)]
 
 
 def test_a_disk_that_fails_is_told_with_the_name_of_the_file(tmp_path, monkeypatch):
@@ -207,6 +209,61 @@ def test_a_folder_that_does_not_reach_the_disk_is_told(tmp_path, monkeypatch):
         fill(beside, "folder", "new")
     assert caught.value.errno == errno.ENOSPC
     assert content(tmp_path) == old
+
+
+# Files that belong together
+
+TOGETHER = {"a.csv": "new é", "b.png": b"new", "vouches.json": "new"}
+
+
+@pytest.fixture
+def earlier(tmp_path) -> dict[str, bytes]:
+    for name in TOGETHER:
+        (tmp_path / name).write_text("old")
+    return dict.fromkeys(TOGETHER, b"old")
+
+
+def test_files_that_belong_together_appear_together(tmp_path, earlier):
+    replace_together(tmp_path, TOGETHER)
+    assert content(tmp_path) == {"a.csv": "new é".encode(), "b.png": b"new", "vouches.json": b"new"}
+    replace_together(tmp_path / "sub", {"a": "new"})
+    assert content(tmp_path / "sub") == {"a": b"new"}
+
+
+def test_all_reach_the_disk_before_one_is_renamed_and_the_one_that_vouches_is_the_last(tmp_path, earlier, monkeypatch):
+    with recorded(monkeypatch) as calls:
+        replace_together(tmp_path, TOGETHER)
+    first = next(number for number, (what, _) in enumerate(calls) if what == "replace")
+    assert {name for what, name in calls[:first]} >= {f".{name}.partial-PID" for name in TOGETHER}
+    assert [name for what, name in calls if what == "replace"] == [f".{name}.partial-PID" for name in TOGETHER]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_where_one_cannot_be_written_all_stay_as_they_were(tmp_path, earlier, monkeypatch, count):
+    left = iter(range(count - 1))
+    monkeypatch.setattr(os, "fsync", lambda _: refuse() if next(left, None) is None else None)
+    with pytest.raises(OSError, match="Input/output"):
+        replace_together(tmp_path, TOGETHER)
+    assert content(tmp_path) == earlier
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_where_a_folder_has_the_name_of_one_all_stay_as_they_were(tmp_path, earlier, name):
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        replace_together(tmp_path, TOGETHER)
+    assert caught.value.filename == str(tmp_path / name)
+    assert content(tmp_path) == {**earlier, name: None}
+
+
+@pytest.mark.parametrize(("count", "new"), [(1, 0), (2, 1), (3, 2)])
+def test_killed_between_two_renames_the_one_that_vouches_is_missing(tmp_path, earlier, monkeypatch, count, new):
+    left, plain = iter(range(count - 1)), os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: os._exit(0) if next(left, None) is None else plain(*names))
+    killed(lambda: replace_together(tmp_path, TOGETHER))
+    found = {name: text for name, text in content(tmp_path).items() if not name.startswith(".")}
+    assert list(found) == ["a.csv", "b.png"] and sum(text != b"old" for text in found.values()) == new
 
 
 # Leftovers
@@ -296,6 +353,31 @@ def test_files_and_folders_reach_the_disk(tmp_path, monkeypatch):
     assert calls == [("fsync", "x"), ("fsync", tmp_path.name)]
     with pytest.raises(FileNotFoundError):
         to_disk(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL])
+def test_a_disk_that_cannot_sync_a_folder_is_no_error(tmp_path, monkeypatch, number):
+    """As SMB shares on some systems."""
+
+    def fsync(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    replace_text(tmp_path / "x", "new")
+    assert content(tmp_path) == {"x": b"new"}
+
+
+@pytest.mark.parametrize(("name", "number"), [("x", errno.EINVAL), (".", errno.EIO)])
+def test_other_errors_of_syncing_are_told(tmp_path, monkeypatch, name, number):
+    (tmp_path / "x").touch()
+
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError):
+        to_disk(tmp_path / name)
 
 
 def test_to_disk_closes_what_it_opened(tmp_path, monkeypatch):

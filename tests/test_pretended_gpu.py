@@ -13,7 +13,7 @@ from tests.helpers.configs import CONFIG_FILES, OVERLAYS
 from tests.helpers.options import callback
 from tests.helpers.pretended_gpu import pretended_gpu
 from tests.helpers.watching import NoteWaits, waits
-from tiny_imagenet.benchmark import choices, pipelines, steps
+from tiny_imagenet.benchmark import callbacks, choices, pipelines, steps
 from tiny_imagenet.callbacks import Progress
 from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.data import TinyImageNetDataModule
@@ -171,7 +171,7 @@ def test_resuming_and_evaluating(on_gpu, tmp_path):
 @pytest.mark.slow
 def test_the_benchmark(on_gpu, archive, data_root, tmp_path):
     out = tmp_path / "steps.json"
-    bare = callback("tiny_imagenet.benchmark.steps.BareLoop", out=out, turn=2)
+    bare = callback("tiny_imagenet.benchmark.callbacks.BareLoop", out=out, turn=2)
     status, output = on_gpu("fit", "--config=resnet18_aug.yaml", "--trainer.max_epochs=1", *bare)
     assert status == 0, output
     found = json.loads(out.read_text())
@@ -193,4 +193,4 @@ def test_the_benchmark(on_gpu, archive, data_root, tmp_path):
         transform = pipelines.torchvision_transforms("crop + flip", 64, data.info.mean, data.info.std)
         assert pipelines.image_files(data.sets["train"].files.folder, transform, 8, 0, cuda)[0].step() == 8
         assert len(steps.saving_seconds(cuda, rounds=1)["waits"]) == 1
-        assert steps.MatrixProduct(cuda, "bf16-mixed").flops_per_second() > 0
+        assert callbacks.MatrixProduct(cuda, "bf16-mixed").flops_per_second() > 0

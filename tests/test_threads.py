@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from tests.helpers.machine import made_machine
 from tests.helpers.paths import ROOT
 from tiny_imagenet import threads
 from tiny_imagenet.threads import Choice, Load, Register, choose, cores, of_rank
@@ -26,18 +27,7 @@ class Busy:
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Files of a made machine in place of those of /proc and of control groups, and four cores."""
-    monkeypatch.setattr(threads, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(threads, "CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 5})
-
-    def write(**files):
-        for path, text in files.items():
-            path = tmp_path / path.replace("__", "/").replace("_dot_", ".")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-
-    return write
+    return made_machine(tmp_path, monkeypatch)
 
 
 # Cores and quotas

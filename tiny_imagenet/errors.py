@@ -11,6 +11,11 @@ from collections.abc import Iterable
 OUT_OF_MEMORY = (
     "out of memory: lower --data.batch_size, and keep the recipe's batch with --trainer.accumulate_grad_batches. ({})"
 )
+LONGEST_WORD = 200  # characters that are compared
+MISFIT = (
+    "The checkpoint's weights do not fit the network: set the arch, stem, width and blocks that it was trained with, "
+    "or start a new run with --model.weights. ({})"
+)
 BIDI = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # characters that reverse what follows them
 
 
@@ -37,7 +42,7 @@ def did_you_mean(wrong: str, known: Iterable[str], prefix: str = "", listed: int
         prefix: put before each word, such as `--`.
         listed: how many of the known words to list where none is near; 0 lists none.
     """
-    known = list(dict.fromkeys(known))
+    known, wrong = list(dict.fromkeys(known)), wrong[:LONGEST_WORD]
     likeness = {word: difflib.SequenceMatcher(None, word.lower(), wrong.lower()).ratio() for word in known}
     least = max(0.6, max(likeness.values(), default=0) - 0.1)
     near = sorted((word for word in known if likeness[word] >= least), key=likeness.get, reverse=True)
@@ -54,10 +59,23 @@ def some(items: Iterable[object], most: int = 5) -> str:
     return ", ".join(map(str, items[:most])) + (f", … ({len(items):,} in all)" if len(items) > most else "")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, and its kind, if the message alone says little: KeyError: 'loss'."""
+    line = (str(error).strip().splitlines() or [""])[0][:300]
+    if not line or isinstance(error, LookupError | AttributeError | TypeError | ArithmeticError | AssertionError):
+        line = f"{type(error).__name__}: {line}".removesuffix(": ")
+    return legible(line)
+
+
 def legible(text: str) -> str:
     r"""One line that any terminal, file and page takes: control characters are escaped, and so are the bytes of a file
     name that are not UTF-8 (\xe9), whose character nobody knows."""
     return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def legible_lines(text: str) -> str:
+    """As `legible`, of text whose line breaks are meant."""
+    return "\n".join(map(legible, text.split("\n")))
 
 
 def _escaped(character: str) -> str:
@@ -82,10 +100,7 @@ def _message(error: BaseException) -> str | None:
         case pickle.UnpicklingError():
             return "The checkpoint holds more than weights and plain values. It could run code, so it is not opened."
         case RuntimeError() if text.startswith("Error(s) in loading state_dict"):
-            return (
-                "The checkpoint's weights do not fit the network: set the arch, stem, width and blocks that it was "
-                f"trained with, or start a new run with --model.weights. ({text.splitlines()[1].strip()})"
-            )
+            return MISFIT.format(text.splitlines()[1].strip())
         case ModuleNotFoundError() if found := re.search(r"pip install [^`'\".]*(?:'[^']+')?", text):
             return f"A class that was asked for needs a package that is not installed: {found[0].strip()}"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS):

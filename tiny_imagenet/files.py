@@ -7,8 +7,8 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,26 +25,26 @@ ELSEWHERE = "or choose another folder with --data.root."
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` for the body to write a file or folder to, which then takes the place of `path`.
 
-    It reaches the disk before it is renamed, so that a power cut leaves the old content or the new. If the body raises,
-    `path` stays as it is and what was written is removed. A process that is killed leaves it for `remove_leftovers`.
+    It reaches the disk before it is renamed, and its name after, so that a power cut leaves the old content or the new.
+    If the body raises, `path` stays as it is and what was written is removed. A process that is killed leaves it for
+    `remove_leftovers`.
     """
-    beside, old = (path.with_name(f".{path.name}.{kind}-{os.getpid()}") for kind in ("partial", "old"))
+    beside, old = _beside(path, "partial"), _beside(path, "old")
     try:
         yield beside
-        if is_folder := beside.is_dir():
+        if beside.is_dir():
             _tree_to_disk(beside)
         else:
             to_disk(beside)
         try:
-            if is_folder and path.exists():
+            if beside.is_dir() and path.exists():
                 os.rename(path, old)
             os.replace(beside, path)
         except BaseException:
             if old.exists() and not path.exists():
                 os.rename(old, path)
             raise
-        if is_folder:
-            to_disk(path.parent)
+        to_disk(path.parent)
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk names none
         raise
@@ -52,6 +52,55 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(beside)
         if path.exists():
             _remove(old)
+
+
+@contextmanager
+def continuing(folder: Path) -> Iterator[Path]:
+    """Yield a folder beside `folder`, which is not there yet, for the body to fill; it then gets that name.
+
+    What the body wrote stays if it raises or the process is killed, and the next call yields it again. Its name has the
+    number of the process, so that one whose parent was killed does not find it any longer. Nobody else may write there
+    meanwhile.
+    """
+    beside = _beside(folder, "partial")
+    left = sorted((path for path, _ in _leftovers(folder)), key=lambda path: path.stat().st_mtime_ns)
+    for each in left[:-1]:
+        _remove(each)
+    for latest in left[-1:]:
+        os.rename(latest, beside)
+    beside.mkdir(exist_ok=True)
+    try:
+        yield beside
+    except BaseException:
+        with suppress(OSError):
+            beside.rmdir()  # if the body wrote nothing
+        raise
+    _tree_to_disk(beside)
+    os.rename(beside, folder)
+    to_disk(folder.parent)
+
+
+def replace_together(folder: Path, contents: Mapping[str, bytes | str]) -> None:
+    """Write files that belong together: nothing is replaced before all of them have reached the disk.
+
+    The last one vouches for the others: while these are replaced it is missing, so that it is never seen with those of
+    an earlier time.
+
+    Args:
+        contents: by the files' names; text is written as `replace_text` does.
+    """
+    paths = [folder / name for name in contents]
+    for path in paths:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as renames:  # in the opposite order of what is entered
+        for path, content in reversed(list(zip(paths, contents.values(), strict=True))):
+            beside = renames.enter_context(replacing(path))
+            beside.write_bytes(content if isinstance(content, bytes) else _encoded(content))
+            to_disk(beside)
+        paths[-1].unlink(missing_ok=True)
+        to_disk(folder)
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
@@ -63,7 +112,7 @@ def replace_bytes(path: Path, content: bytes) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """As `replace_bytes`, in UTF-8; file names that are not UTF-8 are written as they are."""
-    replace_bytes(path, text.encode(errors="surrogateescape"))
+    replace_bytes(path, _encoded(text))
 
 
 def replace_csv(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
@@ -83,6 +132,10 @@ def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
 def _write_csv(file: TextIO, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
     writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
@@ -94,14 +147,22 @@ def remove_leftovers(path: Path) -> None:
 
     A process that was killed between its two renames leaves no `path`: the old content becomes it again.
     """
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.(partial|old)-\d+.*")
-    with os.scandir(path.parent) as entries:
-        found = [(Path(entry.path), match[1]) for entry in entries if (match := leftover.fullmatch(entry.name))]
-    for each, kind in found:
+    for each, kind in _leftovers(path):
         if kind == "old" and not path.exists():
             os.rename(each, path)
         else:
             _remove(each)
+
+
+def _beside(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}-{os.getpid()}")
+
+
+def _leftovers(path: Path) -> list[tuple[Path, str]]:
+    """What lies beside `path` under a name of `_beside` for any process, and its kind."""
+    leftover = re.compile(rf"\.{re.escape(path.name)}\.(partial|old)-\d+.*")
+    with os.scandir(path.parent) as entries:
+        return [(Path(entry.path), match[1]) for entry in entries if (match := leftover.fullmatch(entry.name))]
 
 
 def to_disk(path: Path) -> None:
@@ -109,12 +170,16 @@ def to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network disks can't do so for a folder. These are the errors that PostgreSQL's fsync_fname ignores then.
+        if error.errno not in (errno.EBADF, errno.EINVAL) or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
 
 def _tree_to_disk(folder: Path) -> None:
-    """As `to_disk`, for all files below a folder: by a single call where the system has one, since 120,000 are slow."""
+    """As `to_disk`, for all that is in a folder: by a single call where the system has one, since 120,000 are slow."""
     libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
     if hasattr(libc, "syncfs"):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -124,9 +189,8 @@ def _tree_to_disk(folder: Path) -> None:
         finally:
             os.close(descriptor)
         return
-    for path in folder.rglob("*"):
-        if path.is_file():
-            to_disk(path)
+    for path in (*folder.rglob("*"), folder):
+        to_disk(path)
 
 
 def _remove(path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from tqdm import tqdm
 
-from tiny_imagenet.errors import legible
+from tiny_imagenet.errors import legible_lines
 from tiny_imagenet.files import size_text
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ SECONDS_BEFORE_BAR = 0.5  # shorter tasks show no bar
 def say(text: str) -> None:
     """Print lines to stdout, above a bar if there is one. A terminal or pipe that is gone is no error."""
     try:
-        tqdm.write("\n".join(map(legible, text.split("\n"))), file=sys.stdout)
+        tqdm.write(legible_lines(text), file=sys.stdout)
         sys.stdout.flush()
     except OSError:  # the window was closed, or the pipe's reader has ended
         _discard(sys.stdout)

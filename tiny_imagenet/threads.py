@@ -10,13 +10,14 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 from uuid import uuid4
 
 from tiny_imagenet.files import replace_text
-from tiny_imagenet.run.folder import read_file
+from tiny_imagenet.run.bounded import read_file
 
 try:
     import fcntl
@@ -179,25 +180,30 @@ def write_threads(run: Path, threads: int) -> None:
     replace_text(run / FILE, json.dumps({"threads": threads}) + "\n")
 
 
-def _quota() -> float:
-    """The cores' worth of time that the process's control groups allow it; infinite without a limit."""
+def control_groups(controller: str) -> Iterator[tuple[Path, int]]:
+    """The folders of the process's control groups that limit something (`cpu`, `memory`), each with its version."""
     try:
         groups = [line.split(":", 2)[1:] for line in (PROC / "self" / "cgroup").read_text().splitlines()]
     except OSError:
-        return float("inf")
-    quotas = [float("inf")]
+        return
     for controllers, path in groups:  # of version 2 without a name, of version 1 with those of its controllers
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        roots = (CGROUPS / controllers, CGROUPS / "cpu") if controllers else ()
+        roots = (CGROUPS / controllers, CGROUPS / controller) if controllers else ()
         root = next((root for root in roots if root.is_dir()), CGROUPS)
         group = root / path.lstrip("/")
         # In a container the path may be the host's, and the limit is at the root of what is seen there.
-        folders = {root, *(folder for folder in (group, *group.parents) if folder.is_relative_to(root))}
-        for folder in folders:
-            with suppress(OSError, ValueError):
-                names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
-                quota, period = " ".join((folder / name).read_text() for name in names).split()
-                if quota not in ("max", "-1"):
-                    quotas.append(int(quota) / int(period))
+        for folder in {root, *(folder for folder in (group, *group.parents) if folder.is_relative_to(root))}:
+            yield folder, 1 if controllers else 2
+
+
+def _quota() -> float:
+    """The cores' worth of time that the process's control groups allow it; infinite without a limit."""
+    quotas = [float("inf")]
+    for folder, version in control_groups("cpu"):
+        with suppress(OSError, ValueError):
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if version == 1 else ("cpu.max",)
+            quota, period = " ".join((folder / name).read_text() for name in names).split()
+            if quota not in ("max", "-1"):
+                quotas.append(int(quota) / int(period))
     return min(quotas)

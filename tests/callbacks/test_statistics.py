@@ -11,7 +11,9 @@ from tiny_imagenet.callbacks import EpochStatistics, statistics
 def test_an_epoch_s_seconds_are_all_of_it_and_its_images_per_second_those_of_training(monkeypatch):
     now, logged = 1000.0, {}
     monkeypatch.setattr(statistics.time, "monotonic", lambda: now)
-    trainer = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.1}])], world_size=2)
+    data = SimpleNamespace(pipeline=SimpleNamespace(progressive=None))
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    trainer = SimpleNamespace(optimizers=[optimizer], world_size=2, datamodule=data)
     module = SimpleNamespace(device=torch.device("cpu"), log_dict=lambda values, rank_zero_only: logged.update(values))
     callback = EpochStatistics()
 

@@ -112,5 +112,5 @@ def test_services_continue_the_same_run(run, small, tmp_path, monkeypatch, logge
 
 def test_a_logger_whose_package_is_missing_says_how_to_get_it(run, small, tmp_path):
     status, output = run("fit", *small, "--trainer.logger=CometLogger")
-    assert status == 1 and "a class needs a package that is not installed: pip install -U" in output
+    assert status == 1 and "needs a package that is not installed: pip install -U" in output
     assert "comet" in output and "Traceback" not in output and not (tmp_path / "runs").exists()

@@ -38,7 +38,7 @@ VALUES = {"--config": "resnet18_aug.yaml", "--name": "x", "--trainer.max_epochs"
           "--trainer.precision": "32-true", "--seed_everything": "1", "--data": "CIFAR10DataModule", "--data.root": "d",
           "--data.archive": "a.zip", "--data.batch_size": "8", "--data.image_size": "32", "--data.classes": "3",
           "--data.holdout": "0.1", "--data.augment+": "RandomErasing", "--data.mix": "{mixup: 0.2, cutmix: 1.0}",
-          "--data.num_workers": "0", "--data.on_bad_images": "skip",
+          "--data.balance": "loss", "--data.num_workers": "0", "--data.on_bad_images": "skip",
           "--model.arch": "resnet34", "--model.weights": "DEFAULT", "--model.stem": "half",
           "--model.width": "0.5", "--model.freeze": "[conv1,bn1,layer1]", "--model.optimizer": "AdamW",
           "--model.optimizer.lr": "0.1", "--model.scheduler": "null", "--model.label_smoothing": "0.1",

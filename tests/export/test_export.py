@@ -145,10 +145,6 @@ def of_another_project(path):
     torch.save({"state_dict": {}}, path)
 
 
-def of_parts_that_do_not_fit(path):
-    write_empty(path)
-
-
 def changed(**dataset):
     """A checkpoint of which this is changed in what it says of its data."""
 
@@ -164,13 +160,12 @@ FAULTS = {
     "damaged": (damaged, [], "x.ckpt is damaged or no checkpoint"),
     "runs code": (of_a_stranger, [], "It could run code, so it is not opened"),
     "another project's": (of_another_project, [], "x.ckpt was not written by this project"),
-    "empty parts": (of_parts_that_do_not_fit, [], "x.ckpt is damaged: its parts do not belong together"),
-    "names of another type": (changed(class_names=[1, 2, 3]), [], "its class_ids and class_names can't be used"),
-    "too few names": (changed(class_names=["a"]), [], "its class_ids and class_names can't be used"),
-    "huge images": (changed(image_size=10**9), [], "its image_size can't be used"),
-    "mean of one channel": (changed(mean=[0.5]), [], "its mean and std can't be used"),
-    "no means": (changed(mean=0.5), [], "its parts do not belong together"),
-    "unknown entry": (changed(colour="red"), [], "its parts do not belong together"),
+    "one weight": (write_empty, [], "The checkpoint's weights do not fit the network: "),
+    "names of another type": (changed(class_names=[1, 2, 3]), [], "its dataset.class_names must be 3 texts, as many"),
+    "too few names": (changed(class_names=["a"]), [], "its dataset.class_names must be 3 texts, as many"),
+    "huge images": (changed(image_size=10**9), [], "its dataset.image_size must be a number of pixels from 1 to 4096"),
+    "mean of one channel": (changed(mean=[0.5]), [], "its dataset.mean must be three numbers"),
+    "unknown entry": (changed(colour="red"), [], "its dataset must be class_ids, class_names, image_size, mean, std"),
     "unknown opset": (damaged, ["--opset=99"], "--opset must be from 18 to 25, not 99"),
     "opset of torch.export": (damaged, ["--format=torch_export", "--opset=20"], "are for --format onnx, not torch"),
     "no folder": (None, ["--out=nowhere/x.onnx"], "there is no folder nowhere"),

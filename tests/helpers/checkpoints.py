@@ -9,11 +9,26 @@ from tiny_imagenet.classifier import ImageClassifier
 
 
 def write_empty(path: Path) -> Path:
-    """A checkpoint with all parts of a training's, each of them empty."""
+    """A checkpoint with all parts of a training's, of a network with one weight, before its first step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = ("state_dict", "dataset", "train_metrics", "callbacks")
-    content = dict.fromkeys(parts, {}) | {"optimizer_states": [], "lr_schedulers": []}
-    torch.save({**content, "loops": {"fit_loop": {}}, "pytorch-lightning_version": "2.6.1"}, path)
+    counts = ("ready", "started", "processed", "completed")
+    loop = {
+        name: {which: dict.fromkeys(counts, 0) for which in ("total", "current")}
+        for name in ("epoch_progress", "epoch_loop.batch_progress")
+    }
+    content = {
+        "pytorch-lightning_version": "2.6.1",
+        "epoch": 0,
+        "global_step": 0,
+        "state_dict": {"weight": torch.ones(1)},
+        "dataset": {"class_ids": ["a"], "class_names": ["a"], "image_size": 8, "mean": [0.5] * 3, "std": [0.5] * 3},
+        "train_metrics": {},
+        "callbacks": {},
+        "loops": {"fit_loop": loop},
+        "optimizer_states": [],
+        "lr_schedulers": [],
+    }
+    torch.save(content, path)
     return path
 
 

@@ -1,5 +1,7 @@
 """Checks many random, damaged examples of an input, within limits of time and memory."""
 
+import copy
+import math
 import os
 import resource
 import signal
@@ -24,8 +26,8 @@ class Hang(BaseException):
     """An example took too long. Not an Exception, which would count as a refusal of the input."""
 
 
-def fuzz(check, examples, *inputs):
-    """Call `check(*inputs)` with many examples; none may take too long or use too much memory."""
+def fuzz(check, examples, *inputs, seconds=SECONDS):
+    """Call `check(*inputs)` with many examples; none may take more `seconds`, or use too much memory."""
 
     def hang(*_):
         raise Hang
@@ -33,7 +35,7 @@ def fuzz(check, examples, *inputs):
     def limited(example):
         nonlocal count
         count += 1
-        signal.alarm(SECONDS)
+        signal.alarm(seconds)
         try:
             event(check(*example))
         finally:
@@ -103,3 +105,42 @@ def damaged(data, edits):
         elif kind == "end":
             del data[at:]
     return bytes(data)
+
+
+# What a value of a YAML file may be instead.
+ODD_VALUES = st.sampled_from(
+    [
+        *(None, True, False, 0, 1, -1, 10**6, 10**18, 10**400, 0.5, 1e-300, 1e308, math.inf, -math.inf, math.nan),
+        *("", "x", "0.1", "1e-3", "null", "-", "--x", "a=b", ".", "..", "/", "/dev/zero", "é", "\x1b[2J", "\0"),
+        *("x" * 10_000, "9" * 4000, "\n", "a\nb", "{", "[1, 2", "*a", "!!int x", "torch.optim.Adam", "EMA", "os.fork"),
+        *([], {}, [None], [[]], [1, "a"], {"a": {"b": 1}}, {1: 2}, {None: None}, {True: []}, [{}], {"class_path": "x"}),
+        *({"class_path": 1, "init_args": 2}, {"class_path": "EMA", "init_args": []}, {"init_args": {"a": 1}}),
+    ]
+)
+CHANGE = st.tuples(st.sampled_from(["set", "set", "set", "rename", "drop", "nest"]), st.integers(0, 10_000), ODD_VALUES)
+
+
+def changed(value, changes):
+    """A nested value of a YAML file with some of its parts changed."""
+    value = copy.deepcopy(value)
+    for kind, number, odd in changes:
+        places, odd = list(_places(value)), copy.deepcopy(odd)
+        if not places:
+            return odd
+        inside, key = places[number % len(places)]
+        if kind == "rename" and isinstance(inside, dict):
+            inside[odd if odd.__hash__ else "x"] = inside.pop(key)
+        elif kind == "drop":
+            del inside[key]
+        elif kind == "nest":
+            inside[key] = [inside[key], odd] if number % 2 else {"a": inside[key]}
+        else:
+            inside[key] = odd
+    return value
+
+
+def _places(value):
+    if isinstance(value, dict | list):
+        for key, each in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            yield value, key
+            yield from _places(each)

@@ -40,9 +40,9 @@ AUGMENT = ["--data.augment+=RandomHorizontalFlip", "--data.augment+=RandomCrop",
 
 RECIPES = {
     "sgd-step": AUGMENT,
-    "sgd-epoch-mix": [*BY_EPOCH, *MIX],
+    "sgd-epoch-mix-balanced-loss": [*BY_EPOCH, *MIX, "--data.balance=loss"],
     "adam-ema-progressive": [*ADAM, *EMA, *AUGMENT, *PROGRESSIVE],
-    "lookahead-dropout": [*LOOKAHEAD, "--model.dropout=0.5"],
+    "lookahead-dropout-balanced-sampling": [*LOOKAHEAD, "--model.dropout=0.5", "--data.balance=sampling"],
     "one-cycle-accumulate-workers": [
         *ONE_CYCLE,
         "--trainer.accumulate_grad_batches=3",

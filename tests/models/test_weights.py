@@ -103,6 +103,21 @@ def test_unreadable_file(tmp_path, content):
         small(weights=str(tmp_path / "weights.pt"))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, source, value):
+    source["layer3.0.bn1.running_var"][5] = value
+    torch.save(source, tmp_path / "weights.pt")
+    with pytest.raises(
+        UserError, match=r"weights.pt can't be used: its state_dict.layer3.0.bn1.running_var must be fin"
+    ):
+        small(weights=str(tmp_path / "weights.pt"))
+
+
+def test_weights_that_torch_wrote_before_zip_files(tmp_path, source):
+    torch.save(source, tmp_path / "weights.pt", _use_new_zipfile_serialization=False)
+    assert small(weights=str(tmp_path / "weights.pt")).state_dict()["fc.weight"].equal(source["fc.weight"])
+
+
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"state_dict": 3}, {"epoch": 3}, {0: torch.zeros(1)}])
 def test_file_without_weights(tmp_path, content):
     torch.save(content, tmp_path / "weights.pt")

@@ -2,12 +2,16 @@
 
 import os
 import re
+import time
+from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.helpers.folders import deep_folder
 from tests.helpers.runs import write_condition_numbers, write_run
 from tiny_imagenet import report
+from tiny_imagenet.report import artefacts, finding
 from tiny_imagenet.report.__main__ import main
 
 METRICS = "epoch,train/loss,val/loss,val/top1,val/top5,seconds,images_per_s,memory\n"
@@ -35,6 +39,10 @@ def changed(**options):
     return edit
 
 
+def rows(number, row="0,1,1,0.5,1,1,1,1\n"):
+    return METRICS + number * row
+
+
 def large(path):
     with path.open("wb") as file:
         file.truncate(60_000_000)
@@ -58,10 +66,10 @@ def report_of(root, cases, good=True):
 
 
 BAD_RUNS = [
-    ("config.yaml", ALIASES, "config.yaml is damaged: it has YAML aliases."),
+    ("config.yaml", ALIASES, "config.yaml is damaged: it has more than 100,000 values."),
     ("config.yaml", "[" * 100_000, "config.yaml is damaged"),
     ("config.yaml", "- " * 100_000, "config.yaml is damaged"),
-    ("config.yaml", "a: " + "9" * 5000, "config.yaml is damaged: Exceeds the limit"),
+    ("config.yaml", "a: " + "9" * 5000, "config.yaml is damaged: it has a number of 5,000 characters"),
     ("config.yaml", "a: !!int ''", "config.yaml is damaged: "),
     ("config.yaml", "#" * 1_100_000, "config.yaml is damaged: config.yaml has 1.1 MB, more than 1.0 MB."),
     ("config.yaml", changed(trainer__max_epochs="many"), "config.yaml has trainer.max_epochs 'many', which is not"),
@@ -73,7 +81,10 @@ BAD_RUNS = [
     ("metrics.csv", METRICS + "0,1,1,5,1,1,1,1\n", "metrics.csv has val/top1 5, which is not in 0 to 1"),
     ("metrics.csv", METRICS + "1e300,1,1,0.5,1,1,1,1\n", "metrics.csv has epoch 1e+300"),
     ("metrics.csv", METRICS + "inf,1,1,0.5,1,1,1,1\n", "metrics.csv has epoch inf"),
-    ("metrics.csv", large, "metrics.csv has 60.0 MB, more than 50.0 MB"),
+    ("metrics.csv", large, "metrics.csv has 60.0 MB, more than 20.0 MB"),
+    ("metrics.csv", rows(1_000_000), "metrics.csv has more than 125,000 rows"),
+    ("metrics.csv", "epoch\n" + "0\n" * 9_000_000, "metrics.csv has more than 1,000,000 rows"),
+    ("metrics.csv", "epoch" + ",x" * 100_000 + "\n", "metrics.csv has 100,001 columns, more than 1,000"),
     (
         "metrics.csv",
         METRICS + "0," + "1" * 200_000 + ",1,0.5,1,1,1,1\n",
@@ -87,9 +98,36 @@ BAD_RUNS = [
 
 def test_a_bad_run_is_skipped_with_its_reason(tmp_path):
     skipped = report_of(tmp_path, [(file, content) for file, content, _ in BAD_RUNS])
+    began = time.monotonic()
+    report.find_runs(tmp_path / "runs")
+    assert time.monotonic() - began < 5 * len(BAD_RUNS)
     assert list(skipped) == [f"bad{place:02}" for place in range(len(BAD_RUNS))]
     for why, (_, _, reason) in zip(skipped.values(), BAD_RUNS, strict=True):
         assert why.startswith(reason)
+
+
+@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError(), KeyError("x"), AttributeError("\x1b[2J")])
+def test_whatever_a_run_raises_the_others_are_reported(tmp_path, monkeypatch, error):
+    def read(path):
+        if path.parent.name == "bad":
+            raise error
+        return artefacts.read_metrics(path)
+
+    write_run(tmp_path / "bad")
+    write_run(tmp_path / "good")
+    monkeypatch.setattr(finding, "read_metrics", read)
+    runs, skipped = report.find_runs(tmp_path)
+    assert [run.name for run in runs] == ["good"]
+    assert skipped["bad"].startswith(f"not readable: {type(error).__name__}") and skipped["bad"].isprintable()
+
+
+def test_runs_are_found_below_1500_folders(tmp_path, monkeypatch):
+    write_run(tmp_path / "good")
+    with deep_folder(tmp_path / "deep", 1500) as folder:
+        os.mkdir("run")
+        for file in ("config.yaml", "metrics.csv"):
+            Path("run", file).write_bytes((tmp_path / "good" / file).read_bytes())
+        assert {run.folder for run in report.find_runs(tmp_path).runs} == {tmp_path / "good", folder / "run"}
 
 
 BAD_RESULTS = [
@@ -103,6 +141,10 @@ BAD_RESULTS = [
     ("confusion.csv", "target_id,target,predicted_id,predicted,count\na,b,c,d,1e400\n"),
     ("condition_numbers.csv", "epoch,layer,condition_number\n1e300,a,1\n"),
     ("condition_numbers.csv", "epoch,layer,condition_number\n" + "".join(f"0,{n},1\n" for n in range(2000))),
+    (
+        "condition_numbers.csv",
+        "epoch,layer,condition_number\n" + "".join(f"{n},{n % 1000},1\n" for n in range(100_000)),
+    ),
     *((file, os.mkfifo) for file in ("test_metrics.json", "per_class.csv", "confusion.csv", "condition_numbers.csv")),
 ]
 

@@ -58,7 +58,7 @@ def test_the_protocol_is_inferred_from_holdout_if_its_file_is_missing(tmp_path, 
         ("metrics.csv", "epoch,val/top1\n,0.5\n", "metrics.csv has no finished epoch yet"),
         ("metrics.csv", "step,val/top1\n1,0.5\n", "metrics.csv has no column epoch"),
         ("config.yaml", None, "no config.yaml"),
-        ("config.yaml", "model: [\n", "config.yaml is damaged, line 2: did not find expected node content."),
+        ("config.yaml", "model: [\n", "config.yaml is damaged: did not find expected node content (line 2)."),
         ("config.yaml", "", "config.yaml is damaged: it holds no options."),
         ("config.yaml", "\x00", "config.yaml is damaged: "),
     ],
@@ -83,6 +83,9 @@ def test_the_best_epoch_counts_unless_the_test_images_would_choose_it(tmp_path):
     assert falling.best() == 0.7 and falling.best_epoch() == 3
     by_last = replace(falling, protocol=falling.protocol._replace(validates_on_test=True))
     assert by_last.best() == 0.4
+    falling.metrics["image_size"] = [32, 32, 32, 64, 64]
+    assert replace(falling).best() == 0.6 and replace(falling).best_epoch() == 4
+    del falling.metrics["image_size"]
     rows = results_table([falling, by_last])
     assert rows["val top-5 (%)"].tolist() == pytest.approx([82, 83]), "of the same epoch as top-1"
     assert rows["val top-1 median of last ten (%)"].tolist() == pytest.approx([60, 60])

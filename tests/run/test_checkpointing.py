@@ -2,18 +2,23 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from torch.nn.functional import cross_entropy
+from torchvision.transforms.v2 import functional as F
 
 from tests.helpers.comparing import assert_same, contents
 from tests.helpers.killing import Killed
 from tests.helpers.options import callback
 from tests.helpers.recipes import SAVE_OFTEN
 from tests.helpers.tables import table
+from tiny_imagenet import ImageClassifier, TinyImageNetDataModule
 
 
 def test_a_checkpoint_every_so_many_minutes(run, small, tmp_path):
@@ -30,6 +35,26 @@ def test_best_is_the_epoch_with_the_best_monitor(run, small, tmp_path):
     top1 = [float(row["val/top1"]) for row in table(version / "metrics.csv")]
     best = torch.load(version / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["epoch"] == top1.index(max(top1))
+
+
+def test_in_progressive_training_each_epoch_is_validated_at_its_own_size(run, small, archive, data_root, tmp_path):
+    sizes = '--data.progressive={"16": 0, "24": 0.3, "32": 0.6}'
+    status, output = run("fit", *small, sizes, "--trainer.max_epochs=3", "--trainer.max_steps=16")
+    assert status == 0 and re.search(r"Best val top-1 .* at 24 pixels \(epoch 2 of 3\)", output), output
+    version = tmp_path / "runs" / "defaults" / "version_0"
+    rows = table(version / "metrics.csv")
+    assert [float(row["image_size"]) for row in rows] == [16, 24]
+    data = TinyImageNetDataModule(data_root, str(archive), None, image_size=32)
+    data.setup("fit")
+    images, labels = data.sets["val"][np.arange(len(data.sets["val"]))]
+    for row, name, side in zip(rows, ("previous", "last"), (16, 24), strict=True):
+        network = ImageClassifier.load_from_checkpoint(version / "checkpoints" / f"{name}.ckpt").eval()
+        seen = F.normalize(
+            F.resize(F.resize(images, [32, 32]), [side, side]) / 255, network.info.mean, network.info.std
+        )
+        assert float(row["val/loss"]) == pytest.approx(cross_entropy(network(seen), labels).item(), rel=1e-3)
+    best = torch.load(version / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == 1, "accuracies at another size do not compare"
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):

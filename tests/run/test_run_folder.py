@@ -77,9 +77,9 @@ def test_a_folder_or_a_pipe_in_place_of_a_config_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"trainer:\n  max_epochs: 3\n  : [\nmodel: {}\n", ", line 3: "),
-        (b"model: {arch: resnet18}\ndata: [1, 2\n", ", line 3: "),
-        (b"model: !!python/object/apply:os.system [x]\n", ", line 1: could not determine a constructor"),
+        (b"trainer:\n  max_epochs: 3\n  : [\nmodel: {}\n", " (line 3). "),
+        (b"model: {arch: resnet18}\ndata: [1, 2\n", " (line 3). "),
+        (b"model: !!python/object/apply:os.system [x]\n", ": could not determine a constructor for the tag"),
         (b"model: caf\xe9 \xff\n", ": "),
         (b"", ": it holds no options"),
         (b"- 1\n- 2\n", ": it holds no options"),
@@ -93,7 +93,7 @@ def test_a_damaged_config_says_where_and_what_to_do(tmp_path, content, told):
     with pytest.raises(UserError) as caught:
         read_config(tmp_path)
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path / 'config.yaml'} is damaged{told}"), message
+    assert message.startswith(f"{tmp_path / 'config.yaml'} is damaged: ") and told in message
     assert message.endswith("Restore it, or write another in the form of configs/defaults.yaml.")
 
 

@@ -29,6 +29,24 @@ def folder(tmp_path, monkeypatch) -> Path:
     ({"search": {"model.width": [0.5]}, "metric": None}, "metric: must be text, not None"),
     ({"search": {"model.width": [0.5]}, "storage": 5}, "storage: must be text, not 5"),
     ({"search": {"model.width": [0.5]}, "storage": "sqlite:////dev/null/x.db"}, "null/x.db cannot be opened"),
+    ({"search": {"model.width": [0.5]}, "options": {"ckpt_path": "a.ckpt"}}, "options: remove ckpt_path, which a"),
+    ({"search": {"ckpt_path": ["a.ckpt", "b.ckpt"]}}, "search: remove ckpt_path, which a sweep sets by itself"),
+    ({"search": {"ckpt_path": {"low": 1, "high": 2}}, "trials": 2}, "search: remove ckpt_path"),
+    ({"search": {"model.width": [0.5]}, "options": {"ckpt_path=a": "b"}}, "options: remove ckpt_path"),
+    ({"search": {"model.width": [0.5]}, "options": {"name": "../x"}}, "options: remove name"),
+    ({"search": {"model.width": [0.5]}, "options": {"config": "x.yaml"}}, "options: remove config"),
+    ({"search": {"a": {"b": {"trainer.default_root_dir": "/x"}}}}, "search: remove trainer.default_root_dir"),
+    ({"search": {"model.width": [0.5]}, "options": {"data.root": "a\0b"}}, "data.root=a\\x00b has characters that no"),
+    ({"search": {"model.width": [0.5]}, "options": {"\x1b[2J": 1, "name": 1}}, "options: remove name"),
+    ({"search": {f"data.o{n}": list(range(10)) for n in range(9)}}, "search: has 1,000,000,000 points, more than"),
+    ({"search": {"model.width": {"low": 0, "high": 10**400}}, "trials": 3}, "finite numbers low < high, up to 1e+15"),
+    ({"search": {"model.width": {"low": 0, "high": 1, "step": 1e-300}}, "trials": 3}, "at most 1,000,000,000 steps"),
+    ({"search": {"model.width": {"low": False, "high": True}}, "trials": 3}, "finite numbers"),
+    ({"search": {"model.width": {"low": [1], "high": {}}}, "trials": 3}, "finite numbers"),
+    ({"search": {"model.width": {"low": 0.5, "high": 1}}, "trials": True}, "needs trials"),
+    ({"search": [1]}, "search: must map options"),
+    ({"search": {"model.width": 3}}, "must be a list of values"),
+    ({"search": {"model.width": [0.5]}, "options": "text"}, "options: must map options"),
     ({"search": {"model.width": {"low": 0.5, "hihg": 1.0}}}, "no 'hihg'. Did you mean high"),
     ({"search": {"model.width": {"low": 1, "high": 0.5}}, "trials": 3}, "low < high"),
     ({"search": {"model.width": {"low": 0, "high": 0.5, "log": True}}, "trials": 3}, "log: true with low > 0"),
@@ -52,11 +70,17 @@ def test_errors_in_the_file(folder, keys, message):
 
 
 @pytest.mark.parametrize(
-    "content", [b"search: {} # caf\xe9", b"[" * 3000, b"a: !!int ''", b"a: 2026-13-01", b"a: [", b"\0"]
+    "content",
+    [
+        *(b"search: {} # caf\xe9", b"[" * 3000, b"a: !!int ''", b"2026-13-01", b"a: [", b"\0", b"", b"9" * 5000),
+        *(b"search: {a: !!set {b, c}}", b"search: {a: !!binary QUJD}", b"search: {? !!binary QUJD : 1}", b"&a [*a]"),
+        b"".join(b"? &a%d [%s]\n" % (n, b",".join([b"*a%d" % (n - 1)] * 10) if n else b"x") for n in range(20)),
+    ],
 )
-def test_a_file_that_is_not_yaml(folder, content):
+def test_a_file_that_is_not_one_of_sweeps(folder, content):
     Path("sizes.yaml").write_bytes(content)
-    assert str(sweep("sizes.yaml")).startswith("error: sizes.yaml is not YAML: ")
+    status = str(sweep("sizes.yaml"))
+    assert status.startswith("error: sizes.yaml is not a sweep file: ") and "\n" not in status
 
 
 def test_a_folder_that_cannot_be_made(folder):

@@ -59,7 +59,7 @@ def test_killed_while_another_worker_runs(folder):
     assert len(lines("starts.txt")) == 3
 
 
-@pytest.mark.parametrize("url", ["sqlite:///shared/study.db", "journal://shared/study.log"])
+@pytest.mark.parametrize("url", ["sqlite:///runs/sizes/study.db", "journal://runs/sizes/study.log"])
 def test_two_workers_share_the_trials(folder, url):
     file = write_sweep(search={"model.score": [0.1, 0.2, 0.3, 0.4]}, storage=url)
     Path("hold").touch()
@@ -76,7 +76,7 @@ def test_two_workers_share_the_trials(folder, url):
     assert Path(url.partition("://")[2].lstrip("/")).is_file(), "below the working directory"
 
 
-@pytest.mark.parametrize("url", ["sqlite:///study.db", "journal://study.log"])
+@pytest.mark.parametrize("url", ["sqlite:///runs/sizes/study.db", "journal://runs/sizes/study.log"])
 def test_worker_lost_on_another_machine(folder, monkeypatch, url):
     """Only its heartbeat, which stops, shows that it died."""
     file = write_sweep(search={"model.score": [0.1]}, storage=url)
@@ -96,7 +96,7 @@ def test_worker_lost_on_another_machine(folder, monkeypatch, url):
 
 
 def test_a_worker_on_another_machine_that_lives_keeps_its_trial(folder, monkeypatch):
-    file = write_sweep(search={"model.score": [0.1]}, storage="journal://study.log")
+    file = write_sweep(search={"model.score": [0.1]}, storage="journal://runs/sizes/study.log")
     monkeypatch.setattr(study, "HEARTBEAT", 0.2)
     monkeypatch.setattr(study, "GRACE", 1)
     Path("hold").touch()
@@ -115,8 +115,9 @@ def test_a_worker_on_another_machine_that_lives_keeps_its_trial(folder, monkeypa
 
 def test_two_machines_that_start_at_the_same_moment(folder):
     """Both enqueued the whole grid."""
-    file = write_sweep(search={"model.score": [0.1, 0.2]}, storage="sqlite:///study.db")
-    begun = optuna.create_study(storage="sqlite:///study.db", study_name="sizes", direction="maximize")
+    file = write_sweep(search={"model.score": [0.1, 0.2]}, storage="sqlite:///runs/sizes/study.db")
+    Path("runs/sizes").mkdir(parents=True)
+    begun = optuna.create_study(storage="sqlite:///runs/sizes/study.db", study_name="sizes", direction="maximize")
     for score in ("0.1", "0.2", "0.1", "0.2"):
         begun.enqueue_trial({"model.score": score})
     assert sweep(file) == 0

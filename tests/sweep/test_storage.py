@@ -1,5 +1,6 @@
 """Storages of a sweep: journals in a file, and databases on network disks."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -28,12 +29,12 @@ def mounts(tmp_path, monkeypatch):
 
 def test_a_journal_is_continued_and_its_search_may_not_change(folder):
     search = {"model.score": [0.1, 0.2]}
-    assert sweep(write_sweep(search=search, storage="journal://shared/study.log")) == 0
+    assert sweep(write_sweep(search=search), "--storage=journal://shared/study.log") == 0
     lines = Path("shared/study.log").read_text().splitlines()
     assert sweep(write_sweep(search=search, storage=f"journal://{folder}/shared/study.log")) == 0, "an absolute path"
     assert Path("shared/study.log").read_text().splitlines()[: len(lines)] == lines
     assert [row["value"] for row in trials()] == ["0.1", "0.2"]
-    status = sweep(write_sweep(search={"model.score": [0.3]}, storage="journal://shared/study.log"))
+    status = sweep(write_sweep(search={"model.score": [0.3]}), "--storage", "journal://shared/study.log")
     assert status.startswith("error: Cannot resume the sweep sizes in journal://shared/study.log: search changed")
     assert not list(folder.rglob("*.lock.*")) and not Path("shared/study.log.lock").exists()
 
@@ -50,9 +51,42 @@ def test_a_journal_is_continued_and_its_search_may_not_change(folder):
 )
 def test_a_file_that_is_no_journal_stays_as_it_is(folder, content, reason):
     Path("study.log").write_bytes(content)
-    status = sweep(write_sweep(search={"model.score": [0.1]}, storage="journal://study.log"))
+    status = sweep(write_sweep(search={"model.score": [0.1]}), "--storage=journal://study.log")
     assert status.startswith(f"error: storage: journal://study.log cannot be opened: {reason}") and "\n" not in status
     assert Path("study.log").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "journal://study.log",
+            "journal://../study.log",
+            "journal://runs/sizes/../../study.log",
+            "sqlite:///study.db",
+        ),
+        *("sqlite+pysqlite:///made/study.db", "sqlite:///file:made/study.db?uri=true", "journal://{}/made/study.log"),
+        *("sqlite:///{}/made/study.db", "sqlite:///{}/made/study.db?timeout=1"),
+    ],
+)
+def test_a_sweep_file_makes_nothing_outside_its_folder(folder, url):
+    before, url = sorted(folder.rglob("*")), url.format(folder)
+    status = sweep(write_sweep(search={"model.score": [0.1]}, storage=url))
+    assert status.startswith(f"error: storage: {url} cannot be opened: a sweep file may only name files below runs/")
+    assert sorted(folder.rglob("*")) == sorted([*before, folder / "sizes.yaml"])
+
+
+@pytest.mark.parametrize("url", ["journal://runs/sizes/a/study.log", "sqlite:///runs/sizes/b/study.db"])
+def test_a_sweep_file_may_name_a_file_in_its_folder(folder, url):
+    assert sweep(write_sweep(search={"model.score": [0.1]}, storage=url)) == 0
+    assert Path(url.partition("://")[2].lstrip("/")).is_file()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_journal_that_would_never_end_is_refused(folder, make):
+    make("study.log")
+    status = sweep(write_sweep(search={"model.score": [0.1]}), "--storage=journal://study.log")
+    assert status == "error: storage: journal://study.log cannot be opened: it is a pipe or a device"
 
 
 @pytest.mark.parametrize(
@@ -87,11 +121,11 @@ def test_a_system_without_a_list_of_mounts(monkeypatch, tmp_path):
     assert network_disk(tmp_path) is None
 
 
-@pytest.mark.parametrize("url", [None, "sqlite:///study.db"])
+@pytest.mark.parametrize("url", [None, "sqlite:///runs/sizes/other.db"])
 def test_sqlite_on_a_network_disk_is_told_in_one_line(folder, mounts, capfd, url):
     mounts(f"server:/x {folder} nfs rw 0 0\n")
     assert sweep(write_sweep(search={"model.score": [0.1]}, storage=url)) == 0
-    file = "runs/sizes/study" if url is None else "study"
+    file = "runs/sizes/study" if url is None else "runs/sizes/other"
     notes = [line for line in capfd.readouterr().out.splitlines() if "network disk" in line]
     assert notes == [
         f"Note: {file}.db is on a network disk (nfs), where SQLite can fail or lose trials. For a new sweep, write "

@@ -11,7 +11,10 @@ import yaml
 from tests.helpers.sweeping import enter, lines, sweep, trials, write_sweep
 from tiny_imagenet.cli.arguments import find_config
 from tiny_imagenet.cli.printed import module_command
+from tiny_imagenet.run.folder import METRICS
+from tiny_imagenet.run.protocol import write_protocol
 from tiny_imagenet.sweep import storage, study
+from tiny_imagenet.sweep.training import result
 
 
 @pytest.fixture
@@ -215,3 +218,14 @@ def test_real_trainings(small, run, tmp_path):
     assert found["model"]["optimizer"]["init_args"]["lr"] == float(best["model.optimizer.init_args.lr"])
     status, _ = run("fit", "--config", "runs/rates/best.yaml")
     assert status == 0 and Path("runs/best/version_0/metrics.csv").exists()
+
+
+def test_the_result_of_progressive_training_is_of_its_last_image_size(tmp_path):
+    (tmp_path / METRICS).write_text(
+        "epoch,step,val/top1,image_size\n0,9,0.6,32.0\n1,18,0.4,64.0\n2,27,0.5,64.0\n3,36,nan,64.0\n"
+    )
+    assert result(tmp_path, "val/top1", "max") == 0.5
+    assert result(tmp_path, "val/top1", "min") == 0.4
+    assert result(tmp_path, "val/top5", "max") is None
+    write_protocol(tmp_path, 10, 10, validates_on_test=True)
+    assert result(tmp_path, "val/top1", "min") == 0.5, "of the last epoch"

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tiny_imagenet import hardware
-from tiny_imagenet.benchmark.steps import DTYPES
+from tiny_imagenet.benchmark.callbacks import DTYPES
 from tiny_imagenet.benchmark.timing import Contestant
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import parameter_groups

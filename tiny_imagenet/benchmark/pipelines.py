@@ -1,6 +1,5 @@
 """Input pipelines, from stored images to what a network sees: this project's and common alternatives."""
 
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ def packed(
     """Batches of packed images, augmented and normalised on the device, which a GPU reads from pinned memory."""
     images = data.sets["train"]
     sampler = TrainBatches(len(images), batch_size, 0, lambda: (0, 0))
-    batches = _endless(batch_loader(images, sampler, workers, pinned and device.type == "cuda"))
+    batches = endless(batch_loader(images, sampler, workers, pinned and device.type == "cuda"))
     pipeline = BatchPipeline(size or data.pipeline.image_size, None, augmentations, mix)
     mean, std = (torch.tensor(figure, device=device) for figure in (data.info.mean, data.info.std))
 
@@ -102,7 +101,7 @@ def on_the_device(
     """The same with all images on the device from the start."""
     images, labels = data.sets["train"], torch.from_numpy(data.sets["train"].labels).to(device)
     every = torch.from_numpy(images.images[images.rows]).to(device)
-    requests = _endless(TrainBatches(len(images), batch_size, 0, lambda: (0, 0)))
+    requests = endless(TrainBatches(len(images), batch_size, 0, lambda: (0, 0)))
     pipeline = BatchPipeline(data.pipeline.image_size, None, augmentations, None)
     mean, std = (torch.tensor(figure, device=device) for figure in (data.info.mean, data.info.std))
 
@@ -119,7 +118,7 @@ def on_the_device(
 def reading(data: ImageDataModule, batch_size: int) -> Contestant:
     """Only read batches of packed images."""
     images = data.sets["train"]
-    batches = _endless(batch_loader(images, TrainBatches(len(images), batch_size, 0, lambda: (0, 0))))
+    batches = endless(batch_loader(images, TrainBatches(len(images), batch_size, 0, lambda: (0, 0))))
     return Contestant(lambda: len(next(batches).images))
 
 
@@ -140,7 +139,7 @@ def image_files(
         ImageFolder(str(folder), transform), batch_size, shuffle=True, num_workers=workers, drop_last=True,
         pin_memory=device.type == "cuda", persistent_workers=workers > 0,
     )  # fmt: skip
-    batches = _endless(loader)
+    batches = endless(loader)
 
     def step() -> int:
         return len(next(batches)[0].to(device, non_blocking=True))
@@ -148,22 +147,7 @@ def image_files(
     return Contestant(step, untimed=1 + workers * PREFETCH, ahead=workers * PREFETCH), batches
 
 
-def kornia_pipeline(data: ImageDataModule, batch_size: int, device: torch.device) -> Contestant | None:
-    """Crop and flip by kornia of a batch that is already on the device; None if kornia is not installed."""
-    if importlib.util.find_spec("kornia") is None:
-        return None
-    from kornia.augmentation import AugmentationSequential, Normalize
-    from kornia.augmentation import RandomCrop as Crop
-    from kornia.augmentation import RandomHorizontalFlip as Flip
-
-    size = data.pipeline.image_size
-    transform = AugmentationSequential(
-        Crop((size, size), padding=size // 8), Flip(p=0.5), Normalize(data.info.mean, data.info.std)
-    )
-    images = data.sets["train"][range(batch_size)][0].to(device)
-    return Contestant(lambda: len(transform(images.float() / 255)))
-
-
-def _endless(epoch: Iterable) -> Iterator[Any]:
+def endless(epoch: Iterable) -> Iterator[Any]:
+    """The batches of one epoch after another."""
     while True:
         yield from epoch

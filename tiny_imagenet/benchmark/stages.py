@@ -4,14 +4,17 @@ import argparse
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from tiny_imagenet.benchmark import pipelines, steps
-from tiny_imagenet.benchmark.timing import race
+from tiny_imagenet.benchmark import alternatives, choices, pipelines, steps
+from tiny_imagenet.benchmark.cpu import busy_process
+from tiny_imagenet.benchmark.timing import Contestant, Rates, race, ratio
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import (
     ColorJitter,
@@ -21,15 +24,18 @@ from tiny_imagenet.data.augment import (
     RandomResizedCrop,
     TrivialAugmentWide,
 )
-from tiny_imagenet.data.images.pack_workers import decode_all
+from tiny_imagenet.data.images.pack_workers import decode_tasks, tasks_of
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.progress import progress
 
 BATCH = 128
 OURS, TORCHVISION, ANCESTOR = "this project", "torchvision v2 per image", "the ancestor (PIL, 250 to 224)"
-Rates = dict[str, list[float]]  # images/s in each round
-SECONDS = 60  # that a training may take on a CPU, half of them for the bare loop
+CROP_FLIP = "crop + flip"  # the recipe of pipelines.OURS that is compared most
+BUSY = "beside a busy process"
+SECONDS = 30  # that a training may take, half of them for the bare loop
 FEWEST_TURNS, MOST_STEPS = 7, 200
+WORK = {"resnet34_aug": 2, "resnet50_aug": 2.5}  # of an image, relative to ResNet-18
+BARE = "a bare step"
 
 
 class Training(NamedTuple):
@@ -40,94 +46,117 @@ class Training(NamedTuple):
     turn: int
     steps: int
     relative: float  # the work of a step, relative to one of ResNet-18 on BATCH images
+    busy: bool = False  # whether another process keeps a core busy
+
+    @property
+    def name(self) -> str:
+        return f"{self.recipe}, batch {self.batch_size}" + (f", {BUSY}" if self.busy else "")
 
 
 def image_stages(
     data: ImageDataModule, device: torch.device, workers: int, options: argparse.Namespace
-) -> dict[str, Rates]:
+) -> dict[str, dict[str, Rates]]:
     """Packing, reading, each augmentation alone, and whole pipelines next to alternatives with `workers` processes."""
     files = data.packed("train").files
     single = [RandomCrop(padding=8), RandomResizedCrop(64), RandomHorizontalFlip(), ColorJitter(**pipelines.JITTER),
               TrivialAugmentWide(), RandomErasing(p=0.1)]  # fmt: skip
     parts = {"read a batch": pipelines.reading(data, BATCH)}
     parts |= {type(each).__name__: pipelines.one_augmentation(data, each, BATCH, device) for each in single}
-    found = {"parts": {"decode and pack": [packing(files) for _ in range(2)]}}
+    found = {"parts": {"decode and pack": {"images_per_s": [packing(files) for _ in range(2)]}}}
     found["parts"] |= race(parts, options.rounds, options.seconds, "parts")
-    for recipe, augmentations in pipelines.OURS.items():
-        transform = pipelines.torchvision_transforms(recipe, data.pipeline.image_size, data.info.mean, data.info.std)
-        compared = {
-            OURS: pipelines.packed(data, augmentations, BATCH, device, mix=pipelines.MIXES.get(recipe)),
-            TORCHVISION: pipelines.image_files(files.folder, transform, BATCH, workers, device)[0],
-        }
-        if recipe == "crop + flip":
-            transform = pipelines.ancestor_transforms()
-            compared[ANCESTOR] = pipelines.image_files(files.folder, transform, BATCH, workers, device)[0]
-            if kornia := pipelines.kornia_pipeline(data, BATCH, device):
-                compared["kornia, batch already on the device"] = kornia
-            if device.type == "cuda":
-                compared["without pinned memory"] = pipelines.packed(data, augmentations, BATCH, device, pinned=False)
-                compared["all images on the GPU"] = pipelines.on_the_device(data, augmentations, BATCH, device)
-        found[recipe] = race(compared, options.rounds, options.seconds, recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        for recipe, augmentations in pipelines.OURS.items():
+            info = data.info
+            transform = pipelines.torchvision_transforms(recipe, data.pipeline.image_size, info.mean, info.std)
+            compared = {
+                OURS: pipelines.packed(data, augmentations, BATCH, device, mix=pipelines.MIXES.get(recipe)),
+                TORCHVISION: pipelines.image_files(files.folder, transform, BATCH, workers, device)[0],
+            }
+            if recipe == CROP_FLIP:
+                compared |= {f"{name}, {BUSY}": replace(each, beside=busy_process) for name, each in compared.items()}
+                compared |= _other_ways(data, device, workers, Path(folder))
+            found[recipe] = race(compared, options.rounds, options.seconds, recipe)
     return found
+
+
+def _other_ways(data: ImageDataModule, device: torch.device, workers: int, folder: Path) -> dict[str, Contestant]:
+    """Crop and flip by the ancestor, by other packages, and otherwise by this project."""
+    files, transform = data.packed("train").files, pipelines.ancestor_transforms()
+    ways = {ANCESTOR: pipelines.image_files(files.folder, transform, BATCH, workers, device)[0]}
+    ways |= alternatives.pipelines(data, BATCH, workers, device, folder)
+    if device.type == "cuda":
+        ours = pipelines.OURS[CROP_FLIP]
+        ways["without pinned memory"] = pipelines.packed(data, ours, BATCH, device, pinned=False)
+        ways["all images on the GPU"] = pipelines.on_the_device(data, ours, BATCH, device)
+    return ways
 
 
 def packing(files: ImageFiles, count: int = 10_000) -> float:
     """Images/s of decoding the first `count` images of a set and writing them, at 64×64."""
-    columns = (files.names, files.labels, files.sizes, files.times)
-    first = ImageFiles(files.folder, files.class_ids, *(values[:count] for values in columns))
+    first = files.part(0, count)
     with tempfile.TemporaryDirectory(dir=files.folder.parent) as folder:
         path = Path(folder) / "pixels.npy"
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(first), 64, 64, 3))
         start = time.perf_counter()
-        decode_all(first, 64, path)
+        decode_tasks(first, 64, path, tasks_of(len(first), 64), done=lambda task, decoded: None)
         return len(first) / (time.perf_counter() - start)
 
 
 def trainings(device: torch.device, images: int, step_seconds: float, steps: int | None) -> list[Training]:
-    """The trainings to measure; without a number of `steps`, as many as take SECONDS.
+    """The trainings to measure, the first of them also beside a busy process. For the arguments, see `plan`."""
+    if device.type == "cuda":
+        recipes = [(f"resnet{depth}_aug", size) for depth in (18, 34, 50) for size in (256, 1024)]
+        recipes += [("records/tiny_resnet18_fast", 256), ("records/tiny_resnet18_long", 128)]
+    else:
+        recipes = [("resnet18_aug", BATCH), ("resnet18_baseline", BATCH)]
+    first, *others = (plan(recipe, size, device, images, step_seconds, steps) for recipe, size in recipes)
+    return [first, first._replace(steps=min(first.steps, FEWEST_TURNS * first.turn), busy=True), *others]
+
+
+def plan(
+    recipe: str, batch_size: int, device: torch.device, images: int, step_seconds: float, steps: int | None
+) -> Training:
+    """The length of a training: without a number of `steps`, as many as take SECONDS, beside a bare loop.
 
     Args:
         images: in the training set; a training is an epoch at most.
         step_seconds: of a step of ResNet-18 on BATCH images.
     """
-    if device.type == "cuda":
-        recipes = [(f"resnet{depth}_aug", size, work) for depth, work in ((18, 1), (34, 2), (50, 2.5))
-                   for size in (256, 1024)]  # fmt: skip
-        recipes += [("records/tiny_resnet18_fast", 256, 1), ("records/tiny_resnet18_long", 128, 1)]
-    else:
-        recipes = [("resnet18_aug", BATCH, 1), ("resnet18_baseline", BATCH, 1)]
-    found = []
-    for recipe, batch_size, work in recipes:
-        # On a GPU a turn takes at least half a second, so that its utilisation can be sampled; on a CPU steps are long.
-        turn = max(10, 12_800 // batch_size) if device.type == "cuda" else 2
-        relative = work * batch_size / BATCH
-        wanted = steps or min(MOST_STEPS, int(SECONDS / 2 / (step_seconds * relative)))
-        count = min(max(wanted, FEWEST_TURNS * turn), images // batch_size)
-        found.append(Training(recipe, batch_size, turn, count, relative))
-    return found
+    relative = WORK.get(recipe, 1) * batch_size / BATCH
+    # On a GPU a turn takes a second, so that its utilisation can be sampled; on a CPU steps are long.
+    turn = max(5, round(1 / (step_seconds * relative))) if device.type == "cuda" else 2
+    wanted = steps or min(MOST_STEPS, int(SECONDS / 2 / (step_seconds * relative)))
+    count = min(max(wanted, FEWEST_TURNS * turn), images // batch_size)
+    return Training(recipe, batch_size, turn, count, relative)
 
 
 def training_steps(
     data: ImageDataModule, planned: list[Training], fit_options: list[str], device: torch.device, workers: int,
     options: argparse.Namespace,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """`fit` compared with a bare loop, in turns with the ancestor's training at 224×224."""
-    train, found = data.sets["train"], {}
-    ancestor = steps.ancestor_training(train.files.folder, workers, device, len(data.classes.ids))
-    ancestor_rates: list[float] = []
-    cheaper = [] if device.type == "cuda" else ["--model.stem=imagenet"]
-    for recipe, batch_size, turn, count, _ in planned:
-        ancestor_rates += race({ANCESTOR: ancestor}, 1, options.seconds, ANCESTOR).get(ANCESTOR, [])
-        torch.cuda.empty_cache()  # for the training, which is another process
-        of_recipe = [f"--config={recipe}.yaml", f"--data.batch_size={batch_size}", *cheaper, *fit_options]
-        name = f"{recipe}, batch {batch_size}"
-        try:
-            found[name] = steps.fit_beside_bare_loop(of_recipe, count, turn)
-        except RuntimeError as error:  # such as a GPU with too little memory
-            found[name] = {"failed": str(error).strip().splitlines()[-1]}
-    if ancestor_rates:
-        found[ANCESTOR] = {"images_per_s": statistics.median(ancestor_rates)}
+    """`fit` in turns with a bare loop; then the ancestor and other packages, in turns with a bare loop as well."""
+    found = {training.name: fit_row(training, fit_options, device) for training in planned}
+    batch_size, folder = planned[0].batch_size, data.sets["train"].files.folder
+    others = {BARE: choices.contestants(device, batch_size)[choices.DEFAULT]}
+    others[ANCESTOR] = steps.ancestor_training(folder, workers, device, len(data.classes.ids))
+    others |= alternatives.trainings(data, batch_size, workers, device)
+    rates = race(others, options.rounds, options.seconds, "other trainings")
+    for name in rates.keys() - {BARE}:
+        medians = {what: statistics.median(values) for what, values in rates[name].items()}
+        found[name] = medians | {"ratio": ratio(rates, name, BARE)}
     return found
+
+
+def fit_row(training: Training, fit_options: list[str], device: torch.device) -> dict[str, Any]:
+    """What `steps.fit_beside_bare_loop` finds of a training, or why it `failed`."""
+    torch.cuda.empty_cache()  # for the training, which is another process
+    cheaper = [] if device.type == "cuda" else ["--model.stem=imagenet"]
+    options = [f"--config={training.recipe}.yaml", f"--data.batch_size={training.batch_size}", *cheaper, *fit_options]
+    try:
+        with busy_process() if training.busy else nullcontext():
+            return steps.fit_beside_bare_loop(options, training.steps, training.turn)
+    except RuntimeError as error:  # such as a GPU with too little memory
+        return {"failed": str(error).strip().splitlines()[-1]}
 
 
 def start_up(fit_options: list[str], rounds: int) -> dict[str, list[float]]:
@@ -145,8 +174,8 @@ def start_up(fit_options: list[str], rounds: int) -> dict[str, list[float]]:
 def curves(data: ImageDataModule, device: torch.device, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Median images/s of crop and flip by batch size, image size and number of the loader's worker processes."""
 
-    def packed(batch_size: int = BATCH, **others: int) -> pipelines.Contestant:
-        return pipelines.packed(data, pipelines.OURS["crop + flip"], batch_size, device, **others)
+    def packed(batch_size: int = BATCH, **others: int) -> Contestant:
+        return pipelines.packed(data, pipelines.OURS[CROP_FLIP], batch_size, device, **others)
 
     lines = {
         "batch size": {str(n): packed(n) for n in (32, 64, 128, 256, 512, 1024)},
@@ -155,7 +184,7 @@ def curves(data: ImageDataModule, device: torch.device, options: argparse.Namesp
     }
     return {
         quantity: {
-            value: statistics.median(rates)
+            value: statistics.median(rates["images_per_s"])
             for value, rates in race(line, options.rounds, options.seconds, quantity).items()
         }
         for quantity, line in lines.items()

@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from tiny_imagenet.progress import duration_text, loss_text, say
 from tiny_imagenet.run import lightning_internals
+from tiny_imagenet.run.best_epoch import best_row
 from tiny_imagenet.run.checkpointing import RunCheckpoint
-from tiny_imagenet.run.metric_names import STAGES, is_accuracy, shown
+from tiny_imagenet.run.metric_names import IMAGE_SIZE, STAGES, is_accuracy, shown
 
 FEW_CLASSES = 5  # with which top-5 is always 100 %
 BAR = "{desc} |{bar:20}| {n_fmt}/{total_fmt}{tail}"  # fits 80 columns
@@ -225,12 +226,18 @@ def _best_line(trainer: pl.Trainer) -> str:
     if not valued:
         return ""
     last = trainer.datamodule.validates_on_test
-    best = valued[-1] if last else (max if checkpoint.mode == "max" else min)(valued, key=lambda row: row[name])
+    best = valued[-1] if last else best_row(rows, name, checkpoint.mode)
     stage, _, metric = name.rpartition("/")
     value = f"{100 * best[name]:.1f} %" if is_accuracy(metric) else loss_text(best[name])
     epoch = f"(epoch {int(best['epoch']) + 1}{_of(trainer.max_epochs, ' of ')})"
-    words = ["Last" if last else "Best", stage, shown(metric), value, epoch]
+    size = f"at {best[IMAGE_SIZE]:.0f} pixels" if _is_smaller(best, trainer.datamodule) else ""
+    words = ["Last" if last else "Best", stage, shown(metric), value, size, epoch]
     return " ".join(word for word in words if word)
+
+
+def _is_smaller(row: dict[str, float], data: pl.LightningDataModule) -> bool:
+    """Whether an epoch was validated at another size than the one to test at."""
+    return row.get(IMAGE_SIZE, data.pipeline.image_size) != data.pipeline.image_size
 
 
 def _machine(trainer: pl.Trainer) -> str:

@@ -8,6 +8,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from tiny_imagenet.run.metric_names import IMAGE_SIZE
+
 try:
     import resource
 except ModuleNotFoundError:  # on Windows
@@ -16,7 +18,8 @@ except ModuleNotFoundError:  # on Windows
 
 class EpochStatistics(Callback):
     """Logs of each epoch: `seconds` (training and validation), `images_per_s` of training over all devices, the peak
-    `memory` in MiB (of the GPU, or of the process without one), and the learning rate `lr` at its end."""
+    `memory` in MiB (of the GPU, or of the process without one), the learning rate `lr` at its end, and in progressive
+    training `image_size`, the side of its validation images in pixels."""
 
     def __init__(self) -> None:
         self._seconds_before = 0.0  # of this epoch, before it was resumed
@@ -45,6 +48,8 @@ class EpochStatistics(Callback):
             "images_per_s": self._images * trainer.world_size / (seconds - self._validation),
             "memory": _peak_memory(pl_module.device),
         }
+        if trainer.datamodule.pipeline.progressive:
+            figures[IMAGE_SIZE] = trainer.datamodule.pipeline.val_size(trainer.current_epoch, trainer.max_epochs)
         # In double precision, so that a rate of 0.1 is not written as 0.10000000149.
         doubles = {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}
         pl_module.log_dict(doubles, rank_zero_only=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from tiny_imagenet.callbacks.gather import gather_by_row
 from tiny_imagenet.callbacks.progress import result_line
 from tiny_imagenet.data.batches.loader import Batch
-from tiny_imagenet.files import replace_bytes, replace_csv, replace_text
+from tiny_imagenet.files import csv_text, replace_together
 from tiny_imagenet.progress import say
 from tiny_imagenet.run.history import shortest_float
 from tiny_imagenet.run.metric_names import STAGES
@@ -30,7 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class TestResults(Callback):
-    """Writes the results of a test into the folder of the checkpoint's run, each image counted once over all ranks."""
+    """Writes the results of a test into the folder of the checkpoint's run, each image counted once over all ranks.
+
+    All four files or none; `test_metrics.json` comes last, so that where it is, the others are of the same test.
+    """
 
     __test__ = False  # not a test of pytest's, despite its name
 
@@ -80,15 +83,20 @@ class TestResults(Callback):
         from tiny_imagenet.callbacks.pictures import confusion_figure, examples_figure
 
         folder, ids, names = Path(trainer.default_root_dir), pl_module.info.class_ids, pl_module.info.class_names
-        replace_text(folder / "test_metrics.json", json.dumps({**metrics, "images": len(targets)}, indent=2) + "\n")
         classes = list(per_class(targets, answers, ids, names))
-        replace_csv(folder / "per_class.csv", PER_CLASS_COLUMNS, classes)
         counts = confusion_counts(targets, answers[:, 0], len(ids))
-        replace_csv(folder / "confusion.csv", CONFUSION_COLUMNS, confusion_cells(counts, ids, names))
         figure = examples_figure(trainer.datamodule.sets["test"], targets, answers[:, 0], classes)
         picture = io.BytesIO()
         figure.savefig(picture, dpi=75)
-        replace_bytes(folder / "examples.png", picture.getvalue())
+        replace_together(
+            folder,
+            {
+                "per_class.csv": csv_text(PER_CLASS_COLUMNS, classes),
+                "confusion.csv": csv_text(CONFUSION_COLUMNS, confusion_cells(counts, ids, names)),
+                "examples.png": picture.getvalue(),
+                "test_metrics.json": json.dumps({**metrics, "images": len(targets)}, indent=2) + "\n",
+            },
+        )
         say(f"  {folder}: test_metrics.json, per_class.csv, confusion.csv, examples.png")
         if isinstance(trainer.logger, pl.loggers.TensorBoardLogger):
             trainer.logger.experiment.add_figure(

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from tiny_imagenet.errors import UserError, legible
 from tiny_imagenet.run.metric_names import STAGES
 
 
@@ -52,9 +53,17 @@ def restore_sums(metrics: MetricCollection, saved: dict[str, dict[str, Tensor]],
     """Continue from `sums_of_ranks`: each rank from its own sums, since adding in another order rounds differently.
 
     On another number of devices, the first rank continues with all sums. A metric that was not saved starts anew.
+
+    Raises:
+        UserError: a metric has no such sum, or one of another shape.
     """
     for name, metric in metrics.items(keep_base=True):
         for state, values in saved.get(name, {}).items():
+            own = metric.metric_state.get(state)
+            if own is None or values.shape[1:] != own.shape or values.dtype != own.dtype:
+                raise UserError(
+                    f"The checkpoint is damaged: its train_metrics.{name}.{legible(state)} is not a sum of that metric."
+                )
             if len(values) != ranks:
                 values = torch.stack([values.sum(0)] + [torch.zeros_like(values[0])] * (ranks - 1))
             setattr(metric, state, values[rank].clone())

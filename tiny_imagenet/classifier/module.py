@@ -11,18 +11,18 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torchmetrics import MetricCollection
 
 from tiny_imagenet.classifier.length import total_steps, total_steps_from
+from tiny_imagenet.classifier.loss import mean_cross_entropy
 from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
 from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
 from tiny_imagenet.data.batches.loader import Batch
-from tiny_imagenet.errors import UserError
-from tiny_imagenet.models import build_resnet, needs_one_thread, require_known
+from tiny_imagenet.errors import MISFIT, UserError, first_line, user_message
+from tiny_imagenet.models import TooLarge, build_resnet, needs_one_thread, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
-from tiny_imagenet.run.checkpoint_files import require_same_training
+from tiny_imagenet.run.checkpoint_files import require_checkpoint, require_same_training
 from tiny_imagenet.run.lightning_internals import (
     attached_trainer,
     settle_buckets,
@@ -102,14 +102,27 @@ class ImageClassifier(pl.LightningModule):
         self.starting_weights = weights
         self.network: nn.Module | None = None
         self.info: DatasetInfo | None = None
+        self._class_weights: Tensor | None = None  # of the training loss, float32 [C]
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **options: Any) -> Self:
-        """As Lightning's, but safe for a checkpoint from anyone: only weights and plain values are read."""
+        """As Lightning's, but safe for a checkpoint from anyone: only weights and plain values are read.
+
+        Raises:
+            UserError: the checkpoint is damaged, was not written by this project, or has options of other types.
+        """
+        if Path(checkpoint_path).is_file():  # Lightning takes URLs too
+            require_checkpoint(Path(checkpoint_path), training=False)
         # Lightning would import what a checkpoint names as its instantiator.
-        return super().load_from_checkpoint(
-            checkpoint_path, **({"weights_only": True} | options | {"_instantiator": None})
-        )
+        options = {"weights_only": True} | options | {"_instantiator": None}
+        try:
+            return super().load_from_checkpoint(checkpoint_path, **options)
+        except Exception as error:
+            if user_message(error) is not None or isinstance(error, OSError):
+                raise
+            raise UserError(
+                f"{checkpoint_path} is damaged: its hyper_parameters can't be used ({first_line(error)})."
+            ) from error
 
     def setup(self, stage: str) -> None:
         if stage != "fit" and self.info is not None and self._data is not None:
@@ -130,8 +143,10 @@ class ImageClassifier(pl.LightningModule):
                 + (f", {frozen:,} of them frozen." if frozen else ".")
             )
 
-    def _build(self, info: DatasetInfo, weights: str | None) -> None:
+    def _build(self, info: DatasetInfo, weights: str | None, most: int | None = None) -> None:
+        """Build the network, of up to `most` parameters, and its metrics."""
         options = self.hparams
+        limits = [limit for limit in (options.max_parameters, most) if limit is not None]
         if options.tta_shift >= info.image_size:
             raise UserError(f"tta_shift is {options.tta_shift} pixels, and images have only {info.image_size} a side.")
         self.info = info
@@ -145,7 +160,7 @@ class ImageClassifier(pl.LightningModule):
             dropout=options.dropout,
             weights=weights,
             freeze=options.freeze,
-            max_parameters=options.max_parameters,
+            max_parameters=min(limits, default=None),
             zero_init_residual=options.zero_init_residual,
         ).to(memory_format=torch.channels_last)
         if options.compile:
@@ -172,9 +187,11 @@ class ImageClassifier(pl.LightningModule):
             torch.set_num_threads(1)
             log.info("1 thread, since torch may crash if several train a network of 8 channels.")
 
-    # Freezing
+    # Freezing, and the weights of the classes
 
     def on_train_start(self) -> None:
+        weights = self._data.loss_weights
+        self._class_weights = None if weights is None else torch.from_numpy(weights).float().to(self.device)
         self._settle_buckets()
         self._unfreeze()  # what was unfrozen before a resume
 
@@ -202,7 +219,7 @@ class ImageClassifier(pl.LightningModule):
         return self.network(images)
 
     def training_step(self, batch: Batch | tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss, _ = self._step(batch, self.train_metrics, self.hparams.label_smoothing)
+        loss, _ = self._step(batch, self.train_metrics, self.hparams.label_smoothing, self._class_weights)
         every = self.trainer.log_every_n_steps
         if every and (self.trainer.global_step + 1) % every == 0:  # Logging takes 0.6 ms even if nothing is kept.
             self.log("train/loss_step", loss)
@@ -220,12 +237,16 @@ class ImageClassifier(pl.LightningModule):
         return self._logits(batch[0]).softmax(dim=1)
 
     def _step(
-        self, batch: Batch | tuple[Tensor, Tensor], metrics: MetricCollection, label_smoothing: float = 0.0
+        self,
+        batch: Batch | tuple[Tensor, Tensor],
+        metrics: MetricCollection,
+        label_smoothing: float = 0.0,
+        weights: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The loss, and scores [B, C] that order the classes as the logits do; adds both to the metrics."""
         images, targets = batch[:2]
         logits = self._logits(images)
-        loss = cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        loss = mean_cross_entropy(logits, targets, label_smoothing, weights)
         # A mixed image counts as the image that most of it comes from.
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
         scores = logits.detach() if self.training else without_ties(logits)
@@ -301,9 +322,15 @@ class ImageClassifier(pl.LightningModule):
             raise UserError("This checkpoint was not written by this project: it does not name its classes.")
         info, data, trainer = DatasetInfo(**checkpoint["dataset"]), self._data, attached_trainer(self)
         if self.network is None:
-            self._build(info, weights=None)
             if data is not None:
                 data.adopt(info)
+            # A small file must not ask for a network that no memory has room for.
+            values = sum(tensor.numel() for tensor in checkpoint["state_dict"].values())
+            try:
+                self._build(info, weights=None, most=values)
+            except TooLarge as error:
+                found = f"it has {values:,} values, and the network {error.parameters:,} parameters"
+                raise UserError(MISFIT.format(found)) from error
         else:
             require_same_classes(info, self.info.class_ids)
         if self._fits:

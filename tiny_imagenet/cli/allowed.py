@@ -1,10 +1,11 @@
-"""The modules whose classes a config may name, so that a stranger's config cannot run code of its choosing."""
+"""What a stranger's config may do: name classes of these modules, so that it runs no code of its choosing."""
 
 import os
 from collections.abc import Iterable
 
 from jsonargparse import set_parsing_settings
 
+from tiny_imagenet.cli.jsonargparse_internals import bound_yaml
 from tiny_imagenet.errors import UserError
 
 # Everything inside these modules is allowed.
@@ -27,7 +28,11 @@ VARIABLE = "TINY_IMAGENET_ALLOW"
 
 
 def restrict_configs() -> None:
-    """Let configs name classes of allowed modules only: the module is the one where the class is defined."""
+    """Let configs name classes of allowed modules only, and hold no YAML that would take forever.
+
+    A class's module is the one where it is defined.
+    """
+    bound_yaml()
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=[*MODULES, *users_modules()],

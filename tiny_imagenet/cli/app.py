@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 
 import torch
-import yaml
 from jsonargparse import ArgumentError
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -20,18 +19,18 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tiny_imagenet.callbacks import Predictions
 from tiny_imagenet.callbacks.predictions import UNREADABLE
-from tiny_imagenet.cli.arguments import CONFIGS, Plan, plan, resuming
+from tiny_imagenet.cli.arguments import Plan, default_options, plan, resuming
+from tiny_imagenet.cli.class_errors import class_error_message, names_no_option
 from tiny_imagenet.cli.lightning_cli import Cli
 from tiny_imagenet.cli.logs import show_log
-from tiny_imagenet.cli.option_errors import optimizer_error_message, option_error_message
+from tiny_imagenet.cli.option_errors import option_error_message
 from tiny_imagenet.cli.printed import tool_command, training_command
 from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.data.images.unreadable import named
-from tiny_imagenet.errors import UserError, user_message
+from tiny_imagenet.errors import UserError, legible_lines, user_message
 from tiny_imagenet.progress import say
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
-from tiny_imagenet.run.config_changes import flat
 from tiny_imagenet.run.folder import RunLock
 from tiny_imagenet.run.stop_signals import Interrupted
 from tiny_imagenet.threads import Register
@@ -67,16 +66,16 @@ def main(argv: list[str]) -> None:
         message = error_message(error)
         if message is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {legible_lines(message)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ArgumentError) else 1)
 
 
 def error_message(error: Exception) -> str | None:
     """The message for the user of an error; None for a bug."""
-    message = user_message(error) or optimizer_error_message(error)
+    of_class = class_error_message(error)
+    message = (of_class if names_no_option(error) else None) or user_message(error) or of_class
     if message is None and isinstance(error, ArgumentError):
-        options = flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text()))
-        names = [option.replace("data.init_args.", "data.") for option in options]
+        names = [option.replace("data.init_args.", "data.") for option in default_options()]
         return option_error_message(error, names, {base.__name__: _class_names(base) for base in NAMED_IN_CONFIGS})
     return message
 

@@ -4,16 +4,21 @@ Sweeps use it without torch.
 """
 
 import logging
+import os
 import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tiny_imagenet.cli.loggers import logger_option
 from tiny_imagenet.cli.printed import training_command
 from tiny_imagenet.errors import UserError, did_you_mean, legible, some
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_resume, checkpoint_to_test, require_checkpoint
+from tiny_imagenet.run.config_changes import flat
 from tiny_imagenet.run.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -32,6 +37,11 @@ COMMANDS = ("fit", "validate", "test", "predict")
 EVALUATION_HARDWARE = ("accelerator=auto", "devices=1", "strategy=auto", "num_nodes=1")
 ALIASES = {"-c": "--config"}
 IMAGES = ("--data.images", "--data.init_args.images")
+
+
+def default_options() -> dict[str, Any]:
+    """The options of configs/defaults.yaml by their dotted names in a config."""
+    return flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text()))
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,7 @@ def find_config(name: str) -> Path:
         UserError: there is none; the message names the nearest ones.
     """
     for path in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
-        if path.is_file():
+        if os.path.isfile(path):  # unlike Path.is_file, of any name
             return path
     known = sorted(
         path.relative_to(CONFIGS).with_suffix("").as_posix()

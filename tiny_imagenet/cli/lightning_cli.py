@@ -28,8 +28,8 @@ from tiny_imagenet.callbacks import (
 )
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.cli import allowed
-from tiny_imagenet.cli.arguments import COMMANDS, Plan
-from tiny_imagenet.cli.option_errors import constructor_error_message
+from tiny_imagenet.cli.arguments import COMMANDS, Plan, default_options
+from tiny_imagenet.cli.class_errors import constructor_error_message, raised_in
 from tiny_imagenet.cli.saved_config import RunConfig, sections
 from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
 from tiny_imagenet.data import ImageDataModule
@@ -118,7 +118,8 @@ class Cli(PlainCLI):
             config.trainer.accelerator, config.trainer.precision, _shrinks_to_one_pixel(config)
         )
         if before:
-            require_resumable(before, sections(self.command_parser("fit"), config), target.trained_in)
+            now = sections(self.command_parser("fit"), config)
+            require_resumable(before, now, target.trained_in, default_options())
         if target.command == "fit":
             self._take_run_folder()
         self._set_threads(config.trainer)
@@ -198,10 +199,11 @@ class Cli(PlainCLI):
         try:
             # Lightning's own bar only where a config names it.
             trainer = super().instantiate_trainer(**kwargs, enable_progress_bar=users_bar and wanted is not False)
-        except (ImportError, MisconfigurationException, TypeError, ValueError) as error:
+        except (ImportError, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+            where = "trainer.callbacks" if "callback_connector" in raised_in(error) else "trainer"
             about_devices = any(word in str(error).lower() for word in ("accelerator", "backend", "device", "strategy"))
             advice = " (For accelerator, devices and strategy, `auto` uses what this machine has.)" * about_devices
-            raise UserError(f"trainer: {error}{advice}") from error
+            raise UserError(f"{where}: {error}{advice}") from error
         progress = next(callback for callback in trainer.callbacks if isinstance(callback, Progress))
         progress.bar = sys.stderr.isatty() and wanted is not False and not users_bar
         processes = max(os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))

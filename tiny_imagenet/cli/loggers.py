@@ -11,7 +11,7 @@ import yaml
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import replace_text
-from tiny_imagenet.run.folder import ConfigLoader
+from tiny_imagenet.run.bounded import read_yaml
 
 OPTION = "--trainer.logger"
 IDS = "loggers.json"  # in the run's folder: by which id each logger's service knows the run
@@ -28,7 +28,7 @@ def logger_option(configs: Sequence[Path], options: Sequence[str], run: Path) ->
         run: the run's folder, which need not exist yet.
 
     Raises:
-        UserError: a logger is neither a class nor false.
+        UserError: a config can't be read, or a logger is neither a class nor false.
     """
     wanted, others = _wanted(configs), []
     rest = iter(options)
@@ -76,9 +76,9 @@ def _wanted(configs: Sequence[Path]) -> Any:
     wanted = None
     for path in configs:
         try:
-            content = yaml.load(path.read_bytes(), ConfigLoader)
-        except (OSError, yaml.YAMLError, ValueError, RecursionError):
-            continue  # jsonargparse says what is wrong with it
+            content = read_yaml(path)
+        except ValueError as error:
+            raise UserError(f"The config {path} can't be read: {error}.") from None
         trainer = content.get("trainer") if isinstance(content, dict) else None
         if not isinstance(trainer, dict):
             continue

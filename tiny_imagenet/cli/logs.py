@@ -8,7 +8,7 @@ from contextlib import suppress
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tqdm import tqdm
 
-from tiny_imagenet.errors import legible
+from tiny_imagenet.errors import legible_lines
 
 # Warnings of Lightning's and torch's that do not apply here: the beginning of each, as a regular expression.
 IRRELEVANT = (
@@ -49,7 +49,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError, ValueError):
-            tqdm.write("\n".join(map(legible, self.format(record).split("\n"))), file=sys.stderr)
+            tqdm.write(legible_lines(self.format(record)), file=sys.stderr)
 
 
 def _with_advice(note: logging.LogRecord) -> bool:

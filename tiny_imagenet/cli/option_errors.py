@@ -2,10 +2,8 @@
 
 import inspect
 import re
-import traceback
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
-from pathlib import Path
 
 from torchvision.transforms import v2
 
@@ -29,9 +27,8 @@ MISSING = re.compile(
 )
 ABSTRACT = "Expected an instantiatable class, but is abstract"
 NO_VALUE = re.compile(r"argument (--[\w.+-]+).*: expected one argument")
-PIP = re.compile(r"pip install [^`'\"\n]*(?:'[^']+')?")
+LONGEST = 1000  # characters of a message
 EXAMPLES = {"monitor": "val/loss"}  # values of required arguments; the mode of callbacks is min by default
-PACKAGE = Path(__file__).parents[1]
 
 # What options of other tools are called here.
 OTHER_TOOLS = {
@@ -59,6 +56,7 @@ OTHER_TOOLS = {
     **dict.fromkeys(("grad_accum", "accumulate", "accumulation_steps"), "--trainer.accumulate_grad_batches"),
     **dict.fromkeys(("clip_grad", "max_norm", "grad_clip"), "--trainer.gradient_clip_val"),
     **dict.fromkeys(("ema", "model_ema"), "--trainer.callbacks+=EMA"),
+    **dict.fromkeys(("class_weights", "class_weight", "weighted_sampler"), "--data.balance loss or sampling"),
     **dict.fromkeys(("num_classes", "classes"), "--data.classes; the network follows the data"),
     **dict.fromkeys(("val_split", "valid_size", "validation_split"), "--data.holdout"),
     **dict.fromkeys(("freeze",), "--model.freeze '[conv1, bn1, layer1]'"),
@@ -105,7 +103,7 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
         name, names = (match["before"] or match["after"]).rpartition(".")[2], match["names"]
         example = " ".join(f"--{where}.{each} {EXAMPLES.get(each, 'VALUE')}" for each in names.split(", "))
         return f"{where}: {name} needs {names}: {example}"
-    return _wrong_value(where, error, classes) or str(problem)
+    return _wrong_value(where, error, classes) or " ".join(str(problem).split())[:LONGEST]
 
 
 def _innermost(error: str) -> tuple[str, str]:
@@ -152,41 +150,6 @@ def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -
     if types:
         return f"{where} must be {' or '.join(types)}{null}, not {value!r}."
     return None
-
-
-def constructor_error_message(error: BaseException) -> str | None:
-    """What a class that a config names could not be made from; None where this project's own code raised the error."""
-    text, where = _with_causes(error), ".".join(dict.fromkeys(KEY.findall(str(error)))) or "config"
-    if match := PIP.search(text):
-        return f"{where}: a class needs a package that is not installed: {match[0].strip()}"
-    root = _root(error)
-    return None if str(PACKAGE) in _raised_in(root) else f"{where}: a class refuses its options: {_first_line(root)}"
-
-
-def optimizer_error_message(error: BaseException) -> str | None:
-    """What torch's optimizers and schedules say of their options, some in the first step; None for other errors."""
-    root = _root(error)
-    for file, option in (("torch/optim/lr_scheduler.py", "model.scheduler"), ("torch/optim/", "model.optimizer")):
-        if file in _raised_in(root).replace("\\", "/"):
-            return f"{option}: {_first_line(root)}"
-    return None
-
-
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _raised_in(error: BaseException) -> str:
-    """The file whose code raised an error."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return frames[-1].filename if frames else ""
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return lines[0][:300] or type(error).__name__
 
 
 def _nearest(wrong: str, classes: Mapping[str, Iterable[str]]) -> str:

@@ -5,13 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
-from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS
+from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS, default_options
 from tiny_imagenet.cli.printed import training_command
 from tiny_imagenet.errors import did_you_mean
 from tiny_imagenet.progress import say
-from tiny_imagenet.run.config_changes import flat
 
 HELP = ("-h", "--help")
 LISTS = ("configs", "augmentations", "optimizers", "schedulers", "archs")
@@ -51,6 +48,7 @@ FIT = {
         ("--data.holdout", "X", "images for validation, such as 0.1 or 1000"),
         ("--data.augment+=CLASS", "", "one more augmentation"),
         ("--data.mix", "{}", "such as '{mixup: 0.2, cutmix: 1.0}'"),
+        ("--data.balance", "B", "of unequal classes: none, loss or sampling"),
         ("--data.num_workers", "N", "processes that read batches"),
         ("--data.on_bad_images", "W", "skip leaves out images that can't be read"),
     ],
@@ -132,7 +130,7 @@ def command_page(command: str) -> str:
     topics = {"fit": FIT, "predict": PREDICT}.get(command, EVALUATION)
     defaults = {
         f"--{name.replace('data.init_args.', 'data.').replace('optimizer.init_args.', 'optimizer.')}": value
-        for name, value in flat(yaml.safe_load((CONFIGS / "defaults.yaml").read_text())).items()
+        for name, value in default_options().items()
     }
     lines = [f"usage: {training_command(command)} [OPTION VALUE]...", "", WHAT[command]]
     for topic, options in topics.items():

@@ -14,7 +14,7 @@ from torch import Tensor
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.cli.arguments import Plan, plan
 from tiny_imagenet.cli.lightning_cli import Cli
-from tiny_imagenet.data import DatasetInfo, ImageDataModule
+from tiny_imagenet.data import ImageDataModule
 from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.data.batches.pipeline import BatchPipeline
 from tiny_imagenet.data.fetch.archive import needs_download
@@ -27,8 +27,6 @@ from tiny_imagenet.run.lightning_internals import UnrunCLI
 from tiny_imagenet.threads import Register
 
 log = logging.getLogger(__name__)
-
-LARGEST_SIDE = 4096  # pixels of the images that a network sees
 
 
 @dataclass
@@ -92,12 +90,12 @@ def read_source(wanted: str, options: Sequence[str]) -> Source:
     """
     lone = Path(wanted)
     if not options and lone.is_file() and not (require_checkpoint(lone, training=False) / CONFIG).is_file():
-        classifier = _load(lone)
+        classifier = _classifier(lone)
         pipeline = BatchPipeline(classifier.info.image_size, None, [], None)
         return Source(lone, None, classifier, pipeline, None, f"{lone} came without the {CONFIG} of its run")
     target = plan(["test", "--ckpt_path", wanted, *options, "--trainer.logger", "false"])
     settings = _Settings(target)
-    classifier = _load(target.checkpoint, **{name: settings.model.hparams[name] for name in ("tta", "tta_shift")})
+    classifier = _classifier(target.checkpoint, **{name: settings.model.hparams[name] for name in ("tta", "tta_shift")})
     data = settings.datamodule
     source = Source(target.checkpoint, target.run, classifier, data.pipeline, data)
     try:
@@ -121,23 +119,5 @@ class _Settings(UnrunCLI, Cli):
             register.leave()
 
 
-def _load(checkpoint: Path, **options: object) -> ImageClassifier:
-    try:
-        classifier = ImageClassifier.load_from_checkpoint(checkpoint, map_location="cpu", compile=False, **options)
-        wrong = _unusable(classifier.info)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:  # what is in it has another type than expected
-        raise UserError(f"{checkpoint} is damaged: its parts do not belong together ({error}).") from error
-    if wrong:
-        raise UserError(f"{checkpoint} is damaged: its {' and its '.join(wrong)} can't be used.")
-    return classifier.eval()
-
-
-def _unusable(info: DatasetInfo) -> list[str]:
-    """What of a checkpoint's own words can't be used; it may come from anyone."""
-    texts, numbers = [*info.class_ids, *info.class_names], [*info.mean, *info.std]
-    usable = {
-        "class_ids and class_names": len(texts) == 2 * len(info.class_ids) and all(isinstance(t, str) for t in texts),
-        "image_size": isinstance(info.image_size, int) and 1 <= info.image_size <= LARGEST_SIDE,
-        "mean and std": len(info.mean) == len(info.std) == 3 and all(isinstance(n, float) for n in numbers),
-    }
-    return [name for name, is_usable in usable.items() if not is_usable]
+def _classifier(checkpoint: Path, **options: object) -> ImageClassifier:
+    return ImageClassifier.load_from_checkpoint(checkpoint, map_location="cpu", compile=False, **options).eval()

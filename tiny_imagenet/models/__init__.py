@@ -1,11 +1,20 @@
 """torchvision's ResNets for small images, with random or given weights."""
 
-from tiny_imagenet.models.resnet import REDUCTION, ResNet, build_resnet, known_archs, needs_one_thread, require_known
+from tiny_imagenet.models.resnet import (
+    REDUCTION,
+    ResNet,
+    TooLarge,
+    build_resnet,
+    known_archs,
+    needs_one_thread,
+    require_known,
+)
 from tiny_imagenet.models.weights import WeightsReport, load_weights
 
 __all__ = [
     "REDUCTION",
     "ResNet",
+    "TooLarge",
     "WeightsReport",
     "build_resnet",
     "known_archs",

@@ -2,7 +2,6 @@
 
 import bisect
 import logging
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -23,6 +22,9 @@ REDUCTION: dict[Stem, int] = {"imagenet": 16, "pool": 8, "half": 8, "small": 4}
 
 # Channels of the stem and the first stage; the later stages have 2, 4 and 8 times as many.
 CHANNELS = 64
+
+# Far above what any machine trains; without memory, networks of this size still take seconds to count.
+MOST_WIDTH, MOST_BLOCKS = 100, 250
 
 
 def build_resnet(
@@ -67,11 +69,11 @@ def build_resnet(
     require_known(arch)
     if not 0 <= dropout < 1:
         raise UserError(f"dropout must be a fraction from 0 to below 1, not {dropout}.")
-    if not 0 < width < math.inf:
-        raise UserError(f"width must be a factor above 0, not {width}.")
-    if blocks is not None and (len(blocks) not in (3, 4) or min(blocks) < 1):
+    if not 0 < width <= MOST_WIDTH:
+        raise UserError(f"width must be a factor above 0 and up to {MOST_WIDTH}, not {width}.")
+    if blocks is not None and (len(blocks) not in (3, 4) or not 1 <= min(blocks) <= max(blocks) <= MOST_BLOCKS):
         raise UserError(
-            f"blocks must be three or four numbers of at least 1, such as [2, 1, 1, 1], not {list(blocks)}."
+            f"blocks must be three or four numbers from 1 to {MOST_BLOCKS}, such as [2, 1, 1, 1], not {list(blocks)}."
         )
 
     def on_meta(width: float) -> ResNet:
@@ -85,9 +87,10 @@ def build_resnet(
         hundredths = range(1, int(width * 100) + 1)
         fitting = bisect.bisect_right(hundredths, max_parameters, key=lambda width: _count(on_meta(width / 100)))
         advice = f"The largest width that fits is {fitting / 100:.2f}." if fitting else "No width makes it fit."
-        raise UserError(
+        raise TooLarge(
             f"{arch} at width {width:g} has {parameters:,} parameters, more than max_parameters={max_parameters:,}. "
-            + advice
+            + advice,
+            parameters,
         )
     # Always on the CPU, so that a seed gives the same network on every machine.
     _initialise(network.to_empty(device="cpu"), zero_init_residual)
@@ -99,6 +102,14 @@ def build_resnet(
         if random:
             log.warning("Frozen, but not in the weights, so they stay random: %s.", ", ".join(random))
     return network
+
+
+class TooLarge(UserError):
+    """A network has more than `max_parameters`; `parameters` is how many."""
+
+    def __init__(self, message: str, parameters: int) -> None:
+        super().__init__(message)
+        self.parameters = parameters
 
 
 class ResNet(resnet.ResNet):

@@ -10,13 +10,17 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.errors import UserError, first_line
+from tiny_imagenet.run.checkpoint_claims import require_plausible
+from tiny_imagenet.run.checkpoint_schema import weights_fault
 
 # Layers that often do not fit, and may then start at random: first convolution and linear head.
 REPLACEABLE = {"conv1", "fc"}
 
 # torchvision's older weights lack it, and BatchNorm with a momentum does not read it.
 OPTIONAL = {"num_batches_tracked"}
+
+ZIP = b"PK\3\4"  # the beginning of a zip file
 
 # Prefixes of what wrapped the network when it was saved: ImageClassifier, torch.compile, DistributedDataParallel.
 WRAPPERS = re.compile(r"^((network|_orig_mod|module)\.)+")
@@ -85,17 +89,22 @@ def _download(entry: WeightsEnum) -> dict[str, Tensor]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        with open(path, "rb") as file:
+            is_zip = file.read(len(ZIP)) == ZIP
+        if is_zip:  # as torch tells it from what versions before 1.6 wrote
+            require_plausible(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     # The file may come from anyone, and torch.load raises many kinds on damaged files.
     except Exception as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
         raise UserError(
-            f"weights: {path} could not be read ({reason}). It must be a state dict saved with torch.save, or a "
-            "checkpoint of this project. A file that could run code is refused."
+            f"weights: {path} could not be read ({first_line(error)}). It must be a state dict saved with torch.save, "
+            "or a checkpoint of this project. A file that could run code is refused."
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"weights: {path} is neither a state dict nor a checkpoint of this project.")
+    if fault := weights_fault(state, "state_dict"):
+        raise UserError(f"weights: {path} can't be used: {fault}.")
     return {WRAPPERS.sub("", key): value for key, value in state.items()}
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tiny_imagenet.run.folder import read_file
+from tiny_imagenet.run.bounded import read_file
 from tiny_imagenet.run.metric_names import is_accuracy
 
 CONDITION_COLUMNS = ["epoch", "layer", "condition_number"]
 TEXT_COLUMNS = {"class_id", "name", "target_id", "target", "predicted_id", "predicted", "layer"}
 COUNTS = {"images", "correct", "count", "epoch"}
 FRACTIONS = {"top1", "top5", "precision"}
-LARGEST_TABLE = 50_000_000  # bytes; metrics.csv has 100 an epoch, confusion.csv of 200 classes 500 kB
+LARGEST_TABLE = 20_000_000  # bytes; metrics.csv has 100 an epoch, confusion.csv of 200 classes 500 kB
+MOST_CELLS = 1_000_000  # as 100,000 epochs have
+MOST_COLUMNS = 1000
 LARGEST_JSON = 100_000
 LARGEST_VALUE = 1e30  # figures cannot be scaled to more
 LARGEST_COUNT = 1e12
@@ -56,6 +59,8 @@ def read_conditions(path: Path) -> pd.DataFrame:
     layers = table["layer"].nunique()
     if layers > MOST_LAYERS:
         raise ValueError(f"{path.name} has {layers:,} layers, more than {MOST_LAYERS:,}")
+    if (epochs := table["epoch"].nunique()) * layers > MOST_CELLS:
+        raise ValueError(f"{path.name} has {epochs:,} epochs of {layers:,} layers, most of them without a number")
     numbers = table["condition_number"].to_numpy()
     return table.assign(condition_number=np.where(numbers > LARGEST_CONDITION, np.inf, numbers))
 
@@ -87,16 +92,21 @@ def read_table(path: Path, columns: Sequence[str], characters: int | None = None
         characters: how many to read from the start, all if None.
 
     Raises:
-        ValueError: it is too large, lacks one of the columns, has no whole row yet, or an impossible count or fraction.
+        ValueError: it is too large, lacks a column, has no whole row yet, or an impossible count or fraction.
     """
     text = read_file(path, LARGEST_TABLE).decode("utf-8", "replace").replace("\0", "")[:characters]
     # What follows the last line break may be half of a row, or a number without its last digits.
     reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
     try:
         header = next(reader, [])
-        rows = [row for row in reader if len(row) == len(header)]
+        if len(header) > MOST_COLUMNS:
+            raise ValueError(f"{path.name} has {len(header):,} columns, more than {MOST_COLUMNS:,}")
+        most = MOST_CELLS // max(1, len(header))
+        rows = list(itertools.islice((row for row in reader if len(row) == len(header)), most + 1))
     except csv.Error as error:
         raise ValueError(f"{path.name} is not readable: {error}") from None
+    if len(rows) > most:
+        raise ValueError(f"{path.name} has more than {most:,} rows")
     if missing := [name for name in columns if name not in header]:
         raise ValueError(f"{path.name} has no column {', '.join(missing)}" if text.strip() else f"{path.name} is empty")
     if not rows:

@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_imagenet.report.figures import SMALL, WIDTH, bars, legend_below, new_figure
 from tiny_imagenet.report.runs import Run
 from tiny_imagenet.report.text import class_names
-from tiny_imagenet.run.folder import read_file
+from tiny_imagenet.run.bounded import read_file
 from tiny_imagenet.run.result_tables import ranked
 
 GOOD, BAD = "tab:green", "tab:red"
@@ -94,11 +94,12 @@ def examples(run: Run, width: int = 1000) -> Image.Image | None:
         width: in pixels, at most.
     """
     try:
-        with Image.open(io.BytesIO(read_file(run.folder / "examples.png", LARGEST_PICTURE))) as picture:
+        content = io.BytesIO(read_file(run.folder / "examples.png", LARGEST_PICTURE))
+        with Image.open(content, formats=["PNG"]) as picture:
             if picture.width * picture.height > LARGEST_PICTURE:
                 return None
             picture = picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # Pillow raises many kinds on damaged files
         return None
     picture.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
     return picture

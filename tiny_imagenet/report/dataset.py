@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tiny_imagenet.report.figures import SMALL, new_figure
+from tiny_imagenet.report.figures import SMALL, new_figure, plain
 
 NAMED = 30  # classes whose names fit under an axis
 GAP = 0.06  # between images, of their width
@@ -41,7 +41,7 @@ def counts_figure(counts: pd.DataFrame) -> Figure:
         axis.margins(x=0.01)
         axis.grid(visible=False, axis="x")
     if named:
-        axes[-1, 0].set_xticks(range(len(counts)), counts["class"], rotation=45, ha="right")
+        axes[-1, 0].set_xticks(range(len(counts)), map(plain, counts["class"]), rotation=45, ha="right")
     else:
         axes[-1, 0].set_xlabel("class, in the order of the labels", fontsize=SMALL + 1)
     return figure
@@ -93,7 +93,7 @@ def image_rows(
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (title, images) in zip(axes.flat, rows.items(), strict=False):
-        axis.set_title(title, fontsize=SMALL + 1, loc="left", pad=3)
+        axis.set_title(plain(title), fontsize=SMALL + 1, loc="left", pad=3)
         _draw_row(axis, images, most, captions.get(title, ()))
     return figure
 
@@ -105,5 +105,5 @@ def _draw_row(axis: Axes, images: np.ndarray, places: int, captions: Sequence[st
     for place, image in enumerate(images):
         axis.imshow(image, extent=(place * step, place * step + width, height, 0))
     for place, caption in enumerate(captions):
-        axis.text(place * step + width / 2, height * 1.04, caption, fontsize=SMALL, ha="center", va="top")
+        axis.text(place * step + width / 2, height * 1.04, plain(caption), fontsize=SMALL, ha="center", va="top")
     axis.set(xlim=(0, places * step - width * GAP), ylim=(height, 0), anchor="NW")

@@ -17,14 +17,12 @@ from tiny_imagenet.report.artefacts import CONDITION_COLUMNS, read_conditions, r
 from tiny_imagenet.report.runs import CONFUSION, Run
 from tiny_imagenet.report.settings import described, differing, frozen
 from tiny_imagenet.report.text import cut, printable
-from tiny_imagenet.run.folder import CONFIG, METRICS, read_config, run_of, version_of
+from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, METRICS, read_config, run_of, version_of
 from tiny_imagenet.run.protocol import read_protocol
 from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
 
 LABEL_LENGTH = 48
 FIRST_LINES = 2000  # characters
-# What reading a damaged or hostile file can raise.
-UNREADABLE = (OSError, ValueError, TypeError, OverflowError, UserError)
 
 
 class Found(NamedTuple):
@@ -53,7 +51,7 @@ def find_runs(place: str | Path) -> Found:
         where = printable(folder.relative_to(root).as_posix() if folder != root else folder.name)
         try:
             runs.append(_read(root, folder, where, skipped))
-        except UNREADABLE as error:
+        except Exception as error:  # whatever it is, the other runs are shown
             skipped[where] = _reason(error, folder)
     if not runs:
         reasons = "".join(f"\n  {where}: {why}" for where, why in skipped.items())
@@ -62,11 +60,20 @@ def find_runs(place: str | Path) -> Found:
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
-    for folder, inside, files in os.walk(root):
-        inside[:] = sorted(name for name in inside if name != "checkpoints" and not name.startswith("."))
-        if METRICS in files or CONFIG in files:
-            inside.clear()  # A run's logger may have a metrics.csv of its own.
-            yield Path(folder)
+    """The folders that have a run's files, by name; links are not followed."""
+    folders = [root]
+    while folders:  # os.walk fails below a thousand folders in one another
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                is_folder = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError:
+            continue
+        if is_folder.get(METRICS) is False or is_folder.get(CONFIG) is False:
+            yield folder  # A run's logger may have a metrics.csv of its own, further down.
+            continue
+        inside = (name for name, has_more in is_folder.items() if has_more and not name.startswith("."))
+        folders += [folder / name for name in sorted(inside, reverse=True) if name != CHECKPOINTS]
 
 
 def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
@@ -77,7 +84,7 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
             return read(folder / name)
         except FileNotFoundError:
             return without
-        except UNREADABLE as error:
+        except Exception as error:
             skipped[f"{where}/{name}"] = _reason(error, folder)
             return without
 
@@ -101,16 +108,19 @@ def _read(root: Path, folder: Path, where: str, skipped: dict[str, str]) -> Run:
     )
     # Only the first lines of the largest table are checked now: it is read for the few runs that show it.
     optional(CONFUSION, lambda path: read_table(path, CONFUSION_COLUMNS, characters=FIRST_LINES), None)
-    # Bad settings must fail here, where only this run is skipped, and not later in a table of all runs.
+    # What is bad must fail here, where only this run is skipped, and not later in a table of all runs.
     frozen(run.settings)
     described(list(run.settings.values()))
+    _ = run.results, run.layer_conditions
     return run
 
 
 def _reason(error: Exception, folder: Path) -> str:
     if isinstance(error, FileNotFoundError):
         return f"no {Path(error.filename).name}"
-    return printable(str(error).removeprefix(f"{folder}{os.sep}"))
+    if isinstance(error, OSError | ValueError | UserError):  # says what it is
+        return printable(str(error).removeprefix(f"{folder}{os.sep}"))
+    return printable(f"not readable: {type(error).__name__}: {error}")
 
 
 def _natural(name: str) -> list[str]:

@@ -12,8 +12,10 @@ import pandas as pd
 
 from tiny_imagenet.report.artefacts import read_table
 from tiny_imagenet.report.settings import settings, with_protocol
+from tiny_imagenet.run.best_epoch import best_row
 from tiny_imagenet.run.checkpoint_files import checkpoint_to_test
 from tiny_imagenet.run.folder import version_of
+from tiny_imagenet.run.metric_names import IMAGE_SIZE
 from tiny_imagenet.run.protocol import Protocol
 from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS
 
@@ -99,15 +101,18 @@ class Run:
     def best_epoch(self, metric: str = "val/top1") -> int | None:
         """The number of epochs after which the metric was best, a loss lowest; None if it was never measured.
 
-        It is the last epoch if the validation images are the test images, which must not choose one.
+        It is the last epoch if the validation images are the test images, which must not choose one. For progressive
+        training see `best_row`.
         """
         values = self.values(metric)
         if not len(values):
             return None
         if self.validates_on_test:
             return values.index[-1]
-        numbers = values.to_numpy()
-        return values.index[numbers.argmin() if metric.endswith("loss") else numbers.argmax()]
+        sizes = self.values(IMAGE_SIZE)
+        rows = [{"epochs": epochs, metric: value, IMAGE_SIZE: sizes.get(epochs)} for epochs, value in values.items()]
+        best = best_row(rows, metric, "min" if metric.endswith("loss") else "max")
+        return best and best["epochs"]
 
     def best(self, metric: str = "val/top1") -> float:
         """The best epoch's value, see `best_epoch`; NaN where there is none."""

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.run.checkpoint_claims import require_plausible
+from tiny_imagenet.run.checkpoint_schema import first_fault
 from tiny_imagenet.run.folder import CONFIG, checkpoint_path, read_config, run_of
 from tiny_imagenet.run.protocol import validates_on_test
 
@@ -98,9 +100,12 @@ def require_same_training(
         steps: of the whole training now, if its schedule advances by steps; otherwise None.
 
     Raises:
-        UserError: an epoch has other images or batches than before, or the schedule ends before the training would.
+        UserError: an epoch has other images or batches than before, or the schedule ends before the training would; or
+            the checkpoint does not say how many.
     """
     before = data if data_before is None else data_before
+    if not isinstance(before, dict) or any(type(before.get(n)) is not int for n in ("images", "steps_per_epoch")):
+        raise UserError("The checkpoint is damaged: it does not say how many images and batches an epoch has.")
     was, now = ("{images:,} images in {steps_per_epoch:,} batches".format(**each) for each in (before, data))
     if was != now:
         raise UserError(
@@ -150,12 +155,9 @@ def _content(path: Path) -> dict[str, Any] | None:
     import torch
 
     try:
+        require_plausible(path)
         with zipfile.ZipFile(path) as archive:
-            # torch stores without compression. It would read beyond an entry that says it is longer than it is, and
-            # nothing of one that says it is a folder (0x10), without an error.
-            if archive.testzip() or any(
-                entry.file_size != entry.compress_size or entry.external_attr & 0x10 for entry in archive.infolist()
-            ):
+            if archive.testzip():
                 return None
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return content if isinstance(content, dict) else {}
@@ -179,3 +181,5 @@ def _require_schema(path: Path, content: Mapping[str, Any], training: bool) -> N
                 f"{path} {what}: it lacks {', '.join(missing)}. If it holds weights, start a new run from them: "
                 f"fit --model.weights {path}"
             )
+    if fault := first_fault(content, training):
+        raise UserError(f"{path} is damaged: {fault}. The run's other checkpoints are in {path.parent}.")

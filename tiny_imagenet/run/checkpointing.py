@@ -21,11 +21,13 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.run import lightning_internals
+from tiny_imagenet.run.best_epoch import best_row
 from tiny_imagenet.run.checkpoint_writer import UNFINISHED, CheckpointWriter, folder_gone
 from tiny_imagenet.run.finite import FiniteCheck
 from tiny_imagenet.run.folder import CHECKPOINTS, METRICS
 from tiny_imagenet.run.history import History, shortest_float
 from tiny_imagenet.run.metric_names import is_learning_rate
+from tiny_imagenet.run.restoring import name_parts_that_do_not_fit
 from tiny_imagenet.run.stop_signals import StopSignals
 
 log = logging.getLogger(__name__)
@@ -36,8 +38,9 @@ class RunCheckpoint(Checkpoint):
 
     It saves at the end of every epoch and, within an epoch, every so many steps or minutes. `last.ckpt` is always
     whole: it is written under another name, then renamed, and the one before it becomes `previous.ckpt`. `best.ckpt` is
-    of the epoch with the best `monitor`. Ctrl-C and SIGTERM save at the end of the step and raise `Interrupted`; a
-    second Ctrl-C exits at once. A loss or weights that are not finite end the training and are never saved.
+    of the epoch with the best `monitor`, in progressive training of those with the current image size. Ctrl-C and
+    SIGTERM save at the end of the step and raise `Interrupted`; a second Ctrl-C exits at once. A loss or weights that
+    are not finite end the training and are never saved.
 
     Args:
         every_n_steps: save after this many optimizer steps, besides every epoch; null does not.
@@ -55,7 +58,6 @@ class RunCheckpoint(Checkpoint):
     ) -> None:
         self.every_n_steps, self.every_minutes, self.monitor, self.mode = every_n_steps, every_minutes, monitor, mode
         self.history = History()
-        self.best: float | None = None
         self._finite = FiniteCheck()
         self._signals = StopSignals()
         self._validation: dict[str, float] = {}  # metrics of this epoch's last validation
@@ -64,19 +66,15 @@ class RunCheckpoint(Checkpoint):
         self._trained, self._seen_step, self._saved_at = False, 0, 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        name_parts_that_do_not_fit(trainer)
         if stage == "fit":
             trainer.strategy.checkpoint_io = self._writer = CheckpointWriter()
             self._patience = {each: each.patience for each in trainer.callbacks if isinstance(each, EarlyStopping)}
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Even if nothing is left to train: the file's last row may be lost.
-        path = Path(trainer.default_root_dir) / METRICS
-        if trainer.is_global_zero and self.history.rows and not self.history.is_in(path):
-            self.history.write(path)
-
     # When to save
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._restore_metrics(trainer)
         self._seen_step, self._saved_at = trainer.global_step, time.monotonic()
         # Lightning would train one more epoch each time that a training which had stopped early is resumed, and would
         # ignore a new patience.
@@ -139,7 +137,7 @@ class RunCheckpoint(Checkpoint):
             lightning_internals.step_watching_schedules(trainer)
             self.history = history
             self._stopped_early = _has_stopped_early(trainer)
-            self._save(trainer, pl_module, best=self._is_best(metrics))
+            self._save(trainer, pl_module, best=best_row(history.rows, self.monitor, self.mode) is row)
         if trainer.is_global_zero:
             history.write(Path(trainer.default_root_dir) / METRICS)
         if trainer.strategy.reduce_boolean_decision(self._signals.received is not None, all=False):
@@ -150,22 +148,19 @@ class RunCheckpoint(Checkpoint):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self._trained and trainer.is_global_zero:
+            self._restore_metrics(trainer)  # Even if nothing is left to train: the file's last row may be lost.
             log.warning("Already finished: max_epochs, max_steps, max_time or EarlyStopping had ended this training.")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._signals.give_back()
 
+    def _restore_metrics(self, trainer: pl.Trainer) -> None:
+        path = Path(trainer.default_root_dir) / METRICS
+        if trainer.is_global_zero and self.history.rows and not self.history.is_in(path):
+            self.history.write(path)
+
     def _is_late(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
-
-    def _is_best(self, metrics: dict[str, float]) -> bool:
-        value = metrics.get(self.monitor)
-        if value is None or not math.isfinite(value):
-            return False
-        if self.best is not None and not (value > self.best if self.mode == "max" else value < self.best):
-            return False
-        self.best = value
-        return True
 
     def _exit(self, trainer: pl.Trainer) -> NoReturn:
         _any_rank(trainer, self._writer.wait)
@@ -177,11 +172,12 @@ class RunCheckpoint(Checkpoint):
     # What is saved, and how
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.history.rows, "best": self.best, "validation": self._validation,
-                "stopped_early": self._stopped_early}  # fmt: skip
+        return {
+            "rows": self.history.rows, "validation": self._validation, "stopped_early": self._stopped_early,
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history, self.best = History(state_dict["rows"]), state_dict["best"]
+        self.history = History(state_dict["rows"])
         self._validation = state_dict.get("validation", {})
         self._stopped_early = state_dict.get("stopped_early", False)
 
@@ -193,7 +189,8 @@ class RunCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        lightning_internals.complete_last_epoch(checkpoint)
+        if trainer.state.fn == "fit":
+            lightning_internals.complete_last_epoch(checkpoint)
 
     def _require_sound(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise UserError if the loss or weights are not finite, the last save failed, or the run's folder is gone."""

@@ -11,18 +11,25 @@ log = logging.getLogger(__name__)
 # If one of these changed, the checkpoint's weights would not fit, or its optimizer and schedule, which are restored
 # with their own rates, would not do what the config says, or an epoch would repeat some images and leave out others.
 FIXED = (
-    "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path", "seed_everything",
+    "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path",
+    "data.init_args.balance", "seed_everything",
 )  # fmt: skip
 FIXED_BELOW = ("model.optimizer", "model.scheduler", "model.unfreeze_at")
 
 
-def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+def require_resumable(before: dict[str, Any], now: dict[str, Any], run: Path, defaults: dict[str, Any]) -> None:
     """Log how a run's config has changed.
+
+    Args:
+        defaults: values of options by dotted name, which they had before there were such options.
 
     Raises:
         UserError: a setting changed that may not.
     """
     before, now = flat(before), flat(now)
+    # Not so below an optimizer or a schedule: another class has other options.
+    new = [key for key in now if key not in before and not key.startswith(FIXED_BELOW)]
+    before |= {key: defaults.get(key) for key in new}
     changed = {
         key: f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())

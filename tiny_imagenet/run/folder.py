@@ -1,17 +1,14 @@
 """A run's folder, runs/NAME/version_N: its name, its files, and the lock against two trainings writing to it."""
 
 import errno
-import os
 import re
-import stat
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.files import size_text
+from tiny_imagenet.run.bounded import read_yaml
 
 try:
     import fcntl
@@ -21,8 +18,6 @@ except ModuleNotFoundError:  # on Windows
 RUNS = Path("runs")  # under the working directory
 CONFIG, METRICS = "config.yaml", "metrics.csv"
 CHECKPOINTS = "checkpoints"
-LARGEST_CONFIG = 1_000_000  # bytes; a run's is 3 kB
-MOST_LEVELS = 100  # of nesting in a config
 
 
 def version_of(run: Path) -> int | None:
@@ -61,57 +56,12 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     path = run / CONFIG
     try:
-        config = yaml.load(read_file(path, LARGEST_CONFIG), ConfigLoader)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # the last four: wrong !!tags
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path} is damaged{where}: {getattr(error, 'problem', error)}. {_RESTORE}") from None
+        config = read_yaml(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}. {_RESTORE}") from None
     if not isinstance(config, dict) or not isinstance(config.get("trainer", {}), dict):
         raise UserError(f"{path} is damaged: it holds no options. {_RESTORE}")
     return config
-
-
-def read_file(path: Path, largest: int) -> bytes:
-    """The content of a regular file. A pipe or a device, which might never end, is refused without waiting for it.
-
-    Args:
-        largest: size in bytes, at most.
-
-    Raises:
-        OSError: it can't be opened.
-        ValueError: it is no regular file, or larger.
-    """
-    with open(path, "rb", opener=_open_at_once) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path.name} is not a regular file")
-        if status.st_size > largest:
-            raise ValueError(f"{path.name} has {size_text(status.st_size)}, more than {size_text(largest)}")
-        return file.read(largest)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # not on Windows
-
-
-_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class ConfigLoader(_SafeLoader):
-    """Refuses what makes a small file dangerous: nested aliases make gigabytes, and deep nesting crashes libyaml 0.2.5.
-
-    What training writes has no aliases and few levels.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(content)
-        levels = 0
-        for event in yaml.parse(content, _SafeLoader):
-            levels += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError("it has YAML aliases")
-            if levels > MOST_LEVELS:
-                raise ValueError("it is nested too deeply")
 
 
 _RESTORE = "Restore it, or write another in the form of configs/defaults.yaml."

@@ -4,7 +4,8 @@ Tried with Lightning 2.6. After an upgrade that moves one of them, this is the f
 """
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -46,6 +47,31 @@ def complete_last_epoch(checkpoint: dict[str, Any]) -> None:
     if progress["current"]["processed"] == progress["current"]["ready"]:
         for counts in progress.values():
             counts["completed"] = counts["processed"]
+
+
+# Parts of a checkpoint, in the order in which Lightning restores them, and the method that does.
+RESTORED = {
+    "pytorch-lightning_version": "resume_start",  # reads the file, and adapts what an earlier version wrote
+    "state_dict": "restore_model",
+    "data": "restore_datamodule",
+    "callbacks": "restore_callbacks",
+    "precision": "restore_precision_plugin_state",
+    "loops": "restore_loops",
+    "optimizer_states": "restore_optimizers",
+    "lr_schedulers": "restore_lr_schedulers",
+}
+
+
+def wrap_restoring(trainer: pl.Trainer, part: str, restore: Callable[..., None]) -> None:
+    """Let `restore` restore a part of RESTORED; it is called with Lightning's own way, and its arguments."""
+    connector, method = trainer._checkpoint_connector, RESTORED[part]
+    setattr(connector, method, partial(restore, getattr(connector, method)))
+
+
+def checkpoint_being_restored(trainer: pl.Trainer) -> tuple[str | None, dict[str, Any]]:
+    """Its path, and its content, which is empty before it is read and where there is none."""
+    connector = trainer._checkpoint_connector
+    return connector._ckpt_path, connector._loaded_checkpoint
 
 
 def step_watching_schedules(trainer: pl.Trainer) -> None:

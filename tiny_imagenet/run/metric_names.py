@@ -13,6 +13,9 @@ STAGES = {
 # Of each training epoch, by the callback EpochStatistics: learning rate, seconds, images/s, and peak memory in MiB.
 STATISTICS = ("lr", "seconds", "images_per_s", "memory")
 
+# Also of each epoch of a run with `progressive`: the side in pixels of the validation images.
+IMAGE_SIZE = "image_size"
+
 # What is logged of each epoch; a user's callback may log more.
 OF_EPOCH = tuple(f"{stage}/{name}" for stage in ("train", "val") for name in STAGES[stage]) + STATISTICS
 

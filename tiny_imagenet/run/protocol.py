@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import replace_text
-from tiny_imagenet.run.folder import read_config, read_file
+from tiny_imagenet.run.bounded import read_file
+from tiny_imagenet.run.folder import read_config
 
 FILE = "protocol.json"
 LARGEST = 100_000  # bytes; a run's has less than 100

@@ -1,29 +1,31 @@
 """The command line of sweeps: python -m tiny_imagenet.sweep batch_size.yaml [any option of training.py fit]"""
 
 import sys
+from typing import NoReturn
 
 import optuna
 
-from tiny_imagenet.errors import UserError, user_message
+from tiny_imagenet.errors import UserError, legible_lines, user_message
+from tiny_imagenet.progress import say
 from tiny_imagenet.run.folder import METRICS
-from tiny_imagenet.run.protocol import validates_on_test
 from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep, read_sweep
 from tiny_imagenet.sweep.results import start_line, summary, trial_line, trial_start_line, write_results
 from tiny_imagenet.sweep.storage import storage_error
 from tiny_imagenet.sweep.study import SharedStudy
-from tiny_imagenet.sweep.training import Signals, error_of, metric_by_epoch, run_command
+from tiny_imagenet.sweep.training import Signals, error_of, metric_by_epoch, result, run_command
 
-USAGE = """usage: python -m tiny_imagenet.sweep FILE [--name NAME] [--retry_failed] [any option of training.py fit]
+USAGE = """usage: python -m tiny_imagenet.sweep FILE [--name NAME] [--storage URL] [--retry_failed] [option of fit]...
 
 FILE            a sweep file, or the name of one in configs/sweeps/
 --name NAME     the sweep's name, and its folder runs/NAME; by default the stem of FILE
 --config NAME   replaces the base config of FILE; if FILE searches over configs, an overlay on each of them
+--storage URL   where the trials are recorded, instead of the storage: of FILE
 --retry_failed  run failed trials again
-Other options override those of FILE, except the ones that it searches.
+Other options are those of `training.py fit`; they override those of FILE, except the ones that it searches.
 
 You can stop a sweep at any time; the same command resumes it. To share the trials between several GPUs or machines, run
-the command several times; machines need a common `storage:`."""
+the command several times; machines need a common storage."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,15 +45,19 @@ def main(argv: list[str] | None = None) -> None:
             study = SharedStudy(sweep, retry_failed)
             succeeded = run(sweep, study, signals)
     except UserError as error:
-        sys.exit(f"error: {error}")
+        _fail(str(error))
     except OSError as error:
-        sys.exit(f"error: {user_message(error) or error}")
+        _fail(user_message(error) or str(error))
     except optuna.exceptions.StorageInternalError as error:
-        sys.exit(f"error: {storage_error(sweep.storage, 'cannot be used', error.__cause__ or error)}")
+        _fail(storage_error(sweep.storage, "cannot be used", error.__cause__ or error))
     if signals.received is not None:
-        print("Stopped. Run the same command to resume.", flush=True)
+        say("Stopped. Run the same command to resume.")
         sys.exit(128 + signals.received)
     sys.exit(0 if succeeded else "error: No trial succeeded; see the reasons above or in trials.csv.")
+
+
+def _fail(message: str) -> NoReturn:
+    sys.exit(f"error: {legible_lines(message)}")
 
 
 def run(sweep: Sweep, study: SharedStudy, signals: Signals) -> bool:
@@ -60,17 +66,17 @@ def run(sweep: Sweep, study: SharedStudy, signals: Signals) -> bool:
     Returns whether any trial of the study has succeeded.
     """
     write_results(sweep, study.trials())
-    print(start_line(sweep, study.trials()), flush=True)
+    say(start_line(sweep, study.trials()))
     while (claim := study.claim(stop=lambda: signals.received is not None)) is not None:
         try:
             run_trial(sweep, study, claim, signals)
         except optuna.exceptions.UpdateFinishedTrialError:
-            print(f"trial {claim.number}: another worker took this one for dead and runs the trial again.", flush=True)
+            say(f"trial {claim.number}: another worker took this one for dead and runs the trial again.")
         finally:
             claim.release()
         write_results(sweep, study.trials())
     write_results(sweep, study.trials())  # with the trials that other workers finished meanwhile
-    print(summary(sweep, study.trials()), flush=True)
+    say(summary(sweep, study.trials()))
     return any(trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials())
 
 
@@ -96,27 +102,25 @@ def run_trial(sweep: Sweep, study: SharedStudy, claim: Claim, signals: Signals) 
 
     options = [*sweep.arguments(claim.point, claim.seed), f"--name={sweep.name}/{claim.folder.name}"]
     log_start = claim.log.stat().st_size if claim.log.exists() else 0
-    print(trial_start_line(claim), flush=True)
+    say(trial_start_line(claim))
     status, pruned = run_command(["fit", *options, *claim.resuming()], claim, signals, should_prune)
     report()
     if status == 0 and sweep.test:
         status, _ = run_command([*claim.testing(), *sweep.hardware], claim, signals, never_prune)
-    values = metric_by_epoch(claim.run, sweep.metric)
-    if status == 0 and values:
-        best = max if sweep.direction == "maximize" else min
-        # The test images must not choose the epoch.
-        study.complete(claim, values[max(values)] if validates_on_test(claim.run) else best(values.values()))
+    value = result(claim.run, sweep.metric, "max" if sweep.direction == "maximize" else "min")
+    if status == 0 and value is not None:
+        study.complete(claim, value)
     elif status == 0:
         study.fail(claim, f"{claim.run / METRICS} has no number for {sweep.metric}")
     elif signals.received is not None:
         study.requeue(claim)
-        print(f"trial {claim.number}: interrupted; it will resume from its last checkpoint.", flush=True)
+        say(f"trial {claim.number}: interrupted; it will resume from its last checkpoint.")
         return
     elif pruned:
         study.prune(claim)
     else:
         study.fail(claim, error_of(claim.log, log_start, status))
-    print(trial_line(sweep, claim.trial_now(), study.trials()), flush=True)
+    say(trial_line(sweep, claim.trial_now(), study.trials()))
 
 
 if __name__ == "__main__":

@@ -3,34 +3,24 @@
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tiny_imagenet.cli.arguments import CONFIGS, find_config, separate
-from tiny_imagenet.errors import UserError, did_you_mean
+from tiny_imagenet.errors import UserError, did_you_mean, legible
+from tiny_imagenet.run.bounded import read_yaml
 from tiny_imagenet.run.folder import RUNS
+from tiny_imagenet.sweep.dimensions import Choices, Range, as_text, dimension, require_known
 from tiny_imagenet.sweep.seeds import CONFIGS_SEED, SEED, Seeds, read_seeds, require_only_seeds
+from tiny_imagenet.sweep.storage import require_own_place
 
 HARDWARE = ("--trainer.accelerator", "--trainer.devices", "--trainer.precision")
+OWN = ("--name", "--config", "--ckpt_path", "--trainer.default_root_dir", "--storage")  # what a sweep sets by itself
+MOST_POINTS = 10_000  # of a grid
 KEYS = ("config", "options", "search", "seeds", "metric", "direction", "trials", "test", "pruner", "storage")
-
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`, both included; integers if both are. `step` excludes `log`."""
-
-    low: int | float
-    high: int | float
-    log: bool = False
-    step: int | float | None = None
-
-
-# Label → value. A mapping of dotted options sets those options; any other value sets the option that is searched.
-Choices = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -91,29 +81,36 @@ class Sweep:
 
 
 def read_sweep(argv: list[str]) -> Sweep:
-    """Read a sweep's file and command line: `FILE [--name NAME] [--config NAME]... [option]...`.
+    """Read a sweep's file and command line: `FILE [--name NAME] [--config NAME]... [--storage URL] [option]...`.
 
     Raises:
         UserError: the file does not exist or is not a valid sweep.
     """
     path = _find_sweep(argv[0])
     file = _mapping(path)
-    values, overrides = separate(argv[1:], "--name", "--config", "--ckpt_path", "--trainer.default_root_dir")
+    values, overrides = separate(argv[1:], *OWN)
     if values["--trainer.default_root_dir"]:
         raise UserError("A sweep's runs are in runs/ of the working directory: leave out --trainer.default_root_dir.")
     if values["--ckpt_path"]:
         raise UserError("A sweep resumes its trials by itself: leave out --ckpt_path.")
     name = (values["--name"] or [path.stem])[-1]
-    search = {key: _dimension(key, values, path) for key, values in _section(file, "search", path).items()}
+    search = {key: dimension(key, values, path) for key, values in _section(file, "search", path).items()}
     if not search:
         raise UserError(f"{path}: search: is empty. Add at least one option and its values.")
+    options = _section(file, "options", path)
+    _require_other_options(options, f"{path}: options")
+    for key, found in search.items():
+        if key != "config":
+            for value in found.values() if isinstance(found, dict) else [found.low]:
+                _require_other_options(value if _is_group(value) else {key: value}, f"{path}: search")
     base, given = _names(file.get("config")), values["--config"]
+    storage, typed = file.get("storage"), values["--storage"]
     searches_configs = "config" in search
     sweep = Sweep(
         name=name,
         configs=base if searches_configs or not given else given,
         overlays=given if searches_configs else [],
-        options=[*_as_arguments(_section(file, "options", path)), *overrides],
+        options=[*_as_arguments(options), *overrides],
         search=search,
         seeds=read_seeds(file.get("seeds"), f"{path}: seeds:"),
         metric=file.get("metric", "val/top1"),
@@ -121,9 +118,11 @@ def read_sweep(argv: list[str]) -> Sweep:
         trials=file.get("trials"),
         test=file.get("test", False),
         pruner=file.get("pruner"),
-        storage=file.get("storage") or f"sqlite:///{RUNS / name / 'study.db'}",
+        storage=(typed or [storage or f"sqlite:///{RUNS / name / 'study.db'}"])[-1],
     )
     _check(sweep, path)
+    if not typed:
+        require_own_place(sweep.storage, sweep.folder)
     return sweep
 
 
@@ -139,14 +138,17 @@ def _find_sweep(name: str) -> Path:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        file = yaml.safe_load(path.read_text(encoding="utf-8"))
-    # The last three: another encoding, a wrong !!tag, deep nesting.
-    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+        file = read_yaml(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not a sweep file: {error}.") from None
     if not isinstance(file, dict):
         raise UserError(f"{path} is not a sweep file: it must be a mapping with some of the keys {', '.join(KEYS)}.")
+    try:
+        json.dumps(file)
+    except TypeError as error:  # by !!tags
+        raise UserError(f"{path} is not a sweep file: {error}.") from None
     for key in file:
-        _require_known(key, KEYS, f"{path}: there is no key {key!r}")
+        require_known(key, KEYS, f"{path}: there is no key {key!r}")
     return file
 
 
@@ -157,37 +159,13 @@ def _section(file: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
     return {str(option): value for option, value in section.items()}
 
 
-def _dimension(key: str, values: Any, path: Path) -> Choices | Range:
-    if key != "config" and isinstance(values, dict) and {"low", "high"} & values.keys():
-        return _range(key, values, path)
-    if isinstance(values, list) and any(isinstance(value, dict) for value in values):
-        raise UserError(f"{path}: search: {key}: values that are mappings need names: write each as NAME: VALUE.")
-    if isinstance(values, list):
-        values = {_label(value): value for value in values}
-    if not isinstance(values, dict) or not values:
-        raise UserError(
-            f"{path}: search: {key}: must be a list of values, a mapping NAME: VALUE, or {{low: …, high: …}}."
-        )
-    return {str(label): value for label, value in values.items()}
-
-
-def _range(key: str, values: dict[str, Any], path: Path) -> Range:
-    where = f"{path}: search: {key}"
-    for name in values:
-        _require_known(name, ("low", "high", "log", "step"), f"{where}: a range has no {name!r}")
-    try:
-        # YAML reads 1e-5, which has no dot, as text.
-        numbers = {n: float(v) if isinstance(v, str) else v for n, v in values.items() if n != "log" and v is not None}
-        result = Range(**numbers, log=bool(values.get("log", False)))
-        sound = -math.inf < result.low < result.high < math.inf and (result.low > 0 or not result.log)
-        sound = sound and (result.step is None or (result.step > 0 and not result.log))
-    except (TypeError, ValueError):
-        sound = False
-    if not sound:
-        raise UserError(
-            f"{where}: a range needs finite numbers low < high. It may have a step > 0, or log: true with low > 0."
-        )
-    return result
+def _require_other_options(options: Mapping[str, Any], where: str) -> None:
+    """Refuse options that a sweep sets by itself, and text that no command line can hold."""
+    arguments = _as_arguments(options)
+    if own := [name for name, given in separate(arguments, *OWN)[0].items() if given]:
+        raise UserError(f"{where}: remove {own[0][2:]}, which a sweep sets by itself.")
+    if bad := [each for each in arguments if re.search("[\0\ud800-\udfff]", each)]:
+        raise UserError(f"{where}: {legible(bad[0])} has characters that no command line can hold.")
 
 
 def _check(sweep: Sweep, path: Path) -> None:
@@ -201,27 +179,24 @@ def _check(sweep: Sweep, path: Path) -> None:
             raise UserError(f"{path}: {key}: must be text, not {value!r}.")
     if sweep.direction not in ("maximize", "minimize"):
         raise UserError(f"{path}: direction: must be maximize or minimize, not {sweep.direction!r}.")
-    if not sweep.is_grid and not (isinstance(sweep.trials, int) and sweep.trials > 0):
+    if not sweep.is_grid and not (type(sweep.trials) is int and sweep.trials > 0):
         raise UserError(f"{path}: a search with ranges needs trials:, the number of points to try.")
     if sweep.is_grid and sweep.trials is not None:
         raise UserError(f"{path}: remove trials:, which is for ranges; a search over lists runs each combination once.")
+    points = math.prod(map(len, sweep.search.values())) if sweep.is_grid else 0
+    if points * len(sweep.seeds) > MOST_POINTS:
+        seeds = f", with {len(sweep.seeds):,} seeds each" * (len(sweep.seeds) > 1)
+        raise UserError(
+            f"{path}: search: has {points:,} points{seeds}, more than {MOST_POINTS:,}. Shorten its lists, or search "
+            "ranges, from which trials: points are drawn."
+        )
     require_only_seeds(sweep.seeds, sweep.search, sweep.options, f"{path}: seeds:")
     if not isinstance(sweep.test, bool):
         raise UserError(f"{path}: test: must be true or false, not {sweep.test!r}.")
     if sweep.pruner is not None and not (isinstance(sweep.pruner, dict) and "class_path" in sweep.pruner):
         raise UserError(f"{path}: pruner: needs a class_path, such as optuna.pruners.MedianPruner, and init_args.")
     for key in sweep.pruner or ():
-        _require_known(key, ("class_path", "init_args"), f"{path}: pruner: there is no key {key!r}")
-
-
-def _require_known(key: Any, known: Iterable[str], complaint: str) -> None:
-    if key not in known:
-        known = list(known)
-        raise UserError(f"{complaint}.{did_you_mean(str(key), known, listed=len(known))}")
-
-
-def _label(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+        require_known(key, ("class_path", "init_args"), f"{path}: pruner: there is no key {key!r}")
 
 
 def _names(value: Any) -> list[Any]:
@@ -233,4 +208,4 @@ def _is_group(value: Any) -> bool:
 
 
 def _as_arguments(options: Mapping[str, Any]) -> list[str]:
-    return [f"--{option}={_label(value)}" for option, value in options.items()]
+    return [f"--{option}={as_text(value)}" for option, value in options.items()]

@@ -1,6 +1,7 @@
 """Builds Optuna's storage and pruner from what a sweep file says."""
 
 import importlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tiny_imagenet.cli import allowed
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.progress import say
 
 PRUNERS = "optuna.pruners"
 HEARTBEAT = 60  # seconds
 GRACE = 300  # seconds without a heartbeat after which a worker on another machine counts as dead
-SQLITE, JOURNAL = "sqlite:///", "journal://"  # what follows is a file's path, relative to the working directory
+# What follows is a file's path, relative to the working directory.
+JOURNAL, SQLITE = "journal://", re.compile(r"sqlite(?:\+\w+)?:///([^?]*)")
 
 MOUNTS = Path("/proc/self/mounts")  # Linux
 NETWORK_DISKS = re.compile(r"nfs\d?|cifs|smb\w*|afs|9p|lustre|beegfs|fuse\.(sshfs|glusterfs|rclone|s3fs|vmhgfs-fuse)")
@@ -37,14 +40,12 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     try:
         if url.startswith(JOURNAL):
             return _open_journal(Path(url.removeprefix(JOURNAL)))
-        if url.startswith(SQLITE):
-            file = Path(url.removeprefix(SQLITE))
+        if file := _file_of(url):
             file.parent.mkdir(parents=True, exist_ok=True)
             if kind := network_disk(file):
-                print(
+                say(
                     f"Note: {file} is on a network disk ({kind}), where SQLite can fail or lose trials. For a new "
-                    f"sweep, write storage: {JOURNAL}{file.with_suffix('.log')} in the sweep file.",
-                    flush=True,
+                    f"sweep, write storage: {JOURNAL}{file.with_suffix('.log')} in the sweep file."
                 )
         return RDBStorage(
             url,
@@ -57,16 +58,48 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         raise UserError(storage_error(url, "cannot be opened", error)) from error
 
 
+def require_own_place(url: str, folder: Path) -> None:
+    """Refuse a storage that a sweep file, which anyone may have written, puts outside the sweep's folder.
+
+    An absolute path to a folder that exists already is accepted.
+
+    Raises:
+        UserError: it would make folders elsewhere, or is relative to the working directory and not below `folder`.
+    """
+    file = _file_of(url)
+    if file is None or not file.name or file.resolve().is_relative_to(folder.resolve()):
+        return
+    if not file.is_absolute() or not file.parent.is_dir():
+        raise UserError(
+            storage_error(
+                url,
+                "cannot be opened",
+                f"a sweep file may only name files below {folder}, or absolute paths to folders that exist. To use it, "
+                "give it on the command line: --storage URL.",
+            )
+        )
+
+
+def _file_of(url: str) -> Path | None:
+    """The file of a journal or an SQLite database; None for one in memory or on a server."""
+    if url.startswith(JOURNAL):
+        return Path(url.removeprefix(JOURNAL))
+    name = SQLITE.match(url)
+    return Path(name[1]) if name and name[1] and name[1] != ":memory:" else None
+
+
 def _open_journal(file: Path) -> JournalStorage:
     if not file.name or file.is_dir():
         raise ValueError(f"name a file, such as {JOURNAL}runs/NAME/study.log")
+    if file.exists() and not file.is_file():
+        raise ValueError("it is a pipe or a device")
     file = file.resolve()
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalFileOpenLock(str(file))  # SMB may have no symbolic links, which Optuna's other lock needs
     lock.acquire()
     try:
         # Optuna would append to such a line, and could not read the file again.
-        if file.exists() and file.read_bytes()[-1:] not in (b"", b"\n"):
+        if file.exists() and _last_byte(file) not in (b"", b"\n"):
             raise ValueError("its last line is incomplete. If it is a journal of Optuna's, delete that line")
     finally:
         lock.release()
@@ -74,6 +107,12 @@ def _open_journal(file: Path) -> JournalStorage:
         return JournalStorage(JournalFileBackend(str(file), lock))
     except (KeyError, TypeError, AssertionError, ValueError) as error:
         raise ValueError(f"it is not a journal of Optuna's, or it is damaged ({error!r})") from error
+
+
+def _last_byte(file: Path) -> bytes:
+    with file.open("rb") as content:
+        content.seek(max(0, content.seek(0, os.SEEK_END) - 1))
+        return content.read()
 
 
 def network_disk(path: Path) -> str | None:
@@ -89,7 +128,7 @@ def network_disk(path: Path) -> str | None:
     return kind if NETWORK_DISKS.fullmatch(kind) else None
 
 
-def storage_error(url: str, problem: str, error: BaseException) -> str:
+def storage_error(url: str, problem: str, error: BaseException | str) -> str:
     """The message for a storage that failed: "storage: URL cannot be opened: REASON", without the URL's password."""
     shown = without_password(url)
     reason = str(error).replace(url, shown)

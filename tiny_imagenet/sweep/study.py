@@ -22,10 +22,12 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.progress import say
 from tiny_imagenet.run.folder import CONFIG, newest_version, version_folder
 from tiny_imagenet.sweep import optuna_internals
 from tiny_imagenet.sweep.claim import Claim, has_checkpoint, lock_folder
-from tiny_imagenet.sweep.definition import Range, Sweep
+from tiny_imagenet.sweep.definition import Sweep
+from tiny_imagenet.sweep.dimensions import Range
 from tiny_imagenet.sweep.points import identity, is_void, point_of, seed_of
 from tiny_imagenet.sweep.seeds import SEED
 from tiny_imagenet.sweep.storage import GRACE, HEARTBEAT, build_pruner, open_storage, without_password
@@ -88,7 +90,7 @@ class SharedStudy:
             if TrialState.RUNNING not in states:
                 return None
             if not announced:
-                print(f"Waiting for {states.count(TrialState.RUNNING)} trial(s) of other workers.", flush=True)
+                say(f"Waiting for {states.count(TrialState.RUNNING)} trial(s) of other workers.")
                 announced = True
             time.sleep(POLL)
         return None
@@ -134,7 +136,7 @@ class SharedStudy:
             )
         for key, value in settings.items():
             if key in before and before[key] != value:
-                print(f"Note: {key} changed. Trials so far: {before[key]}. New trials: {value}.", flush=True)
+                say(f"Note: {key} changed. Trials so far: {before[key]}. New trials: {value}.")
         for key, value in {**now, **settings}.items():
             if before.get(key) != value:
                 self.study.set_user_attr(key, value)

@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from tiny_imagenet.cli.printed import TRAINING
+from tiny_imagenet.run.best_epoch import best_row
 from tiny_imagenet.run.folder import METRICS
+from tiny_imagenet.run.metric_names import IMAGE_SIZE
+from tiny_imagenet.run.protocol import validates_on_test
 from tiny_imagenet.sweep import study
 from tiny_imagenet.sweep.claim import Claim
 
@@ -96,12 +99,27 @@ def training_command() -> list[str]:
 
 def metric_by_epoch(run: Path, metric: str) -> dict[int, float]:
     """The metric by epoch, for the epochs for which the run's metrics.csv has a finite number."""
+    return {int(row["epoch"]): row[metric] for row in _rows(run, metric)}
+
+
+def result(run: Path, metric: str, mode: Literal["max", "min"]) -> float | None:
+    """The metric of a run's best epoch, or of its last one if the test images would choose the best; None if none."""
+    rows = _rows(run, metric)
+    if not rows:
+        return None
+    return (rows[-1] if validates_on_test(run) else best_row(rows, metric, mode))[metric]
+
+
+def _rows(run: Path, metric: str) -> list[dict[str, float]]:
+    """The rows of a run's metrics.csv that have a finite number for the metric."""
     try:
         with (run / METRICS).open(newline="", encoding="utf-8") as file:
-            values = {int(row["epoch"]): float(row[metric]) for row in csv.DictReader(file) if row.get(metric)}
+            rows = [row for row in csv.DictReader(file) if row.get(metric)]
     except FileNotFoundError:
-        return {}
-    return {epoch: value for epoch, value in values.items() if math.isfinite(value)}
+        return []
+    columns = ("epoch", metric, IMAGE_SIZE)
+    found = [{name: float(row[name]) for name in columns if row.get(name)} for row in rows]
+    return [row for row in found if math.isfinite(row[metric])]
 
 
 def error_of(log: Path, start: int, status: int) -> str:

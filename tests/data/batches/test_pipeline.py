@@ -77,11 +77,20 @@ def test_progressive_sizes_follow_the_share_of_the_epochs():
     sides = [pipeline.train(batch(), MEAN, STD, 4, epoch, 8)[0].shape[-1] for epoch in range(8)]
     assert sides == [8, 8, 8, 12, 12, 12, 16, 16], "0.3 and 0.75 of 8 epochs are 2.4 and 6"
     assert pipeline.evaluate(batch(), MEAN, STD)[0].shape[-1] == 16
+    assert [pipeline.val_size(epoch, 8) for epoch in range(8)] == sides
     given = batch()
     expected = F.normalize(F.resize(given.images.flip(3), [8, 8], antialias=True) / 255, MEAN.tolist(), STD.tolist())
     torch.testing.assert_close(pipeline.train(given, MEAN, STD, 4, 0, 8)[0], expected)
+    expected = F.normalize(F.resize(given.images, [8, 8], antialias=True) / 255, MEAN.tolist(), STD.tolist())
+    torch.testing.assert_close(pipeline.evaluate(given, MEAN, STD, 8)[0], expected)
     with pytest.raises(UserError, match="max_epochs"):
         pipeline.train(given, MEAN, STD, 4, 0, -1)
+
+
+def test_after_the_last_change_validation_images_have_the_size_of_those_of_the_test():
+    pipeline = BatchPipeline(16, None, [], None, {8: 0, 24: 0.5})
+    assert [pipeline.val_size(epoch, 4) for epoch in range(4)] == [8, 8, 16, 16]
+    assert BatchPipeline(16, None, [], None).val_size(0, -1) == 16
 
 
 @pytest.mark.parametrize(("last", "told"), [(24, True), (32, False)])

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from tests.helpers.archives import contents
 from tests.helpers.fuzzing import DAMAGE, EXAMPLES, FAST, damaged, fuzz, kind_of
-from tiny_imagenet.data.fetch import unpack
+from tiny_imagenet.data.fetch import unpacked_size
 from tiny_imagenet.data.fetch.archive import extracted
+from tiny_imagenet.data.fetch.wanted import DATA
 from tiny_imagenet.errors import UserError
 
 PLAIN = ["a.txt", "set/b.JPEG", "set/sub/c.png", "./d.csv", "set/ä.json", "code.py", ".git/config.txt", "set/.e.txt"]
@@ -102,7 +103,7 @@ def data_files(path):
             assert is_zip or is_folder or member.isfile()
             pure = PurePosixPath(name)
             assert not (pure.is_absolute() or ".." in pure.parts or re.match(r"[A-Za-z]:", name) or "\\" in name)
-            is_data = is_folder or pure.suffix.lower() in unpack.DATA
+            is_data = is_folder or pure.suffix.lower() in DATA
             if pure.parts and is_data and not any(part.startswith(".") for part in pure.parts):
                 tops.add(pure.parts[0] + ("/" if is_folder or len(pure.parts) > 1 else ""))
                 if not is_folder:
@@ -124,7 +125,7 @@ def test_archives(tmp_path, suffix, archives, examples):
         sizes = []
         try:
             with (
-                mock.patch.object(unpack, "SMALL_BYTES", 500_000),
+                mock.patch.object(unpacked_size, "SMALL_BYTES", 500_000),
                 mock.patch("os.write", lambda file, chunk: sizes.append(len(chunk)) or write(file, chunk)),
             ):
                 found = contents(extracted([str(path)], None, root))
@@ -136,7 +137,7 @@ def test_archives(tmp_path, suffix, archives, examples):
             assert found == data_files(path)
             assert sorted(os.listdir(root)) == [".lock", "set"]
             outcome = "extracted"
-        assert sum(sizes) <= max(500_000, unpack.MAX_RATIO * len(data))
+        assert sum(sizes) <= max(500_000, unpacked_size.MAX_RATIO * len(data))
         assert sorted(os.listdir(tmp_path)) == ["data", path.name]
         return outcome
 

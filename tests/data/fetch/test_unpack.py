@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.archives import FILES, contents, write_tar, write_zip
 from tiny_imagenet.data.fetch import unpack as unpacking
+from tiny_imagenet.data.fetch import unpacked_size
 from tiny_imagenet.data.fetch.archive import extracted
 from tiny_imagenet.errors import UserError
 
@@ -87,6 +88,8 @@ HOSTILE = {
     "symlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.SYMTYPE), b"")]), "a link"),
     "hardlink.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.LNKTYPE), b"")]), "a link"),
     "fifo.tgz": (lambda path: write_tar(path, [*FILES.items(), (link("set/x", tarfile.FIFOTYPE), b"")]), "special"),
+    "deep.zip": (lambda path: write_zip(path, {"d/" * 1500 + "a.txt": b"1"}), "below more than 100 folders"),
+    "deep.tar": (lambda path: write_tar(path, [("d/" * 1500 + "a.txt", b"")], "w"), "below more than 100 folders"),
 }
 
 
@@ -103,7 +106,7 @@ def test_a_hostile_archive_leaves_nothing(root, tmp_path, name):
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.xz", "tar.bz2"])
 def test_a_bomb_is_refused_by_what_it_declares(root, tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(unpacking, "SMALL_BYTES", 10**6)
+    monkeypatch.setattr(unpacked_size, "SMALL_BYTES", 10**6)
     files = {f"set/{number}": bytes(10**6) for number in range(3)}
     path = tmp_path / f"bomb.{suffix}"
     if suffix == "zip":
@@ -112,6 +115,24 @@ def test_a_bomb_is_refused_by_what_it_declares(root, tmp_path, monkeypatch, suff
         write_tar(path, files.items(), f"w:{suffix[4:]}")
     monkeypatch.setattr(unpacking, "_write", None)
     with pytest.raises(UserError, match="more than 1,000,000 bytes.*decompression bomb"):
+        extracted([str(path)], None, root)
+
+
+@pytest.mark.parametrize(("constant", "least"), [("SMALL_BYTES", 10**6), ("MAX_BYTES", 2 * 10**6)])
+def test_who_trusts_an_archive_may_unpack_more(root, tmp_path, monkeypatch, constant, least):
+    """3 MB of zeros in 4 kB: beyond 20 times its size, or beyond the most there is."""
+    monkeypatch.setattr(unpacked_size, constant, least)
+    path = write_zip(tmp_path / "set.zip", {f"set/{n}.txt": bytes(10**6) for n in range(3)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match=f"more than {least:,} bytes.*environment variable TINY_IMAGENET_UNPACKED_MB"):
+        extracted([str(path)], None, root)
+    monkeypatch.setenv("TINY_IMAGENET_UNPACKED_MB", "3")  # headers count too
+    with pytest.raises(UserError, match="more than 3,000,000 bytes"):
+        extracted([str(path)], None, root)
+    monkeypatch.setenv("TINY_IMAGENET_UNPACKED_MB", "4")
+    assert sum(map(len, contents(extracted([str(path)], None, root)).values())) == 3 * 10**6
+    monkeypatch.setenv("TINY_IMAGENET_UNPACKED_MB", "4 GB")
+    shutil.rmtree(root)
+    with pytest.raises(UserError, match="TINY_IMAGENET_UNPACKED_MB must be a number of megabytes, not '4 GB'"):
         extracted([str(path)], None, root)
 
 
@@ -126,7 +147,8 @@ def test_only_data_is_written(root, tmp_path, caplog, write):
     with caplog.at_level("INFO"):
         found = contents(extracted([str(path)], None, root))
     assert sorted(found) == sorted(wanted)
-    assert "skipped 8 files that are not data, such as 'set/__init__.py'" in caplog.text
+    kinds = "3 hidden, 2 without extension, 1 .py, 1 .pth, 1 .so"
+    assert f"skipped 8 file(s) that are not data, such as 'set/__init__.py' ({kinds})" in caplog.text
 
 
 def test_an_archive_without_a_name_or_with_a_hidden_one_is_refused(root, tmp_path):
@@ -198,7 +220,7 @@ def test_a_sparse_file_is_refused(root, tmp_path):
 
 def test_empty_files_without_end_are_refused(root, tmp_path, monkeypatch):
     """100,000 of them take 220 KB of a tar.gz, and a hundred MB of memory to list."""
-    monkeypatch.setattr(unpacking, "SMALL_BYTES", 10**6)
+    monkeypatch.setattr(unpacked_size, "SMALL_BYTES", 10**6)
     path = tmp_path / "set.tar.gz"
     path.write_bytes(gzip.compress(header(tarfile.REGTYPE, 0) * 10_000 + bytes(1024)))
     with pytest.raises(UserError, match="more than 1,000,000 bytes.*decompression bomb"):

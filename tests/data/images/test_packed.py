@@ -4,11 +4,8 @@ import errno
 import json
 import os
 import pickle
-import re
 import shutil
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,21 +47,6 @@ def test_a_batch_is_a_copy_in_channels_last_memory(folder):
     assert labels.tolist() == [2, 0, 0, 2] and labels.dtype == torch.int64
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which pages a process has mapped")
-def test_pages_are_mapped_ahead(tmp_path):
-    np.save(tmp_path / packed.PIXELS, np.zeros((2000, 64, 64, 3), np.uint8))
-    images = packed.PackedImages(tmp_path, None, np.arange(1000, 2000), np.zeros(1000, np.int64))
-
-    def mapped():
-        mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
-        (ours,) = (mapping for mapping in mappings if str(tmp_path) in mapping)
-        return 1024 * int(re.search(r"^Rss: +(\d+) kB", ours, re.MULTILINE)[1]) / images.images.nbytes
-
-    assert mapped() < 0.1
-    images.read_ahead().join()
-    assert 0.49 < mapped() < 0.6, "the half that belongs to this set"
-
-
 def test_unlabelled_images_are_packed_too(folder):
     images = pack(scan_flat(folder), SIZE, folder.parent / "packed" / "flat")
     assert images[np.array([0, 1])][1].tolist() == [-1, -1]
@@ -99,7 +81,7 @@ def test_a_constant_channel_can_be_normalised(tmp_path):
 
 def test_a_whole_cache_is_used_as_it_is(folder, monkeypatch):
     before = packed_of(folder)
-    monkeypatch.setattr(packed, "decode_all", None)  # whoever decodes again fails
+    monkeypatch.setattr(packed, "build", None)  # whoever decodes again fails
     again = packed_of(folder)
     np.testing.assert_array_equal(again.images, before.images)
     assert again.names == before.names
@@ -187,7 +169,7 @@ def as_before_decoder_2(folder):
 def test_an_earlier_cache_of_ordinary_images_is_kept(folder, caplog, monkeypatch):
     packed_of(folder)
     as_before_decoder_2(folder)
-    monkeypatch.setattr(packed, "decode_all", None)  # whoever decodes again fails
+    monkeypatch.setattr(packed, "build", None)  # whoever decodes again fails
     assert packed_of(folder).images[0, 0, 0].tolist() == [1, 2, 3]
     monkeypatch.setattr(packed, "was_decoded_otherwise", None)  # and is checked once
     assert packed_of(folder).images[0, 0, 0].tolist() == [1, 2, 3]

@@ -19,6 +19,8 @@ from tiny_imagenet.data import TinyImageNetDataModule
 from tiny_imagenet.data.images import pack_workers, packed
 from tiny_imagenet.errors import UserError
 
+UNFINISHED = [f".train.partial-{os.getpid()}"]  # what packing goes on with
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
@@ -26,12 +28,12 @@ def folder(tmp_path, monkeypatch):
     return write_jpegs(tmp_path / "train")
 
 
-def test_an_undecodable_image_is_named_and_nothing_kept(folder):
+def test_an_undecodable_image_is_named_and_no_pack_made(folder):
     broken = folder / "n02" / "7.JPEG"
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(UserError, match="n02/7.JPEG can't be decoded"):
         packed_of(folder)
-    assert os.listdir(folder.parent / "packed") == []
+    assert os.listdir(folder.parent / "packed") == UNFINISHED
 
 
 def break_some(folder, number):
@@ -47,7 +49,7 @@ def test_all_undecodable_images_are_named_at_once(folder):
         packed_of(folder)
     assert "3 of 90 images in " in str(caught.value) and "--data.on_bad_images skip" in str(caught.value)
     assert f"{', '.join(names)} (Truncated File Read)." in str(caught.value)
-    assert os.listdir(folder.parent / "packed") == []
+    assert os.listdir(folder.parent / "packed") == UNFINISHED
 
 
 def test_many_undecodable_images_are_listed_in_a_file(folder):
@@ -57,7 +59,7 @@ def test_many_undecodable_images_are_listed_in_a_file(folder):
         match=r"12 of 90 images .* \(12 in all\) \(Truncated File Read\)\. All are listed in .*train.unreadable.csv",
     ):
         packed_of(folder)
-    assert os.listdir(folder.parent / "packed") == ["train.unreadable.csv"]
+    assert sorted(os.listdir(folder.parent / "packed")) == [*UNFINISHED, "train.unreadable.csv"]
     listed = table(folder.parent / "packed" / "train.unreadable.csv")
     assert sorted(row["file"] for row in listed) == sorted(names)
     assert {row["reason"] for row in listed} == {"Truncated File Read"}
@@ -83,6 +85,20 @@ def test_undecodable_images_are_left_out_on_request(folder, caplog):
         packed_of(folder)
 
 
+def test_broken_links_are_left_out_too(folder, caplog):
+    for number in range(2):
+        (folder / "n01" / f"gone{number}.jpg").symlink_to(folder / "nowhere" / f"{number}.jpg")
+    with pytest.raises(UserError, match=r"2 of 92 images .*: n01/gone0.jpg, n01/gone1.jpg \(it is a broken link\)"):
+        packed_of(folder)
+    assert len(packed_of(folder, on_bad_images="skip")) == 90
+    assert {row["reason"] for row in table(folder.parent / "packed" / "train.unreadable.csv")} == {
+        "it is a broken link"
+    }
+    shutil.copy(folder / "n01" / "0.JPEG", folder.parent / "0.jpg")
+    (folder / "nowhere").symlink_to(folder.parent)  # then one can be read
+    assert len(packed_of(folder, on_bad_images="skip")) == 91
+
+
 def test_images_that_were_left_out_are_tried_again_when_more_can_be_read(folder, caplog, monkeypatch):
     break_some(folder, 1)
     packed_of(folder, on_bad_images="skip")
@@ -106,7 +122,7 @@ def test_a_class_without_readable_images_is_an_error_even_so(folder):
         path.write_bytes(b"<html>")
     with pytest.raises(UserError, match="no image of class n02 can be decoded: n02/0.JPEG, .*its content is not JPEG"):
         packed_of(folder, on_bad_images="skip")
-    assert os.listdir(folder.parent / "packed") == []
+    assert os.listdir(folder.parent / "packed") == UNFINISHED
 
 
 def test_a_guessed_range_is_said_once(folder, caplog):
@@ -135,7 +151,7 @@ def test_a_disk_that_fills_up_is_said(folder):
             packed_of(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert os.listdir(folder.parent / "packed") == []
+    assert os.listdir(folder.parent / "packed") == UNFINISHED
 
 
 @pytest.mark.parametrize("options", ["size=40k", "ro"])
@@ -146,11 +162,11 @@ def test_a_disk_that_is_full_or_read_only(folder, monkeypatch, options):
         message = "Read-only file system" if options == "ro" else "No space left on device"
         with pytest.raises(UserError, match=f"can't be packed at .*{message}.*choose another --data.root"):
             packed_of(folder)
-        assert os.listdir(packed) == []
+        assert os.listdir(packed) == ([] if options == "ro" else UNFINISHED)
 
 
 def test_two_processes_at_once_pack_once(archive, tmp_path, monkeypatch):
-    build = packed._build
+    build = packed.build
 
     def counted(*args):
         with open(tmp_path / "count", "a") as file:
@@ -158,7 +174,7 @@ def test_two_processes_at_once_pack_once(archive, tmp_path, monkeypatch):
         time.sleep(0.2)
         build(*args)
 
-    monkeypatch.setattr(packed, "_build", counted)
+    monkeypatch.setattr(packed, "build", counted)
     module = TinyImageNetDataModule(str(tmp_path / "data"), str(archive), None)
     processes = [in_process(lambda: module.setup("fit")) for _ in range(2)]
     for process in processes:
@@ -187,7 +203,7 @@ def test_a_killed_worker_is_an_error_and_no_hang(folder, monkeypatch):
     monkeypatch.setattr(pack_workers, "decode_and_tell", lambda path, size: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(UserError, match="was killed"):
         packed_of(folder)
-    assert os.listdir(folder.parent / "packed") == []
+    assert os.listdir(folder.parent / "packed") == UNFINISHED
 
 
 def test_a_killed_packing_leaves_no_cache_and_no_process(folder, monkeypatch):

@@ -2,11 +2,13 @@
 
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.folders import deep_folder
 from tiny_imagenet.data.images.scan import has_images, scan_classes, scan_flat
 from tiny_imagenet.errors import UserError
 
@@ -70,10 +72,12 @@ def test_a_flat_scan_has_no_labels(folder):
         scan_flat(folder / "nowhere")
 
 
-def test_a_broken_link_is_named(folder):
-    (folder / "val" / "images" / "gone.JPEG").symlink_to(folder / "nowhere.JPEG")
-    with pytest.raises(UserError, match="gone.JPEG is a broken link"):
-        scan_flat(folder / "val" / "images")
+def test_a_broken_link_with_the_name_of_an_image_is_found(folder):
+    """So that it is told with the images that can't be read, and not alone."""
+    for name, target in (("gone.JPEG", folder / "nowhere.JPEG"), ("round.JPEG", "round.JPEG")):
+        (folder / "val" / "images" / name).symlink_to(target)
+    files = scan_flat(folder / "val" / "images")
+    assert files.names == ["gone.JPEG", "round.JPEG", *(f"val_{number}.JPEG" for number in range(4))]
 
 
 @pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN"])
@@ -116,8 +120,32 @@ def test_unknown_names_are_looked_into_and_what_is_left_out_is_counted(tmp_path,
     assert len(caplog.messages) == 1, "said once"
 
 
+def test_each_file_left_out_is_counted_however_many_kinds_there_are(tmp_path, caplog):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for number in range(20):
+        for name in ("a", "b")[: 1 + (number < 15)]:
+            (tmp_path / f"{name}.{number:02}").write_text("text")
+    with caplog.at_level("INFO", logger="tiny_imagenet"):
+        scan_flat(tmp_path)
+    kinds = ", ".join(f"2 .{number:02}" for number in range(15))
+    (said,) = caplog.messages
+    told = said.partition("left out ")[2].removesuffix(", which are not images.").split(", ")
+    assert sorted(told[:-1]) == kinds.split(", ") and told[-1] == "5 of 5 other kinds"
+
+
 def test_the_boxes_of_tiny_imagenet_are_no_news(folder, caplog):
     (folder / "train" / "n01" / "n01_boxes.txt").write_text("n01_0.JPEG\t0\t0\t1\t1\n")
     with caplog.at_level("INFO", logger="tiny_imagenet"):
         scan_classes(folder / "train", ("n01", "n02"))
     assert not caplog.messages
+
+
+def test_images_below_1500_folders_are_found(tmp_path):
+    for class_id in ("n01", "n02"):
+        (tmp_path / class_id).mkdir()
+        (tmp_path / class_id / "b.png").touch()
+    with deep_folder(tmp_path / "n01" / "d", 1500):
+        Path("a.png").touch()
+        files = scan_classes(tmp_path, ("n01", "n02"))
+        assert files.names == ["n01/b.png", f"n01/{1501 * 'd/'}a.png", "n02/b.png"]
+        assert has_images(tmp_path / "n01" / "d")

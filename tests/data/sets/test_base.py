@@ -1,5 +1,9 @@
 """What all data modules share: holdout, classes, statistics, options and loaders, on the small archive."""
 
+import os
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -99,12 +103,42 @@ def test_a_network_of_other_classes_is_refused(module):
         data.adopt(DatasetInfo(("a", "b"), ("ant", "bee"), 64, (0, 0, 0), (1, 1, 1)))
 
 
-@pytest.mark.parametrize(
-    ("progressive", "told"), [(None, False), ({32: 0}, False), ({32: 0, 16: 0.75}, False), ({16: 0, 32: 0.75}, True)]
-)
-def test_the_log_tells_for_how_long_validation_says_little(module, caplog, progressive, told):
-    data = module(progressive=progressive, image_size=32)
-    with caplog.at_level("INFO"):
-        data.setup("fit")
-        data.train_dataloader()
-    assert ("for the first 75% of the epochs" in caplog.text) == told
+def emptied(folder, *patterns) -> int:
+    """Empty the files as a power cut does: their names stay."""
+    paths = [path for pattern in patterns for path in folder.glob(pattern)]
+    for path in paths:
+        os.truncate(path, 0)
+    return len(paths)
+
+
+@pytest.mark.parametrize("patterns", [["wnids.txt"], ["train/*/images/*7.JPEG"], ["**/*.txt", "**/*.JPEG"]])
+def test_what_a_power_cut_emptied_is_extracted_again(module, tmp_path, caplog, patterns):
+    """As it did with folders that were extracted before contents were synced."""
+    whole = module(root=str(tmp_path))
+    whole.prepare_data()
+    folder = tmp_path / "small"
+    assert emptied(folder, *patterns)
+    data = module(root=str(tmp_path))
+    data.prepare_data()
+    assert "as after a power cut" in caplog.text
+    assert data.sets["train"].digest == whole.sets["train"].digest and data.classes == whole.classes
+    assert len(data.test_images()) == 48
+    assert all(path.stat().st_size for path in folder.rglob("*.JPEG"))
+
+
+def test_without_its_archive_a_power_cut_is_told(module, archive, tmp_path):
+    copy = Path(shutil.copy(archive, tmp_path / "small.zip"))
+    data = {"root": str(tmp_path / "data"), "archive": str(copy)}
+    module(**data).prepare_data()
+    emptied(tmp_path / "data" / "small", "wnids.txt")
+    copy.unlink()
+    with pytest.raises(UserError, match="wnids.txt is empty: it should list the class ids"):
+        module(**data).prepare_data()
+
+
+def test_a_file_that_was_edited_is_not_taken_back(module, tmp_path):
+    module(root=str(tmp_path)).prepare_data()
+    (tmp_path / "small" / "wnids.txt").write_text("n90000000\nn90000000\n")
+    with pytest.raises(UserError, match="wnids.txt lists n90000000 more than once"):
+        module(root=str(tmp_path)).prepare_data()
+    assert (tmp_path / "small" / "wnids.txt").read_text() == "n90000000\nn90000000\n"

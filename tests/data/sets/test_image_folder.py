@@ -235,7 +235,8 @@ def test_fit_test_and_predict_from_the_command_line(run, tmp_path):
 def test_class_folders_of_any_name_from_the_command_line(run, tmp_path):
     """Their names are legible in all that is written and said, and files are UTF-8."""
     folders = [b"$x^{2$", b"<script>alert(1)<", b"a, b", b"a, c", b"caf\xe9", b"two\nlines", "😀 猫".encode()]
-    shown = ["$x^{2$", "<script>alert(1)<", "a, b", "a, c", r"caf\xe9", r"two\nlines", "😀 猫"]
+    folders += [b"cost $\\x$"]
+    shown = ["$x^{2$", "<script>alert(1)<", "a, b", "a, c", r"caf\xe9", r"two\nlines", "😀 猫", r"cost $\x$"]
     for number, name in enumerate(folders):
         write_classes(tmp_path / "set", 20, {os.fsdecode(name): (30 * number, 250 - 30 * number, 90)})
     options = ["--config=photos.yaml", "--data.root=set", "--data.image_size=16", "--data.batch_size=14"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tiny_imagenet.data import TinyImageNetDataModule
-from tiny_imagenet.data.sets import parquet
+from tiny_imagenet.data.fetch import unpacked_size
 from tiny_imagenet.data.sets.parquet import parquet_files, unpack_parquet
 from tiny_imagenet.errors import UserError
 
@@ -144,8 +144,8 @@ def _cut(path):
 
 
 def test_too_many_bytes_are_refused(both, monkeypatch):
-    monkeypatch.setattr(parquet, "MAX_BYTES", 100)
-    with pytest.raises(UserError, match="the images take more than 100 bytes"):
+    monkeypatch.setattr(unpacked_size, "MAX_BYTES", 100)
+    with pytest.raises(UserError, match=r"parquet unpacks to more than 100 bytes.*TINY_IMAGENET_UNPACKED_MB"):
         unpack_parquet(both)
     assert [path.name for path in both.iterdir()] == ["data"]
 

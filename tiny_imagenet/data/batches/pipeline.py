@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -26,7 +25,8 @@ class BatchPipeline:
         augmentations: applied in this order, in training only.
         mix: MixUp and CutMix, in training only.
         progressive: sides that training images are resized to after augmentation, each with the fraction of the epochs
-            at which it begins, such as {32: 0, 48: 0.4, 64: 0.7}; null trains at `image_size` throughout.
+            at which it begins, such as {32: 0, 48: 0.4, 64: 0.7}; null trains at `image_size` throughout. Validation
+            images of an epoch have the side of its training images, and `image_size` after the last change.
             (https://arxiv.org/abs/2104.00298, without its change of regularisation.)
 
     Raises:
@@ -48,11 +48,11 @@ class BatchPipeline:
                 "progressive must give each side in pixels the fraction of the epochs at which it begins: 0 for the "
                 f"first, below 1 for the others, such as {{32: 0, 64: 0.5}}, not {self.progressive}."
             )
-        last = max(self.progressive, key=self.progressive.get)
+        last = self._last_size
         if last != self.image_size:
             log.warning(
-                f"progressive ends with images of {last} pixels, but validation images have {self.image_size}: set "
-                f"--data.image_size {last} to make them the same."
+                f"progressive ends with images of {last} pixels, but validation images then have {self.image_size}: "
+                f"set --data.image_size {last} to make them the same."
             )
 
     @property
@@ -85,17 +85,25 @@ class BatchPipeline:
             return images, batch.targets
         return self.mix(images, batch.targets, num_classes)
 
-    def evaluate(self, batch: Batch, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch as evaluation sees it: deterministic, with a central crop if `resize` is given."""
+    def evaluate(self, batch: Batch, mean: Tensor, std: Tensor, size: int | None = None) -> tuple[Tensor, Tensor]:
+        """The batch as evaluation sees it: deterministic, with a central crop if `resize` is given.
+
+        Args:
+            size: side of the images that the network sees; None for `image_size`.
+        """
         images = resize(batch.images, self.side)
         if self.resize:
             images = F.center_crop(images, [self.image_size, self.image_size])
-        return augment(images, [], mean, std), batch.targets
+        return augment(images, [], mean, std, size), batch.targets
 
-    def other_sizes_until(self) -> float:
-        """Fraction of the epochs until which training images have another size than evaluation images; 0 if none."""
-        steps = sorted((start, side) for side, start in (self.progressive or {}).items())
-        return max((until for (_, side), (until, _) in pairwise(steps) if side != self.image_size), default=0.0)
+    def val_size(self, epoch: int, epochs: int | None) -> int:
+        """Side of an epoch's validation images: that of its training images, and finally `image_size`."""
+        size = self.train_size(epoch, epochs)
+        return self.image_size if size == self._last_size else size
+
+    @property
+    def _last_size(self) -> int | None:
+        return max(self.progressive, key=self.progressive.get) if self.progressive else None
 
     def train_size(self, epoch: int, epochs: int | None) -> int | None:
         """Side of an epoch's training images; None keeps the side that augmentation leaves."""

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
+from tiny_imagenet.data.batches.balance import balanced_order
+
 
 class BatchRequest(NamedTuple):
     """The rows of one batch, and the seed of its step (-1 in evaluation)."""
@@ -46,6 +48,9 @@ class TrainBatches(Sampler):
 
     `position()` returns (epoch, first batch) when an iteration begins. A `set_epoch` would come too late, since worker
     processes fetch ahead; the training loop's progress, which a checkpoint restores, is the only source.
+
+    Args:
+        labels: class of each image, int64 [images], to draw all classes equally often; None visits each image once.
     """
 
     def __init__(
@@ -56,16 +61,20 @@ class TrainBatches(Sampler):
         position: Callable[[], tuple[int, int]],
         rank: int = 0,
         world_size: int = 1,
+        labels: np.ndarray | None = None,
     ) -> None:
         self.images, self.batch_size, self.seed, self.position = images, batch_size, seed, position
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.labels = rank, world_size, labels
 
     def __len__(self) -> int:
         return batches_per_epoch(self.images, self.batch_size, self.world_size)
 
     def __iter__(self) -> Iterator[BatchRequest]:
         epoch, first = self.position()
-        order = epoch_order(self.images, self.seed, epoch)
+        if self.labels is None:
+            order = epoch_order(self.images, self.seed, epoch)
+        else:
+            order = balanced_order(self.labels, self.seed, epoch)
         for batch in range(first, len(self)):
             rows = order[batch_rows(self.images, self.batch_size, batch, self.rank, self.world_size)]
             yield BatchRequest(rows, step_seed(self.seed, epoch, batch, self.rank))

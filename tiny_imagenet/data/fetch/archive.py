@@ -10,24 +10,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
-from tiny_imagenet.data.fetch.download import Unavailable, discard, download
-from tiny_imagenet.data.fetch.unpack import SUFFIX, DamagedArchive, looks_whole, unpack
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.data.fetch.addresses import KEPT, archive_of, folder_of, local_path, name_of
+from tiny_imagenet.data.fetch.cut_short import cut_short
+from tiny_imagenet.data.fetch.download import LARGEST, Unavailable, discard, download
+from tiny_imagenet.data.fetch.members import DamagedArchive
+from tiny_imagenet.data.fetch.unpack import looks_whole, unpack
+from tiny_imagenet.errors import UserError, some
 from tiny_imagenet.files import disk_errors, remove_leftovers, replace_text, replacing
 
 log = logging.getLogger(__name__)
 
 RECORD = ".archive.json"  # in the extracted folder: the archive it came from
-KEPT = ".wrong-md5"  # ends the name of a download that is whole but has another MD5
 EXTRACT_AGAIN = "Delete the extracted folder and start again, to extract the archive again."
 
 
-def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
+def extracted(sources: Sequence[str], md5: str | None, root: Path, largest: int = LARGEST) -> Path:
     """Return root/<archive stem>/ with the archive's files; downloads and extracts what is missing.
 
     A single top folder of the archive is left out. A download that is whole but has another MD5 is kept beside, one per
@@ -37,6 +37,7 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
         sources: where to get the archive, the preferred place first: http(s) or file:// URLs, or local paths. Downloads
             are kept in `root`; local files are used in place and never changed.
         md5: checksum of the archive; None accepts any.
+        largest: bytes to download, at most.
 
     Raises:
         UserError: no source has it with that checksum; it is damaged, unsafe or of an unknown kind; the folder exists,
@@ -44,7 +45,7 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
     """
     if md5 is not None and not re.fullmatch("[0-9a-f]{32}", md5 := md5.lower()):
         raise UserError(f"md5 {md5!r} is not an MD5 checksum of 32 hexadecimal digits; null accepts any archive.")
-    folder = _folder(sources[0], root)
+    folder = folder_of(sources[0], root)
     with locked(root):
         remove_leftovers(folder)
         before = _Origin.read(folder)
@@ -55,7 +56,7 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
                 f"{folder} exists already, but was not extracted by this program. To use it as it is, set --data.root "
                 f"{folder} --data.archive null; otherwise move it away."
             )
-        archive, origin = _obtain(sources, md5, root)
+        archive, origin = _obtain(sources, md5, root, largest)
         if before and before.md5 == origin.md5:
             with disk_errors(folder):
                 origin.write(folder)
@@ -67,7 +68,7 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
         try:
             _extract(archive, folder, origin)
         except DamagedArchive as error:
-            if not any(_local_path(source) is None and archive == root / _name(source) for source in sources):
+            if not any(local_path(source) is None and archive == archive_of(source, root) for source in sources):
                 raise
             with disk_errors(archive):
                 archive.unlink()
@@ -77,8 +78,35 @@ def extracted(sources: Sequence[str], md5: str | None, root: Path) -> Path:
 
 def needs_download(source: str, root: Path) -> bool:
     """Whether `extracted` would have to download a source, since `root` has neither its files nor the archive."""
-    is_local = _local_path(source) is not None
-    return not (is_local or _folder(source, root).exists() or (root / _name(source)).exists())
+    is_local = local_path(source) is not None
+    return not (is_local or folder_of(source, root).exists() or archive_of(source, root).exists())
+
+
+def extract_again(sources: Sequence[str], root: Path) -> bool:
+    """Extract an archive again if files of its folder were cut short, as by a power cut; `cut_short` says how.
+
+    Nothing is downloaded.
+
+    Args:
+        sources: as for `extracted`, which was called before.
+
+    Returns:
+        Whether it was extracted: not if no file is cut short, or the archive is not there any more.
+    """
+    folder = folder_of(sources[0], root)
+    with locked(root):
+        origin = _Origin.read(folder)
+        for archive in (archive_of(source, root) for source in sources):
+            with suppress(OSError, Unavailable, DamagedArchive):
+                if origin and archive.stat().st_size == origin.size and (lost := cut_short(archive, folder)):
+                    _verified(archive, origin.md5)
+                    log.warning(
+                        f"{folder} has files without their content, as after a power cut: {some(lost)}. Extracting "
+                        f"{archive} again."
+                    )
+                    _extract(archive, folder, origin)
+                    return True
+    return False
 
 
 @contextmanager
@@ -132,9 +160,9 @@ class _Origin(NamedTuple):
         """Whether a folder of this origin has the files of a source."""
         if md5 is not None:
             return md5 == self.md5
-        path = _local_path(source)
+        path = local_path(source)
         if path is None or not path.exists():
-            return _name(source) == self.name
+            return name_of(source) == self.name
         return (path.stat().st_size, path.stat().st_mtime_ns) == (self.size, self.mtime_ns)
 
 
@@ -142,22 +170,21 @@ class _WrongMD5(Unavailable):
     """An archive is whole, but not the one that was asked for."""
 
 
-def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, _Origin]:
+def _obtain(sources: Sequence[str], md5: str | None, root: Path, largest: int) -> tuple[Path, _Origin]:
     """The verified archive, from the first source that has it."""
     reasons = []
     for number, source in enumerate(sources, 1):
         try:
-            path = _local_path(source)
-            archive = path or root / _name(source)
-            if path is None and not archive.exists():
-                _download(source, archive, md5)
+            is_local, archive = local_path(source) is not None, archive_of(source, root)
+            if not is_local and not archive.exists():
+                _download(source, archive, md5, largest)
             try:
                 return archive, _verified(archive, md5)
             except Unavailable as reason:
-                if path is not None:
+                if is_local:
                     raise
                 log.info(f"{archive}: {reason}; downloading it again.")
-                _download(source, archive, md5)
+                _download(source, archive, md5, largest)
                 return archive, _verified(archive, md5)
         except Unavailable as reason:
             if number < len(sources):
@@ -171,19 +198,19 @@ def _obtain(sources: Sequence[str], md5: str | None, root: Path) -> tuple[Path, 
     )
 
 
-def _download(url: str, archive: Path, md5: str | None) -> None:
+def _download(url: str, archive: Path, md5: str | None, largest: int) -> None:
     """Download an archive, verify it, and give it its name; with another MD5 it is kept under a name of its own."""
     part, kept = (archive.with_name(archive.name + ending) for ending in (".part", KEPT))
     while True:
         resumed = part.exists()
         try:
-            download(url, part)
+            download(url, part, largest)
         except UserError:
             if not kept.exists():
                 raise
             with disk_errors(kept):
                 kept.unlink()  # its room may be what is missing
-            download(url, part)
+            download(url, part, largest)
         try:
             _verified(part, md5)
         except Unavailable as reason:
@@ -206,6 +233,8 @@ def _download(url: str, archive: Path, md5: str | None) -> None:
 def _verified(archive: Path, md5: str | None) -> _Origin:
     if not archive.exists():
         raise Unavailable("there is no such file")
+    if not (archive.is_file() or archive.is_dir()):
+        raise Unavailable("it is a pipe or a device, not a file")
     try:
         with open(archive, "rb") as file:
             found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -232,34 +261,3 @@ def _extract(archive: Path, folder: Path, origin: _Origin) -> None:
             beside.rmdir()
             os.rename(aside, beside)
         origin.write(beside)
-
-
-def _local_path(source: str) -> Path | None:
-    """The local file that a source names; None for an HTTP URL."""
-    try:
-        address = urlsplit(source)
-    except ValueError as error:
-        raise UserError(f"{source} is not a valid URL: {error}.") from None
-    if address.scheme in ("http", "https") and address.hostname:
-        return None
-    if address.scheme == "file" and address.netloc in ("", "localhost"):
-        return Path(url2pathname(address.path))
-    if "://" in source:
-        raise UserError(f"{source} can't be used: give an http://, https:// or file:/// URL, or a path.")
-    return Path(os.path.expanduser(source))  # unlike Path.expanduser, keeps the ~ of an unknown user
-
-
-def _folder(source: str, root: Path) -> Path:
-    return root / SUFFIX.sub("", _name(source))
-
-
-def _name(source: str) -> str:
-    path = _local_path(source)
-    name = (path.name if path else unquote(urlsplit(source).path).rpartition("/")[2]).removesuffix(KEPT)
-    if not SUFFIX.search(name) or name.startswith("."):
-        if path and path.is_dir():
-            raise UserError(f"{source} is a folder, not an archive: set --data.root {source} --data.archive null.")
-        raise UserError(
-            f"{source} is not the name of an archive: use a .zip or .tar file, or a .tar.gz, .tar.bz2 or .tar.xz."
-        )
-    return name

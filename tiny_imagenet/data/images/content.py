@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-FIRST, HEAD = 64, 2**14  # bytes that `format_of` and `jpeg_size` look at
+FIRST, HEAD = 64, 2**14  # bytes that `format_in` and `jpeg_size` look at
 SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -21,13 +21,18 @@ _PATTERN = re.compile(b"|".join(b"(?P<%s>%s)" % (kind.encode(), each) for kind, 
 
 
 def format_of(path: Path | str) -> str | None:
-    """The format of a file, a key of `SIGNATURES`; None if it is none of them. Only its first bytes are read.
+    """The format of a file as `format_in` tells it. Only its first bytes are read.
 
     Raises:
         OSError: the file can't be read.
     """
     with open(path, "rb") as file:
-        match = _PATTERN.match(file.read(FIRST))
+        return format_in(file.read(FIRST))
+
+
+def format_in(head: bytes) -> str | None:
+    """The format of a file by its first FIRST bytes, a key of `SIGNATURES`; None if it is none of them."""
+    match = _PATTERN.match(head)
     return match.lastgroup if match else None
 
 

@@ -1,6 +1,7 @@
 """Decodes one image file to RGB pixels."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -11,7 +12,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from tiny_imagenet.data.images.content import format_of, jpeg_size
 from tiny_imagenet.data.images.levels import in_8_bits, is_deep, raw_mode
-from tiny_imagenet.data.images.limits import memory_limit, require_few_scans, require_memory, without_pillows_limit
+from tiny_imagenet.data.images.limits import (
+    USUAL_TIME,
+    memory_limit,
+    require_few_scans,
+    require_memory,
+    time_limit,
+    without_pillows_limit,
+)
 from tiny_imagenet.data.images.png import without_large_texts
 from tiny_imagenet.errors import UserError
 
@@ -67,8 +75,9 @@ def decode_and_tell(path: Path | str, size: int) -> tuple[np.ndarray, str]:
         raise
     # Pillow's decoders raise many kinds on broken files: OSError, SyntaxError, struct.error, IndexError and more.
     except Exception as error:
-        passing = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
-        raise UndecodableError(path, *_why(error, path), passing) from None
+        broken_link = os.path.islink(path) and not os.path.exists(path)
+        passing = isinstance(error, MemoryError) or (getattr(error, "errno", None) is not None and not broken_link)
+        raise UndecodableError(path, *_why(error, path, broken_link), passing) from None
 
 
 def shorter_side(path: Path | str) -> int:
@@ -98,7 +107,8 @@ def was_decoded_otherwise(path: Path | str, size: int) -> bool:
 
 def abilities() -> str:
     """What decides which files can be decoded here, besides the files."""
-    return f"{' '.join(kind for kind in OPTIONAL if _is_readable(kind))}, {memory_limit()}"
+    kinds, seconds = [kind for kind in OPTIONAL if _is_readable(kind)], time_limit()
+    return f"{' '.join(kinds)}, {memory_limit()}" + f", {seconds}" * (seconds != USUAL_TIME)
 
 
 def _with_any_texts(read: Callable[[Source], Result], path: Path | str) -> Result:
@@ -203,9 +213,11 @@ def _reduced(image: Image.Image, size: int) -> Image.Image:
     return rgb
 
 
-def _why(error: Exception, path: Path | str) -> tuple[str, str]:
+def _why(error: Exception, path: Path | str, broken_link: bool) -> tuple[str, str]:
     """Why a file can't be decoded, and what to do."""
     replace = "Replace or remove the file; if it came from an archive, delete the extracted folder and start again."
+    if broken_link:
+        return "it is a broken link", replace
     if not isinstance(error, UnidentifiedImageError):
         return getattr(error, "strerror", None) or str(error) or type(error).__name__, replace
     kind = format_of(path)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import size_text
 
 MEMORY = "TINY_IMAGENET_IMAGE_MB"  # environment variable: the memory that the pixels of a file may take, in MB
-USUAL_MEMORY = 1000
+USUAL_MEMORY = 1000 * 10**6  # bytes
+TIME = "TINY_IMAGENET_IMAGE_SECONDS"  # environment variable: the time of a processor that decoding a file may take
+USUAL_TIME = 60
 SMALL = 2**18  # pixels that any limit allows
 SCANS = 100  # of a progressive JPEG, which has ten or so
 # TIFF's tags of a tile's width and length. A tile is decoded whole, even if it is larger than the image.
@@ -46,10 +49,33 @@ def require_memory(image: Image.Image, deep: bool, full: int) -> None:
 
 def memory_limit() -> int:
     """In bytes."""
-    text = os.environ.get(MEMORY) or str(USUAL_MEMORY)
-    if not text.isdecimal() or not int(text):
-        raise UserError(f"The environment variable {MEMORY} must be a number of megabytes, not {text!r}.")
-    return int(text) * 10**6
+    return megabytes(MEMORY) or USUAL_MEMORY
+
+
+def time_limit() -> int:
+    """In seconds of a processor, for a file."""
+    return _from_environment(TIME, "seconds") or USUAL_TIME
+
+
+def too_slow() -> str:
+    """Why a file beyond the time limit can't be decoded."""
+    seconds = time_limit()
+    return f"it takes more than {seconds} s: if you trust the file, set the environment variable {TIME}={10 * seconds}"
+
+
+def megabytes(variable: str) -> int | None:
+    """What an environment variable allows, in bytes; None if it is not set."""
+    allowed = _from_environment(variable, "megabytes")
+    return allowed and allowed * 10**6
+
+
+def _from_environment(variable: str, unit: str) -> int | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
+        raise UserError(f"The environment variable {variable} must be a number of {unit}, not {text!r}.")
+    return int(text)
 
 
 def require_few_scans(path: Path | str) -> None:

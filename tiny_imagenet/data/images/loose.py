@@ -4,7 +4,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,17 @@ import torch
 from torch import Tensor
 
 from tiny_imagenet.data.images.decode import UndecodableError, decode_image
+from tiny_imagenet.data.images.limits import too_slow
 from tiny_imagenet.data.images.scan import images_below, kind_left_out, scan_flat, tell_left_out
+from tiny_imagenet.data.images.workers import Begin, KilledError, Workers
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.threads import cores
 
+TASKS = 2  # of each process for a batch
+
 
 class LooseImages:
-    """Image files, or all images below folders, decoded when read, in a thread per core.
+    """Image files, or all images below folders, decoded when read, in a process per core.
 
     Args:
         places: a file, a folder, or a pattern such as `photos/**/*.jpg`; or several of these. The names of a single
@@ -31,6 +35,8 @@ class LooseImages:
 
     def __init__(self, places: str | Path | Sequence[str | Path], size: int) -> None:
         self.size = size
+        self._workers: Workers | None = None
+        self._reasons: dict[int, str] = {}  # why images were skipped, by row
         places = [places] if isinstance(places, str | Path) else places
         found = [path for place in places for path in _expanded(place)]
         if len(found) > 1:
@@ -53,10 +59,8 @@ class LooseImages:
         Returns:
             The readable images, uint8 [b, 3, S, S] in channels-last memory, b ≤ B, and their rows, int64 [b].
         """
-        # Decoding in C lets other threads run.
-        with ThreadPoolExecutor(cores()) as threads:
-            decoded = list(threads.map(self._decoded, rows))
-        found = [(row, pixels) for row, pixels in zip(rows, decoded, strict=True) if pixels is not None]
+        decoded = zip(rows, self._decoded(rows), strict=True)
+        found = [(row, pixels) for row, pixels in decoded if not isinstance(pixels, str)]
         images = (
             np.stack([pixels for _, pixels in found]) if found else np.empty((0, self.size, self.size, 3), np.uint8)
         )
@@ -64,17 +68,42 @@ class LooseImages:
 
     def why_unreadable(self, row: int) -> str:
         """Why an image was skipped."""
-        try:
-            decode_image(self.folder / self.names[row], self.size)
-        except UndecodableError as error:
-            return error.reason
-        return "it could not be read before, but can be now: start again"
+        if row not in self._reasons:  # another process of this command skipped it
+            self._decoded(np.array([row]))
+        return self._reasons.get(row, "it could not be read before, but can be now: start again")
 
-    def _decoded(self, row: int) -> np.ndarray | None:
+    def _decoded(self, rows: np.ndarray) -> list[np.ndarray | str]:
+        """The pixels of images, or why they can't be read."""
+        if self._workers is None:
+            self._workers = Workers(partial(_decoded_files, self.size), cores())
+        places = np.array_split(rows, max(1, min(len(rows), TASKS * cores())))
+        tasks = [[os.path.join(self.folder, self.names[row]) for row in of_task] for of_task in places]
         try:
-            return decode_image(self.folder / self.names[row], self.size)
-        except UndecodableError:
-            return None
+            by_task = dict(self._workers.results(tasks))
+        except KilledError:
+            raise UserError(
+                "A process that decoded images was killed, perhaps because memory ran out. Close other programs and "
+                "start again."
+            ) from None
+        decoded = [each for place in range(len(tasks)) for each in by_task[place]]
+        self._reasons |= {row: each for row, each in zip(rows, decoded, strict=True) if isinstance(each, str)}
+        return decoded
+
+
+def _decoded_files(size: int, paths: list[str], late: frozenset[int], begin: Begin) -> list[np.ndarray | str]:
+    """The pixels of files, or why they can't be read; see `workers.Work`."""
+    decoded = []
+    for place, path in enumerate(paths):
+        if place in late:
+            decoded.append(too_slow())
+            continue
+        begin(place)
+        try:
+            decoded.append(decode_image(path, size))
+        except UndecodableError as error:
+            decoded.append(error.reason)
+    begin(None)
+    return decoded
 
 
 def _expanded(place: str | Path) -> list[str]:
@@ -82,7 +111,11 @@ def _expanded(place: str | Path) -> list[str]:
     path = os.path.expanduser(place)
     if os.path.exists(path):
         return [path]
-    if not (matches := sorted(glob.glob(path, recursive=True))):
+    try:
+        matches = sorted(glob.glob(path, recursive=True))
+    except RecursionError:
+        raise UserError(f"images: {path} matches folders that are nested too deeply.") from None
+    if not matches:
         pattern = glob.has_magic(path)
         raise UserError(f"images: {'nothing matches' if pattern else 'there is no file or folder'} {path}.")
     # Of a last `**`, the files are all there is in the folders.

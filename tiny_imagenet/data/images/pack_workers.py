@@ -1,21 +1,18 @@
 """Decodes image files into one array on disk, in one process per core."""
 
 import logging
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tiny_imagenet.data.images.decode import UndecodableError, decode_and_tell
+from tiny_imagenet.data.images.limits import too_slow
 from tiny_imagenet.data.images.scan import ImageFiles
+from tiny_imagenet.data.images.workers import Begin, KilledError, Workers
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.progress import progress
 from tiny_imagenet.threads import cores
@@ -26,12 +23,12 @@ CHUNK_BYTES = 4 * 2**20  # of pixels in a task
 
 
 class Decoded(NamedTuple):
-    """What is known of decoded images.
+    """What is known of the decoded images of a task.
 
-    sums: of each image's pixels, of values 0..255 and of their squares, by channel: int64 [N, 2, 3]. unreadable: why
+    sums: of each image's pixels, of values 0..255 and of their squares, by channel: int64 [n, 2, 3]. unreadable: why
     an image could not be decoded, by name; its pixels are 0. passing: those of them that the system, not the file, is
-    the reason of. ranges: in how many images the levels were taken to have
-    a range that the file does not state, by range.
+    the reason of. ranges: in how many images the levels were taken to have a range that the file does not state, by
+    range.
     """
 
     sums: np.ndarray
@@ -40,57 +37,67 @@ class Decoded(NamedTuple):
     ranges: Counter[str]
 
 
-def decode_all(files: ImageFiles, image_size: int, path: Path) -> Decoded:
-    """Decode all images, in their order, into the uint8 [N, S, S, 3] array of an existing .npy file.
+def tasks_of(images: int, image_size: int) -> list[range]:
+    """The rows of each task: as many as have CHUNK_BYTES of pixels."""
+    rows = max(1, CHUNK_BYTES // (image_size * image_size * 3))
+    return [range(start, min(start + rows, images)) for start in range(0, images, rows)]
+
+
+def decode_tasks(
+    files: ImageFiles, image_size: int, path: Path, tasks: Sequence[range], done: Callable[[range, Decoded], None]
+) -> None:
+    """Decode the images of some tasks into their rows of the uint8 [N, S, S, 3] array of an existing .npy file.
+
+    Args:
+        done: called for each task as soon as its rows are written, in any order.
 
     Raises:
         UserError: a decoding process was killed.
         OSError: the file can't be written.
     """
-    job = _Job(files, image_size, path)
-    starts = range(0, len(files), job.images_per_task)
-    # Forked processes start at once and share the parent's memory, and they use only Pillow and NumPy. Outside Linux,
-    # forking is unsafe or does not exist.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    executor = ProcessPoolExecutor(min(cores(), len(starts)), context, _start_worker, (job,))
-    found = []
+    job = _Job(files.folder, image_size, path)
+    workers = Workers(job.run, min(cores(), len(tasks)))
+    before = len(files) - sum(map(len, tasks))
+    # Names are handed over: processes that read them in shared memory would copy all of it in time.
+    work = ((task.start, files.names[task.start : task.stop]) for task in tasks)
     try:
-        with progress("packing", len(files), "images") as advance:
-            for result in executor.map(_run, starts):
-                found.append(result)
-                advance(len(result.sums))
-    except BrokenProcessPool:
+        with progress("packing", len(files), "images", before) as advance:
+            for place, decoded in workers.results(work):
+                done(tasks[place], decoded)
+                advance(len(tasks[place]))
+    except KilledError:
         raise UserError(
-            f"A process that decoded the images of {files.folder} was killed, perhaps because memory ran out. Nothing "
-            "was saved; close other programs and start again."
+            f"A process that decoded the images of {files.folder} was killed, perhaps because memory ran out. Close "
+            "other programs and start again: packing goes on where it stopped."
         ) from None
     finally:
-        executor.shutdown(cancel_futures=True)
-    unreadable = {name: reason for task in found for name, reason in task.unreadable.items()}
-    passing = [name for task in found for name in task.passing]
-    ranges = sum((task.ranges for task in found), Counter())
-    return Decoded(np.concatenate([task.sums for task in found]), unreadable, passing, ranges)
+        workers.close()
 
 
-class _Job:
-    """What each process needs to decode any range of the images."""
+class _Job(NamedTuple):
+    """What each process needs to decode any of the images."""
 
-    def __init__(self, files: ImageFiles, image_size: int, path: Path) -> None:
-        self.files, self.image_size, self.path = files, image_size, path
-        self.images_per_task = max(1, CHUNK_BYTES // (image_size * image_size * 3))
+    folder: Path
+    image_size: int
+    path: Path
 
-    def run(self, start: int) -> Decoded:
-        """Decode the images of a task, and write them in place."""
-        names, size = self.files.names[start : start + self.images_per_task], self.image_size
-        pixels = np.empty((len(names), size, size, 3), np.uint8)
+    def run(self, task: tuple[int, list[str]], late: frozenset[int], begin: Begin) -> Decoded:
+        """Decode the images of a task, given by its first row and its names, and write them; see `workers.Work`."""
+        start, names = task
+        pixels = np.empty((len(names), self.image_size, self.image_size, 3), np.uint8)
         unreadable, passing, ranges = {}, [], Counter()
-        for image, name in zip(pixels, names, strict=True):
+        for place, (image, name) in enumerate(zip(pixels, names, strict=True)):
+            if place in late:
+                image[:], unreadable[name] = 0, too_slow()
+                continue
+            begin(place)
             try:
-                image[:], levels = decode_and_tell(os.path.join(self.files.folder, name), size)
+                image[:], levels = decode_and_tell(os.path.join(self.folder, name), self.image_size)
                 ranges.update([levels] if levels else [])
             except UndecodableError as error:
                 image[:], unreadable[name] = 0, error.reason
                 passing += [name] * error.passing
+        begin(None)
         write_rows(self.path, start, pixels)
         return Decoded(image_sums(pixels), unreadable, passing, ranges)
 
@@ -117,22 +124,3 @@ def _channel_sums(values: np.ndarray) -> np.ndarray:
     count, height, width, channels = values.shape
     columns = values.reshape(count, height, width * channels).sum(1, dtype=np.uint32)
     return columns.reshape(count, width, channels).sum(1, dtype=np.int64)
-
-
-def _start_worker(job: _Job) -> None:
-    global _job
-    _job = job
-    # Ctrl-C reaches the whole process group; the parent handles it and stops its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    # A killed parent can't stop its workers, which would wait for tasks forever.
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _run(start: int) -> Decoded:
-    return _job.run(start)

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import logging
-import mmap
 import os
 import threading
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -17,20 +15,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tiny_imagenet.data.images.build import META, UNREADABLE, Fill, build, list_of_unreadable
 from tiny_imagenet.data.images.decode import DECODER, abilities, was_decoded_otherwise
-from tiny_imagenet.data.images.pack_workers import decode_all
+from tiny_imagenet.data.images.read_ahead import read_ahead
 from tiny_imagenet.data.images.scan import ImageFiles
-from tiny_imagenet.data.images.unreadable import OnBadImages, readable_rows, refuse, tell_skipped, write_list
-from tiny_imagenet.errors import UserError
-from tiny_imagenet.files import remove_leftovers, replace_text, replacing, require_free, size_text
+from tiny_imagenet.data.images.unfinished import PIXELS, SUMS
+from tiny_imagenet.data.images.unreadable import OnBadImages, readable_rows, refuse, tell_skipped
+from tiny_imagenet.files import replace_text
 from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the cache; one of another format is packed again
-PIXELS, SUMS, META = "pixels.npy", "sums.npy", "meta.json"
-UNREADABLE = "unreadable"  # in meta.json: why images are left out, by name
-Fill = Callable[[ImageFiles, int, Path], np.ndarray]
 
 
 class PackedImages(Dataset):
@@ -60,18 +56,17 @@ class PackedImages(Dataset):
         return images.permute(0, 3, 1, 2), torch.from_numpy(self.labels[index])
 
     def read_ahead(self) -> threading.Thread:
-        """Read this set's part of the file in order, and map it, in a background thread.
+        """Read this set's part of the file in order, and map it, in a background thread, as far as memory allows.
 
         Otherwise the first epoch does so image by image, in random order: 1 to 5 ms for a batch of 128 even if the file
-        is in memory already (Linux 6.18, 2026-11-21), and a seek per image if not. Every page is touched: Linux maps
-        sixteen at a time, but with one in sixteen touched a batch still took 0.5 to 1 ms instead of 0.3. Worker
-        processes map the file themselves.
+        is in memory already (Linux 6.18, 2026-11-21), and a seek per image if not. Worker processes map the file
+        themselves.
 
         Returns:
             The running thread, which need not be joined.
         """
-        pages = self.images[self.rows.min() : self.rows.max() + 1].reshape(-1)[:: mmap.PAGESIZE]
-        thread = threading.Thread(target=pages.max, kwargs={"initial": 0}, name="read ahead", daemon=True)
+        pixels = self.images[self.rows.min() : self.rows.max() + 1].reshape(-1)
+        thread = threading.Thread(target=read_ahead, args=(pixels,), name="read ahead", daemon=True)
         thread.start()
         return thread
 
@@ -127,8 +122,8 @@ def pack(
 ) -> PackedImages:
     """Decode all images into a memory map, or open the one packed before if its source files have not changed.
 
-    The cache is a folder that is renamed into place when it is complete. Two processes must not pack into the same
-    cache at once: hold a lock.
+    The cache is a folder that is renamed into place when it is complete. If packing is stopped, the next call goes on
+    with what is done. Two processes must not pack into the same cache at once: hold a lock.
 
     Args:
         files: what to pack, in the order of the rows.
@@ -145,21 +140,18 @@ def pack(
     if fault:
         if cache.exists():
             log.info(f"The packed images in {cache} can't be used, since {fault}; packing them again.")
-        _build(files, image_size, cache, meta, fill, on_bad_images)
+        build(files, image_size, cache, meta, fill, on_bad_images)
     unreadable = json.loads((cache / META).read_bytes()).get(UNREADABLE, {})
     if on_bad_images == "error":
-        refuse(unreadable, files, _list_of_unreadable(cache))
-    tell_skipped(unreadable, files, _list_of_unreadable(cache))
+        refuse(unreadable, files, list_of_unreadable(cache))
+    tell_skipped(unreadable, files, list_of_unreadable(cache))
     rows = readable_rows(unreadable, files)
     return PackedImages(cache, files, rows, files.labels[rows])
 
 
 def _meta(files: ImageFiles, image_size: int) -> dict[str, Any]:
     """What meta.json must say in the cache of these files."""
-    digest = hashlib.blake2b("\0".join(files.names).encode("utf-8", "surrogateescape"))
-    for values in (files.labels, files.sizes, files.times):
-        digest.update(values.tobytes())
-    return {"format": FORMAT, "image_size": image_size, "images": len(files), "sources": digest.hexdigest()}
+    return {"format": FORMAT, "image_size": image_size, "images": len(files), "sources": files.digest}
 
 
 def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
@@ -196,59 +188,3 @@ def _outdated(cache: Path, files: ImageFiles, image_size: int) -> str | None:
     with suppress(OSError):  # on a disk that is read-only, they are checked each time
         replace_text(cache / META, json.dumps(found | {"decoder": DECODER}))
     return None
-
-
-def _build(
-    files: ImageFiles, image_size: int, cache: Path, meta: dict[str, Any], fill: Fill | None, on_bad_images: OnBadImages
-) -> None:
-    shape = (len(files), image_size, image_size, 3)
-    needed = int(np.prod(shape, dtype=np.int64)) + len(files) * 2 * 3 * 8
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(cache)
-        _remove(cache)
-        with replacing(cache) as beside:
-            beside.mkdir()
-            require_free(cache.parent, needed)
-            np.lib.format.open_memmap(beside / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-            if fill is None:
-                sums, unreadable, passing, ranges = decode_all(files, image_size, beside / PIXELS)
-            else:
-                sums, unreadable, passing, ranges = fill(files, image_size, beside / PIXELS), {}, [], {}
-            np.save(beside / SUMS, sums)
-            if on_bad_images == "error" or passing:  # What is left out is left out later too.
-                refuse(unreadable, files, _list_of_unreadable(cache))
-            readable_rows(unreadable, files)
-            write_list(unreadable, _list_of_unreadable(cache))
-            meta["decoder"] = DECODER
-            if unreadable:
-                meta |= {UNREADABLE: unreadable, "abilities": abilities()}
-            lengths = {name: os.path.getsize(beside / name) for name in (PIXELS, SUMS)}
-            (beside / META).write_text(json.dumps(meta | {"lengths": lengths}), encoding="utf-8")
-            _tell_ranges(ranges, files.folder)
-    except OSError as error:
-        raise UserError(
-            f"The images of {files.folder} can't be packed at {error.filename or cache}: {error.strerror or error}. "
-            f"Packing needs {size_text(needed)} in a writable folder; choose another --data.root, or free some space."
-        ) from None
-
-
-def _list_of_unreadable(cache: Path) -> Path:
-    """The file beside the cache that lists the images that are not in it."""
-    return cache.with_name(f"{cache.name}.unreadable.csv")
-
-
-def _tell_ranges(ranges: Mapping[str, int], folder: Path) -> None:
-    for levels, images in ranges.items():
-        log.info(
-            f"{images:,} image(s) in {folder} have more than 8 bits a channel and do not say in which range: read as "
-            f"{levels}."
-        )
-
-
-def _remove(cache: Path) -> None:
-    """Remove a cache, but no file that does not belong to it."""
-    if cache.exists():
-        for name in (PIXELS, SUMS, META):
-            (cache / name).unlink(missing_ok=True)
-        cache.rmdir()

@@ -1,5 +1,6 @@
 """Finds image files: their names and labels, and the sizes and times that show a later change."""
 
+import hashlib
 import logging
 import os
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_imagenet.data.images.content import format_of
-from tiny_imagenet.errors import UserError, some
+from tiny_imagenet.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,9 @@ EXTENSIONS = (
 RAW = (".dng", ".nef", ".nrw", ".cr2", ".arw", ".sr2", ".srw", ".pef", ".orf", ".rw2", ".3fr", ".iiq", ".kdc", ".erf")
 SYSTEM_FOLDERS = ("lost+found", "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information")
 PACKED, BOXES = ".packed", "_boxes.txt"  # this project's folder, and a file of each class of Tiny ImageNet
+FILES = (stat.S_IFREG, stat.S_IFLNK)  # a link that was not followed is broken; whoever reads it says so
 UNLABELLED = -1
+KINDS = 15  # of files left out that a message names
 Found = tuple[str, int, int]  # name, size and time of a file
 
 
@@ -46,6 +49,19 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.names)
 
+    def part(self, start: int, stop: int) -> "ImageFiles":
+        """The files from one row to before another."""
+        columns = (self.names, self.labels, self.sizes, self.times)
+        return ImageFiles(self.folder, self.class_ids, *(column[start:stop] for column in columns))
+
+    @property
+    def digest(self) -> str:
+        """A hash of the names, labels, sizes and times: another one shows an added, removed or changed file."""
+        digest = hashlib.blake2b("\0".join(self.names).encode("utf-8", "surrogateescape"))
+        for values in (self.labels, self.sizes, self.times):
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
     def names_of(self, class_id: str) -> set[str]:
         """The file names of one class, without folders."""
         rows = np.flatnonzero(self.labels == self.class_ids.index(class_id))
@@ -61,8 +77,8 @@ def scan_classes(folder: Path, class_ids: Sequence[str]) -> ImageFiles:
     Raises:
         UserError: a class has no folder or no images.
     """
-    found, labels, left_out = [], [], Counter()
-    for label, class_id in enumerate(class_ids):
+    found, left_out = [], Counter()
+    for class_id in class_ids:
         before = left_out.copy()
         images = sorted(_images(folder / class_id, f"{class_id}/", left_out))
         if not images:
@@ -71,10 +87,11 @@ def scan_classes(folder: Path, class_ids: Sequence[str]) -> ImageFiles:
                 f"{_but(left_out - before)}. Put some there; if they came from an archive, delete the extracted folder "
                 "and start again."
             )
-        found += images
-        labels += [label] * len(images)
+        found.append(_columns(images))
     tell_left_out(folder, left_out)
-    return _files(folder, tuple(class_ids), found, labels)
+    names = [name for of_class, _ in found for name in of_class]
+    labels = np.repeat(np.arange(len(found), dtype=np.int64), [len(of_class) for of_class, _ in found])
+    return ImageFiles(folder, tuple(class_ids), names, labels, *np.concatenate([each for _, each in found], axis=1))
 
 
 def scan_flat(folder: Path) -> ImageFiles:
@@ -90,7 +107,8 @@ def scan_flat(folder: Path) -> ImageFiles:
             "folder."
         )
     tell_left_out(folder, left_out)
-    return _files(folder, (), images, [UNLABELLED] * len(images))
+    names, sizes_and_times = _columns(images)
+    return ImageFiles(folder, (), names, np.full(len(names), UNLABELLED, np.int64), *sizes_and_times)
 
 
 def has_images(folder: Path) -> bool:
@@ -137,45 +155,55 @@ def _kind_of_folder(name: str) -> str:
 def tell_left_out(place: Path | str, left_out: Counter[str]) -> None:
     """Log how many files of each kind are left out, if any."""
     if left_out:
-        log.info(f"{place}: left out {_kinds(left_out)}, which are not images.")
+        log.info(f"{place}: left out {kinds_text(left_out)}, which are not images.")
 
 
 def _but(left_out: Counter[str]) -> str:
-    return f", only {_kinds(left_out)}" if left_out else ""
+    return f", only {kinds_text(left_out)}" if left_out else ""
 
 
-def _kinds(left_out: Counter[str]) -> str:
-    """3 .txt, 2 .mp4"""
-    return some((f"{number:,} {kind}" for kind, number in left_out.most_common()), most=8)
+def kinds_text(left_out: Counter[str]) -> str:
+    """How many there are of each kind, as 3 .txt, 2 .mp4; together, of all but the KINDS most frequent."""
+    kinds = left_out.most_common()
+    named = [f"{number:,} {kind}" for kind, number in kinds[:KINDS]]
+    if rare := kinds[KINDS:]:
+        named.append(f"{sum(number for _, number in rare):,} of {len(rare):,} other kinds")
+    return ", ".join(named)
 
 
 def _images(folder: Path | str, prefix: str, left_out: Counter[str]) -> Iterator[Found]:
     """The image files below a folder, unsorted; counts what is left out."""
-    below = []
+    folders = [(os.fspath(folder), prefix)]
+    while folders:  # Python can't call itself for a thousand folders in one another
+        folder, prefix = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if is_image(entry.name) and stat.S_IFMT((status := _status(entry)).st_mode) in FILES:
+                        yield prefix + entry.name, status.st_size, status.st_mtime_ns
+                    elif entry.is_dir() and not is_system_folder(entry.name):
+                        folders.append((entry.path, f"{prefix}{entry.name}/"))
+                    elif entry.name in (PACKED, f"{os.path.basename(folder)}{BOXES}"):
+                        continue
+                    elif kind := _kind_of_folder(entry.name) if entry.is_dir() else kind_left_out(entry.path):
+                        left_out[kind] += 1
+                    else:
+                        status = entry.stat()
+                        yield prefix + entry.name, status.st_size, status.st_mtime_ns
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and error.filename == folder:
+                continue
+            raise UserError(f"{error.filename or folder} can't be read: {error.strerror}.") from None
+
+
+def _status(entry: os.DirEntry) -> os.stat_result:
+    """The status of a file; of a broken link, its own."""
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if is_image(entry.name) and stat.S_ISREG((status := entry.stat()).st_mode):
-                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
-                elif entry.is_dir() and not is_system_folder(entry.name):
-                    below.append(entry)
-                elif entry.name in (PACKED, f"{os.path.basename(folder)}{BOXES}"):
-                    continue
-                elif kind := _kind_of_folder(entry.name) if entry.is_dir() else kind_left_out(entry.path):
-                    left_out[kind] += 1
-                else:
-                    status = entry.stat()
-                    yield prefix + entry.name, status.st_size, status.st_mtime_ns
-    except FileNotFoundError as error:
-        if error.filename == os.fspath(folder):
-            return
-        raise UserError(f"{error.filename} is a broken link. Remove it.") from None
-    except OSError as error:
-        raise UserError(f"{error.filename or folder} can't be read: {error.strerror}.") from None
-    for entry in below:
-        yield from _images(entry.path, f"{prefix}{entry.name}/", left_out)
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
 
 
-def _files(folder: Path, class_ids: tuple[str, ...], found: list[Found], labels: list[int]) -> ImageFiles:
-    names, sizes, times = zip(*found, strict=True)
-    return ImageFiles(folder, class_ids, list(names), *(np.array(each, np.int64) for each in (labels, sizes, times)))
+def _columns(found: list[Found]) -> tuple[list[str], np.ndarray]:
+    """Names, and sizes and times int64 [2, n]: a few bytes for each of a million files, where tuples take hundreds."""
+    return [name for name, _, _ in found], np.array([numbers for _, *numbers in found], np.int64).T

@@ -14,24 +14,25 @@ from torch.utils.data import DataLoader
 
 from tiny_imagenet.data.augment import Augmentation
 from tiny_imagenet.data.augment.per_image import PerImage
+from tiny_imagenet.data.batches.balance import Balance, class_weights
 from tiny_imagenet.data.batches.loader import Batch, IndexedImages, batch_loader
 from tiny_imagenet.data.batches.mix import Mix
 from tiny_imagenet.data.batches.pipeline import BatchPipeline
 from tiny_imagenet.data.batches.sampler import EvalBatches, TrainBatches, batches_per_epoch
+from tiny_imagenet.data.fetch.archive import extract_again, extracted
+from tiny_imagenet.data.fetch.download import LARGEST
 from tiny_imagenet.data.images.decode import DECODED_BY
 from tiny_imagenet.data.images.loose import LooseImages
 from tiny_imagenet.data.images.packed import PackedImages
 from tiny_imagenet.data.images.unreadable import OnBadImages
 from tiny_imagenet.data.info import IMAGENET_MEAN, IMAGENET_STD, DatasetInfo, require_same_classes
+from tiny_imagenet.data.sets.advice import require_batches, tell_small, tell_unbalanced
 from tiny_imagenet.data.sets.split import choose_classes, of_classes, split_holdout
 from tiny_imagenet.data.sets.tiny_imagenet_layout import Classes
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.run.lightning_internals import batches_trained
 
 log = logging.getLogger(__name__)
-
-FEW_STEPS = 20  # of an epoch: recipes for large data sets then learn little
-SMALL_BATCH = 16  # that of configs/photos.yaml
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
@@ -46,14 +47,17 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         holdout: training images to hold out for validation, as a number or a fraction. 0 trains on all of them and
             validates on the official validation images, or on the test images if there are none.
         classes: the first N classes, or those with the given ids, with labels 0..N-1; null uses all.
-        resize: resize to this side, then crop `image_size` from it: a random crop in training, otherwise the centre.
+        resize: resize to this side, then crop `image_size` from it: a random crop in training, before augmentation,
+            otherwise the centre.
         augment: augmentations of training batches, in this order; also transforms of single images, such as
             torchvision's, by their full class path.
         mix: MixUp and CutMix of training batches; null disables them.
-        progressive: sides of the training images by fraction of the epochs, such as {32: 0, 64: 0.5}; see
-            `BatchPipeline`.
+        progressive: sides of the training images by fraction of the epochs, such as {32: 0, 64: 0.5}, at which each
+            epoch is also validated; see `BatchPipeline`.
         normalize: by mean and standard deviation of the training pixels (dataset), or of ImageNet (for its pretrained
             weights).
+        balance: how to train on unbalanced classes: by a training loss in which all classes weigh the same (loss), by
+            batches in which all are equally frequent (sampling), or as they are (none).
         num_workers: processes that read batches; 0 reads in the training process.
         images: for `predict`: an image file, a folder of them, a pattern such as `photos/**/*.jpg`, or a list of
             these, instead of images of the data set.
@@ -74,6 +78,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         mix: Mix | None = None,
         progressive: dict[int, float] | None = None,
         normalize: Literal["dataset", "imagenet"] = "dataset",
+        balance: Balance = "none",
         num_workers: int = 0,
         images: str | list[str] | None = None,
         on_bad_images: OnBadImages = "error",
@@ -91,7 +96,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.root, self.archive, self.md5 = Path(os.path.expanduser(root)), archive, md5
         self.batch_size, self.holdout, self.num_workers = batch_size, holdout, num_workers
         self.chosen_classes, self.normalize, self.images = classes, normalize, images
-        self.on_bad_images = on_bad_images
+        self.balance, self.on_bad_images = balance, on_bad_images
         augmentations = [each if isinstance(each, Augmentation) else PerImage(each) for each in augment or ()]
         self.pipeline = BatchPipeline(image_size, resize, augmentations, mix, progressive)
         self.sets: dict[str, IndexedImages] = {}
@@ -146,8 +151,17 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     # What Lightning calls
 
     def prepare_data(self) -> None:
-        """Download, extract and pack what is missing; Lightning calls it in one process of each machine."""
-        self.setup(self._stage)
+        """Download, extract and pack what is missing; Lightning calls it in one process of each machine.
+
+        Where this fails since a power cut emptied files, they are extracted again.
+        """
+        try:
+            self.setup(self._stage)
+        except UserError:
+            if not (self._sources() and extract_again(self._sources(), self.root)):
+                raise
+            self._forget()
+            self.setup(self._stage)
 
     def setup(self, stage: str) -> None:
         """Open the sets that a stage (`fit`, `validate`, `test`, `predict`) reads."""
@@ -164,30 +178,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         images, rank, world_size = self.sets["train"], *self._ranks
-        per_device = len(images) // world_size
-        if self.batch_size > per_device:
-            raise UserError(
-                f"batch_size {self.batch_size} is larger than the {per_device:,} training images per device "
-                f"({world_size} device(s)). Use --data.batch_size {per_device} or less, or more images."
-            )
-        if self.batch_size == 1 and len(images) % world_size:  # Larger batches may differ by an image.
-            raise UserError(
-                f"With batch_size 1, {len(images):,} images cannot be divided between {world_size} devices: some would "
-                "have none in the last step. Use --data.batch_size 2 or more, or another number of devices."
-            )
-        if fraction := self.pipeline.other_sizes_until():
-            log.info(
-                f"progressive: for the first {fraction:.0%} of the epochs, training images have another size than "
-                "validation images, so validation accuracy says little until then."
-            )
-        if self.steps_per_epoch < FEW_STEPS and self.batch_size > SMALL_BATCH:
-            log.info(
-                f"An epoch has only {self.steps_per_epoch} steps. Small data sets need smaller batches, more epochs, "
-                "and a lower learning rate, as in configs/photos.yaml."
-            )
+        require_batches(len(images), self.batch_size, world_size)
+        tell_small(self.steps_per_epoch, self.batch_size)
+        if self.balance == "none":
+            tell_unbalanced(images.labels, images.files.folder)
         seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # set by Lightning's seed_everything
         images.read_ahead()
-        sampler = TrainBatches(len(images), self.batch_size, seed, self._position, rank, world_size)
+        labels = images.labels if self.balance == "sampling" else None
+        sampler = TrainBatches(len(images), self.batch_size, seed, self._position, rank, world_size, labels=labels)
         return batch_loader(images, sampler, self.num_workers, self._on_gpu)
 
     def val_dataloader(self) -> DataLoader:
@@ -202,11 +200,12 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment and normalise a batch on the device; see `BatchPipeline`."""
         mean, std = self.info.mean_std(batch.images.device)
+        epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
         if self.trainer.training:
-            epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
             images, targets = self.pipeline.train(batch, mean, std, len(self.info.class_ids), epoch, epochs)
         else:
-            images, targets = self.pipeline.evaluate(batch, mean, std)
+            size = self.pipeline.val_size(epoch, epochs) if self.trainer.state.fn == "fit" else None
+            images, targets = self.pipeline.evaluate(batch, mean, std, size)
         return batch._replace(images=images, targets=targets)
 
     def state_dict(self) -> dict[str, int | str]:
@@ -230,6 +229,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             self._info = DatasetInfo(self.classes.ids, self.classes.names, self.pipeline.image_size, mean, std)
         return self._info
 
+    @property
+    def loss_weights(self) -> np.ndarray | None:
+        """The weight of each class in the training loss, float64 [C]; None if all images weigh the same."""
+        if self.balance != "loss":
+            return None
+        return class_weights(self.sets["train"].labels, len(self.classes.ids))
+
     def adopt(self, info: DatasetInfo) -> None:
         """Take over a trained network's info, and normalise as it expects.
 
@@ -247,6 +253,25 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         limit = self.trainer.limit_train_batches if self.trainer else 1.0
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
+    def _sources(self) -> list[str]:
+        """Where to get the archive, the preferred source first; empty if `root` already has its files."""
+        return [self.archive] if self.archive else []
+
+    def _extracted(self, largest: int = LARGEST) -> Path:
+        """The folder of the archive's files, which are downloaded and extracted if missing; without archive, `root`.
+
+        Args:
+            largest: bytes to download, at most.
+        """
+        sources = self._sources()
+        return extracted(sources, self.md5, self.root, largest) if sources else self.root
+
+    def _forget(self) -> None:
+        """Forget what was read of the files so far."""
+        self._of_split.clear()
+        for name in [name for name in vars(self) if isinstance(getattr(type(self), name, None), cached_property)]:
+            delattr(self, name)
+
     def _selected(self, split: str) -> PackedImages:
         """The images of a split that belong to the classes in use; its files are scanned once."""
         if split not in self._of_split:
@@ -261,7 +286,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     def _evaluation_loader(self, name: str) -> DataLoader:
         images, (rank, world_size) = self.sets[name], self._ranks
         sampler = EvalBatches(len(images), self.batch_size, rank, world_size)
-        return batch_loader(images, sampler, self.num_workers, self._on_gpu)
+        num_workers = 0 if isinstance(images, LooseImages) else self.num_workers  # they have processes of their own
+        return batch_loader(images, sampler, num_workers, self._on_gpu)
 
     def _position(self) -> tuple[int, int]:
         """The epoch, and the batch in it, to continue with, from the progress that a checkpoint restores."""

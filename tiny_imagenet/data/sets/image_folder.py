@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tiny_imagenet.data.fetch.archive import extracted, locked
+from tiny_imagenet.data.fetch.archive import locked
 from tiny_imagenet.data.images.packed import PackedImages, pack
 from tiny_imagenet.data.sets.base import ImageDataModule
 from tiny_imagenet.data.sets.folder_splits import Split, cache_folder, find_splits, scan_split
@@ -92,4 +92,4 @@ class ImageFolderDataModule(ImageDataModule):
 
     @cached_property
     def _folder(self) -> Path:
-        return extracted([self.archive], self.md5, self.root) if self.archive else self.root
+        return self._extracted()

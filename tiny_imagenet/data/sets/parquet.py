@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tiny_imagenet.data.fetch.unpack import MAX_BYTES
+from tiny_imagenet.data.fetch.unpacked_size import most_unpacked, require_no_bomb
 from tiny_imagenet.data.sets.tiny_imagenet_layout import CLASS_ID, CLASS_IDS
 from tiny_imagenet.errors import UserError, some
 from tiny_imagenet.files import disk_errors, remove_leftovers, replacing
@@ -37,7 +37,7 @@ def unpack_parquet(folder: Path) -> Path:
 
     Raises:
         UserError: pyarrow is not installed; a split or a column is missing; a label has no class; an image is empty;
-            the images take more than 10 GB; the disk is full or read-only.
+            the images take more than `most_unpacked` allows; the disk is full or read-only.
     """
     files, target = parquet_files(folder), folder / UNPACKED
     if others := files.pop(None, []):
@@ -69,7 +69,8 @@ def _record(folder: Path) -> dict[str, Any] | None:
 
 
 def _write(files: dict[str, list[Path]], folder: Path) -> None:
-    ids, left = None, MAX_BYTES
+    ids, unpacked = None, 0
+    most = most_unpacked(sum(path.stat().st_size for paths in files.values() for path in paths))
     for split, paths in files.items():
         number = 0
         for path in paths:
@@ -83,9 +84,8 @@ def _write(files: dict[str, list[Path]], folder: Path) -> None:
                         raise UserError(f"{path}: image {number} has no bytes.")
                     if not isinstance(label, int) or not 0 <= label < len(ids):
                         raise UserError(f"{path}: image {number} has label {label}; there are {len(ids)} classes.")
-                    left -= len(content)
-                    if left < 0:
-                        raise UserError(f"{path}: the images take more than {MAX_BYTES:,} bytes.")
+                    unpacked += len(content)
+                    require_no_bomb(path, unpacked, most)
                     home = folder / split / ids[label] / "images"
                     if not home.exists():
                         home.mkdir(parents=True)
