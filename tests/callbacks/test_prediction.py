@@ -16,8 +16,6 @@ from tiny_imagenet import progress
 from tiny_imagenet.callbacks import predictions
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.data import DatasetInfo
-from tiny_imagenet.data.images import loose
-from tiny_imagenet.data.images.decode import decode_image
 
 
 def test_a_checkpoint_carries_all_that_prediction_needs(run, trained, tmp_path):
@@ -114,8 +112,6 @@ def test_the_page_of_predictions_opens_alone_and_escapes_names(run, trained, tmp
         Image.new("RGB", (32, 32), (250, 40 * number, 0)).save(pictures / f"<b>{number}.png")
     (pictures / "broken<i>.jpg").write_bytes(b"<html>")
     monkeypatch.setattr(predictions, "THUMBNAILS", 3)
-    read = []
-    monkeypatch.setattr(loose, "decode_image", lambda path, size: read.append(path.name) or decode_image(path, size))
     predict = ["predict", f"--ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", "--data.images=pictures"]
     status, output = run(*predict, "--data.on_bad_images=skip")
     assert status == 0, output
@@ -130,7 +126,6 @@ def test_the_page_of_predictions_opens_alone_and_escapes_names(run, trained, tmp
     for number, source in enumerate(sources):
         with Image.open(io.BytesIO(base64.b64decode(source))) as image:
             assert abs(np.asarray(image)[16, 16].astype(int) - [250, 40 * number, 0]).max() <= 6
-    assert read.count("<b>0.png") == 1, "large photographs take long to decode"
     best = table(trained / "predictions.csv")[0]
     assert f"{100 * float(best['p1']):.1f} %" in page
 
@@ -139,6 +134,25 @@ def test_the_page_of_predictions_opens_alone_and_escapes_names(run, trained, tmp
     (pictures / "broken<i>.jpg").unlink()
     assert run(*predict)[0] == 0 and not (trained / "unreadable.csv").exists()
     assert (trained / "predictions_1.html").exists()
+
+
+def test_thumbnails_are_not_read_from_the_files_again(run, trained, tmp_path, monkeypatch):
+    """Large photographs take long to decode."""
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (32, 32), (200, 100, 0)).save(picture)
+    write = predictions.replace_csv
+
+    def write_and_remove(*file):
+        write(*file)
+        picture.unlink()
+
+    monkeypatch.setattr(predictions, "replace_csv", write_and_remove)
+    best = trained / "checkpoints" / "best.ckpt"
+    status, output = run("predict", f"--ckpt_path={best}", f"--data.images={picture}")
+    assert status == 0, output
+    (source,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', (trained / "predictions.html").read_text())
+    with Image.open(io.BytesIO(base64.b64decode(source))) as image:
+        assert abs(np.asarray(image)[16, 16].astype(int) - [200, 100, 0]).max() <= 6
 
 
 def test_thumbnails_have_the_pixels_before_normalisation():
