@@ -15,6 +15,7 @@ from tests.helpers.tables import table
 from tiny_imagenet import progress
 from tiny_imagenet.callbacks import predictions
 from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.data import DatasetInfo
 
 
 def test_a_checkpoint_carries_all_that_prediction_needs(run, trained, tmp_path):
@@ -133,3 +134,30 @@ def test_the_page_of_predictions_opens_alone_and_escapes_names(run, trained, tmp
     (pictures / "broken<i>.jpg").unlink()
     assert run(*predict)[0] == 0 and not (trained / "unreadable.csv").exists()
     assert (trained / "predictions_1.html").exists()
+
+
+def test_thumbnails_are_not_read_from_the_files_again(run, trained, tmp_path, monkeypatch):
+    """Large photographs take long to decode."""
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (32, 32), (200, 100, 0)).save(picture)
+    write = predictions.replace_csv
+
+    def write_and_remove(*file):
+        write(*file)
+        picture.unlink()
+
+    monkeypatch.setattr(predictions, "replace_csv", write_and_remove)
+    best = trained / "checkpoints" / "best.ckpt"
+    status, output = run("predict", f"--ckpt_path={best}", f"--data.images={picture}")
+    assert status == 0, output
+    (source,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', (trained / "predictions.html").read_text())
+    with Image.open(io.BytesIO(base64.b64decode(source))) as image:
+        assert abs(np.asarray(image)[16, 16].astype(int) - [200, 100, 0]).max() <= 6
+
+
+def test_thumbnails_have_the_pixels_before_normalisation():
+    levels = torch.arange(256, dtype=torch.uint8).repeat(3, 4, 1).permute(0, 2, 1)[None]  # all levels of each channel
+    info = DatasetInfo(("a",), ("a",), 4, (0.485, 0.01, 0.99), (0.229, 0.001, 0.9))
+    mean, std = info.mean_std(levels.device)
+    normalised = (levels.float() / 255 - mean[:, None, None]) / std[:, None, None]
+    assert np.array_equal(predictions._levels(normalised, info)[0], levels[0].permute(1, 2, 0).numpy())

@@ -84,7 +84,7 @@ def test_figures_of_runs_without_validation(tmp_path):
 
 
 @pytest.mark.slow
-def test_five_hundred_runs_take_less_than_half_a_minute(tmp_path):
+def test_five_hundred_runs_take_less_than_fifteen_seconds(tmp_path):
     write_studies(tmp_path / "runs")
     for trial in range(474):
         run = write_run(
@@ -97,7 +97,7 @@ def test_five_hundred_runs_take_less_than_half_a_minute(tmp_path):
         write_condition_numbers(run, epochs=50, layers=21)
     started = time.process_time()  # the machine may have other things to do
     main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
-    assert time.process_time() - started < 30
+    assert time.process_time() - started < 15
     assert len(pd.read_csv(tmp_path / "out/tables/runs.csv")) == 500
 
 
