@@ -19,6 +19,9 @@ from tiny_imagenet.run.protocol import validates_on_test
 
 log = logging.getLogger(__name__)
 
+FORMAT = 1  # of checkpoints, raised when an earlier version could not read what is written; see tests/formats
+FORMAT_KEY = "tiny_imagenet_format"  # missing in checkpoints of before 2026-11-29, which have format 1
+
 # What ImageClassifier and Lightning save, and what of it a training needs to resume.
 SAVED = {"state_dict": dict, "dataset": dict, "loops": dict, "pytorch-lightning_version": str, "train_metrics": dict}
 RESUMED = {"optimizer_states": list, "lr_schedulers": list, "callbacks": dict}
@@ -79,6 +82,21 @@ def require_checkpoint(path: Path, training: bool) -> Path:
     if (run / CONFIG).exists() or not isinstance(trained_in, str):
         return run
     return Path(trained_in) if _saves_in(Path(trained_in), path.parent) else run
+
+
+def require_known_format(name: Path | str, content: Mapping[str, Any]) -> None:
+    """Raise UserError if a checkpoint was written by a later version of this project, in a format of its own.
+
+    Args:
+        name: of the checkpoint, for the message.
+        content: of the checkpoint.
+    """
+    found = content.get(FORMAT_KEY, 1)
+    if not isinstance(found, int) or found > FORMAT:
+        raise UserError(
+            f"{name} has format {found}, of a later version of this project; this one reads formats up to {FORMAT}. "
+            "Update the project, such as by git pull."
+        )
 
 
 def _saves_in(run: Path, folder: Path) -> bool:
@@ -189,6 +207,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _require_schema(path: Path, content: Mapping[str, Any], training: bool) -> None:
+    require_known_format(path, content)
     loops = content.get("loops")
     content = {**content, "loops": loops if isinstance(loops, dict) and "fit_loop" in loops else None}
     for expected, what in ((SAVED, "was not written by this project"), (RESUMED, "has no training state to resume")):
