@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+LOWEST_PYTHON := $(shell sed -n 's/requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -9,7 +10,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 # Without bytecode, each process would compile all its imports again: 12 s instead of 5 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install quickstart test test-slow lint format gpu gpu-quick
+.PHONY: help install quickstart test test-slow test-lowest lint format gpu gpu-quick
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -25,6 +26,11 @@ test: $(DEV_STAMP)  ## Run all tests except the slow ones.
 
 test-slow: $(DEV_STAMP)  ## Run the slow tests.
 	$(RUN) -m pytest -m "slow and not network"
+
+# Each in an environment of its own, made anew, of 6 GB. TESTS=tests/run runs fewer.
+test-lowest:  ## Run all fast tests with the lowest versions of all requirements, then with the newest; needs uv.
+	@$(call test_with,lowest-direct,$(LOWEST_PYTHON))
+	@$(call test_with,highest,$(PYTHON))
 
 lint: $(DEV_STAMP)  ## Check style and formatting.
 	$(RUN) -m ruff check
@@ -67,4 +73,11 @@ else \
 	[ -x $(RUN) ] || $(PYTHON) -m venv $(VENV); \
 	$(RUN) -m pip install --quiet --disable-pip-version-check $(1); \
 fi
+endef
+
+define test_with
+uv venv --quiet --clear --python $(2) .venv-$(1) && \
+uv pip install --quiet --python .venv-$(1) --resolution $(1) $(addprefix -r ,$(wildcard requirements*.txt)) && \
+uv pip install --quiet --python .venv-$(1) --no-deps -e . && \
+.venv-$(1)/bin/python -m pytest $(TESTS)
 endef

@@ -18,7 +18,7 @@ from torch import nn
 from torch.distributed import TCPStore
 
 from tests.helpers.paths import ROOT
-from tiny_imagenet.errors import UserError, did_you_mean, some, user_message
+from tiny_imagenet.errors import UserError, did_you_mean, first_line, some, user_message
 
 OPTIONS = ("model.width", "model.weights", "model.arch", "data.batch_size", "trainer.max_epochs")
 
@@ -65,6 +65,14 @@ def test_some_of_many():
     assert some(range(5)) == "0, 1, 2, 3, 4"
     assert some(range(6)) == "0, 1, 2, 3, 4, … (6 in all)"
     assert some((f"{n}.jpg" for n in range(1234)), most=1) == "0.jpg, … (1,234 in all)"
+
+
+def test_the_first_line_of_an_error_says_what_it_is():
+    assert first_line(ValueError("too large\nby far")) == "too large"
+    assert first_line(KeyError("loss")) == "KeyError: 'loss'"
+    assert first_line(ZeroDivisionError("modulo by zero")) == "ZeroDivisionError: modulo by zero"
+    assert first_line(AssertionError()) == "AssertionError"
+    assert first_line(RuntimeError("\033[1m" + "x" * 1000)) == "\\x1b[1m" + "x" * 296
 
 
 # Messages for real errors

@@ -9,6 +9,7 @@ import random
 import shutil
 import sys
 import time
+from multiprocessing import Process
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,15 @@ def pixels(data: TinyImageNetDataModule) -> dict[str, torch.Tensor]:
     return {split: images[np.arange(len(images))][0] for split, images in data.sets.items()}
 
 
+def wait(process: Process, draw: random.Random, duration: float, to_the_end: bool) -> None:
+    """Until a random moment of work that takes as long, or a random moment after its end."""
+    if to_the_end:
+        process.join()
+        time.sleep(draw.uniform(0, AFTER))
+    else:
+        time.sleep(draw.uniform(0.2, 1) * duration)
+
+
 def never_synced(monkeypatch) -> None:
     """As before contents were written to the disk before they got their names."""
     monkeypatch.setattr(files, "_tree_to_disk", lambda folder: None)
@@ -79,7 +89,7 @@ def test_extracting_and_packing(disk, archive, tmp_path, monkeypatch):
         shutil.rmtree(disk.folder / "small", ignore_errors=True)
         os.sync()
         process = in_process(lambda: prepare(disk.folder, archive))
-        time.sleep(draw.uniform(0, 1.2 * duration) if number % 2 else duration + draw.uniform(0, AFTER))
+        wait(process, draw, duration, to_the_end=number % 2 == 0)
         disk.cut(process)
         extracted += (disk.folder / "small").exists()
         packed += (disk.folder / "small" / "packed" / "val").exists()
@@ -116,7 +126,7 @@ def test_training(disk, small, tmp_path):
         shutil.rmtree(disk.folder / "runs", ignore_errors=True)
         os.sync()
         process = in_process(lambda: train(disk.folder))
-        time.sleep(draw.uniform(0.3, 1) * duration if number % 3 else duration + draw.uniform(0, AFTER))
+        wait(process, draw, duration, to_the_end=number % 3 == 0)
         disk.cut(process)
         resumed += (disk.folder / run / "checkpoints" / "last.ckpt").exists()
         for checkpoint in (disk.folder / run).glob("checkpoints/*.ckpt"):

@@ -95,6 +95,7 @@ def run(stage: str, root: str, side: int) -> None:
     def lap(name: str) -> None:
         nonlocal begin, begin_cpu
         found[name] = [round(time.perf_counter() - begin, 2), round(sum(os.times()[:4]) - begin_cpu, 2)]
+        print(name, found[name], file=sys.stderr, flush=True)
         begin, begin_cpu = time.perf_counter(), sum(os.times()[:4])
 
     data.prepare_data()

@@ -33,8 +33,8 @@ def test_without_a_gpu_one_line_says_so(monkeypatch):
         (200, 10_666.7, 20),
         (199, 10_666.7, 19),
         (200, 1_066.7, 2),
-        (50, 1_066.7, 1),
-        (0, 1_066.7, 1),
+        (50, 1_066.7, 0),
+        (-10, 1_066.7, 0),
     ],
 )
 def test_as_many_epochs_as_fit(seconds, rate, epochs):
@@ -86,6 +86,13 @@ def test_readme_s_row_and_a_record_that_was_stopped(tmp_path):
         assert gpu_quick.accuracy(run) == (f"{accuracy}.0 % top-1", f"{done} min 20 s of training{stopped}")
 
 
+def test_a_record_without_time_or_speed_is_not_trained():
+    expected = "no time was left for an epoch"
+    assert gpu_quick.record_rows(MEASURED, [], (100_000, 10_000), 100)[0]["comparison"] == expected
+    (row, text) = gpu_quick.record_rows({"failed": "out of memory"}, [], (128, 48), 100)
+    assert (row["what"], row["measured"], row["comparison"], text) == (gpu_quick.RECORD, "failed", "out of memory", "")
+
+
 def test_a_record_that_fails_has_a_row(monkeypatch, tmp_path, archive, data_root, capsys):
     monkeypatch.setattr(gpu_quick, "gpu_tests", lambda seconds: "4 passed")
     monkeypatch.setattr(gpu_quick, "measured_costs", lambda data, device: Costs(0.1, 1.0, 0.001))
@@ -101,20 +108,34 @@ def test_a_record_that_fails_has_a_row(monkeypatch, tmp_path, archive, data_root
     assert re.search(r"^\| records/tiny_resnet18_fast, 32\d\d epochs \| failed \| +\| exit status 3 \|$", text, re.M)
 
 
-@pytest.mark.slow
-def test_it_ends_in_time_with_a_table_and_readme_s_row(monkeypatch, tmp_path, small, archive, data_root):
-    """On the CPU, with a small network: a minute and a half, of which tests and start-up take the most."""
+@pytest.fixture
+def of_training(small, tmp_path, monkeypatch) -> list[str]:
+    """Options for the record with a small network and set, which has 16 steps an epoch."""
     monkeypatch.chdir(tmp_path)
+    return [*small, "--data.batch_size=8", "--data.progressive={24: 0, 32: 0.4}"]
+
+
+@pytest.mark.slow
+def test_a_table_and_readme_s_row_are_left(monkeypatch, tmp_path, of_training, archive, data_root):
     monkeypatch.setattr(gpu_quick, "gpu_tests", lambda seconds: "4 passed")
+    monkeypatch.setattr(gpu_quick, "measured_costs", lambda data, device: Costs(0.1, 1.0, 0.001))
     monkeypatch.setattr(gpu_quick, "TRAININGS", [(gpu_quick.RECORD, 8), ("resnet50_aug", 8)])
-    of_training = [*small, "--data.batch_size=8", "--data.progressive={24: 0, 32: 0.4}"]
-    options = Namespace(root=str(data_root), archive=str(archive), md5=None, minutes=1.5, out=tmp_path / "out")
-    began = time.monotonic()
+    monkeypatch.setattr(gpu_quick, "epochs_that_fit", lambda *_: 3)
+    options = Namespace(root=str(data_root), archive=str(archive), md5=None, minutes=9, out=tmp_path / "out")
     gpu_quick.measure(options, of_training, CPU)
-    assert time.monotonic() - began < 90
     text = (tmp_path / "out" / "gpu_quick.md").read_text()
-    epochs = int(re.search(r"^\| records/tiny_resnet18_fast, (\d+) epochs \| [\d.]+ % top-1 \|", text, re.M)[1])
-    assert epochs > 1
+    assert (
+        len(re.findall(r"^\| training: .*, batch 8 \| [\d,]+ images/s \| [\d,]+ \| \d\.\d+ of a bare", text, re.M)) == 2
+    )
+    record = r"^\| records/tiny_resnet18_fast, 3 epochs \| [\d.]+ % top-1 \| +\| .* s of training \|$"
+    assert re.search(record, text, re.M), text
     assert text.splitlines()[-1].startswith("| [`tiny_resnet18_fast.yaml`](configs/records/tiny_resnet18_fast.yaml) |")
     (run,) = find_runs(tmp_path / "runs").runs
-    assert len(run.metrics) == epochs, "it was not stopped before its end"
+    assert len(run.metrics) == 3 and run.validates_on_test
+
+
+@pytest.mark.slow
+def test_a_record_that_takes_too_long_is_stopped(of_training):
+    run = gpu_quick.trained_record(of_training, epochs=100_000, seconds=5)
+    assert 1 <= run.results["epochs"] < 1000
+    assert "stopped after" in gpu_quick.accuracy(run)[1]

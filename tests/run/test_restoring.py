@@ -1,12 +1,19 @@
 """Checkpoints whose states do not fit the training that resumes: the part is named, and the run is as before."""
 
+import inspect
+import io
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
+from torch.optim import SGD, Optimizer, lr_scheduler
 
 from tests.helpers.options import callback
 from tests.helpers.tables import table
+from tiny_imagenet.optim import Lookahead, MuonSGD, WarmupCosine
+from tiny_imagenet.run import restoring
 
 ADAM = ["--model.optimizer=Adam", "--model.optimizer.lr=0.001", "--model.scheduler=StepLR",
         "--model.scheduler.step_size=4", "--model.scheduler_interval=epoch",
@@ -138,3 +145,81 @@ def test_a_user_s_callback_s_state_is_its_own(run, small, tmp_path):
     )
     status, output = run(*fit, "--ckpt_path=last")
     assert status == 0, output
+
+
+# States that do fit
+
+OPTIMIZERS = {
+    name: lambda groups, kind=kind: kind(groups, lr=0.01)
+    for name, kind in inspect.getmembers(torch.optim, inspect.isclass)
+    if issubclass(kind, Optimizer) and kind is not Optimizer and name not in ("LBFGS", "SparseAdam", "Muon")
+} | {
+    "SGD with momentum": lambda groups: SGD(groups, lr=0.01, momentum=0.9),
+    "MuonSGD": lambda groups: MuonSGD(groups, momentum=0.9),
+    "Lookahead": lambda groups: Lookahead(groups, torch.optim.Adam, k=2),
+}
+SCHEDULES = {
+    "StepLR": {"step_size": 2}, "MultiStepLR": {"milestones": [1, 3]}, "ExponentialLR": {"gamma": 0.9},
+    "ConstantLR": {}, "LinearLR": {}, "PolynomialLR": {}, "CosineAnnealingLR": {"T_max": 9},
+    "CosineAnnealingWarmRestarts": {"T_0": 2}, "CyclicLR": {"base_lr": 0.1, "max_lr": 0.2},
+    "OneCycleLR": {"max_lr": 0.1, "total_steps": 9},
+    "ReduceLROnPlateau": {}, "LambdaLR": {"lr_lambda": lambda step: 1 / (step + 1)},
+}  # fmt: skip
+
+
+def groups():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+    )
+    parameters = list(network.parameters())
+    network(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    return [
+        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": 0.1},
+        {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def saved(part, states):
+    """States as a checkpoint gives them back."""
+    file = io.BytesIO()
+    torch.save({part: states}, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_every_optimizer_fits(name):
+    optimizer = OPTIMIZERS[name](groups())
+    for _ in range(3):
+        optimizer.step()
+    content = saved("optimizer_states", [optimizer.state_dict()])
+    trainer = SimpleNamespace(optimizers=[OPTIMIZERS[name](groups())])
+    assert list(restoring._of_optimizers(trainer, content)) == []
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_state_of_every_schedule_fits(name):
+    def schedule():
+        return getattr(lr_scheduler, name)(SGD(groups(), lr=0.1, momentum=0.9), **SCHEDULES[name])
+
+    used = schedule()
+    for step in range(5):
+        used.optimizer.step()
+        used.step(*[step] * (name == "ReduceLROnPlateau"))
+    trainer = SimpleNamespace(lr_scheduler_configs=[SimpleNamespace(scheduler=schedule())])
+    assert list(restoring._of_schedules(trainer, saved("lr_schedulers", [used.state_dict()]))) == []
+
+
+def test_the_state_of_schedules_within_a_schedule_fits():
+    def schedule(total_steps):
+        optimizer = SGD(groups(), lr=0.1)
+        parts = [WarmupCosine(optimizer, total_steps=total_steps), lr_scheduler.StepLR(optimizer, 2)]
+        return lr_scheduler.SequentialLR(optimizer, parts, milestones=[2])
+
+    used = schedule(9)
+    for _ in range(4):
+        used.optimizer.step()
+        used.step()
+    trainer = SimpleNamespace(lr_scheduler_configs=[SimpleNamespace(scheduler=schedule(12))])
+    assert list(restoring._of_schedules(trainer, saved("lr_schedulers", [used.state_dict()]))) == []

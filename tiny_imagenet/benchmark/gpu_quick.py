@@ -20,9 +20,10 @@ from tiny_imagenet import hardware
 from tiny_imagenet.benchmark.data_options import add_data_options, fit_options, prepared_data
 from tiny_imagenet.benchmark.estimate import Costs, fit_seconds, measured_costs
 from tiny_imagenet.benchmark.stages import BATCH, Training, fit_row, plan
-from tiny_imagenet.benchmark.table import machine, row, training_rows
+from tiny_imagenet.benchmark.table import Row, machine, row, training_rows
 from tiny_imagenet.cli.logs import show_log
 from tiny_imagenet.cli.printed import TRAINING
+from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import replace_text
 from tiny_imagenet.progress import duration_text
 from tiny_imagenet.report.finding import find_runs
@@ -67,17 +68,9 @@ def measure(options: argparse.Namespace, of_training: list[str], device: torch.d
     planned = [plan(*each, device, len(data.sets["train"]), costs.step, None) for each in TRAININGS]
     found = measured_trainings(planned, of_training, device, costs, countdown)
     rows += training_rows(found)
-    of_record, text = found[planned[0].name], ""
-    if "failed" not in of_record:
-        seconds = countdown.left() - costs.start - ENDING
-        sizes = (len(data.sets["train"]), len(data.sets["val"]))
-        epochs = epochs_that_fit(seconds, *sizes, of_record["images_per_s"])
-        try:
-            run = trained_record(of_training, epochs, seconds)
-            rows.append(row(f"{RECORD}, {epochs} epochs", *accuracy(run)))
-            text = f"\n{readme_row(run, machine())}\n"
-        except RuntimeError as error:
-            rows.append(row(f"{RECORD}, {epochs} epochs", "failed", str(error)))
+    sizes = (len(data.sets["train"]), len(data.sets["val"]))
+    of_record, text = record_rows(found[planned[0].name], of_training, sizes, countdown.left() - costs.start - ENDING)
+    rows.append(of_record)
     conditions = ", ".join(f"{name} {value}" for name, value in machine().items())
     text = f"Measured by `make gpu-quick`: {conditions}.\n\n{in_markdown(pd.DataFrame(rows))}{text}"
     print(text)
@@ -123,14 +116,33 @@ def measured_trainings(
     return found
 
 
+def record_rows(
+    speed: dict[str, Any], of_training: list[str], sizes: tuple[int, int], seconds: float
+) -> tuple[Row, str]:
+    """Train the record for so many seconds at most. Its row in the table, and the one for README if it ended well.
+
+    Args:
+        speed: of the record, see `fit_row`.
+        sizes: training images and evaluated images.
+    """
+    epochs = 0 if "failed" in speed else epochs_that_fit(seconds, *sizes, speed["images_per_s"])
+    if epochs == 0:
+        return row(RECORD, "failed", speed.get("failed", "no time was left for an epoch")), ""
+    try:
+        run = trained_record(of_training, epochs, seconds)
+    except (RuntimeError, UserError) as error:
+        return row(f"{RECORD}, {epochs} epochs", "failed", str(error)), ""
+    return row(f"{RECORD}, {epochs} epochs", *accuracy(run)), f"\n{readme_row(run, machine())}\n"
+
+
 def epochs_that_fit(seconds: float, train: int, evaluated: int, rate: float) -> int:
-    """How many epochs take no longer, at least 1.
+    """How many epochs take no longer; 0 if not even one does.
 
     Args:
         train, evaluated: images of an epoch. The record evaluates two views of each, in a third of a step's time.
         rate: images/s of training.
     """
-    return max(1, int(seconds * rate / (train + evaluated * 2 / 3)))
+    return max(0, int(seconds * rate / (train + evaluated * 2 / 3)))
 
 
 def trained_record(of_training: list[str], epochs: int, seconds: float) -> Run:
@@ -138,6 +150,7 @@ def trained_record(of_training: list[str], epochs: int, seconds: float) -> Run:
 
     Raises:
         RuntimeError: it failed.
+        UserError: it finished no epoch.
     """
     command = [sys.executable, str(TRAINING), "fit", f"--config={RECORD}.yaml", *of_training]
     limits = [f"--trainer.max_epochs={epochs}", f"--trainer.max_time={{seconds: {seconds:.0f}}}"]

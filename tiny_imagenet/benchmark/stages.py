@@ -141,9 +141,10 @@ def training_steps(
     others[ANCESTOR] = steps.ancestor_training(folder, workers, device, len(data.classes.ids))
     others |= alternatives.trainings(data, batch_size, workers, device)
     rates = race(others, options.rounds, options.seconds, "other trainings")
-    for name in rates.keys() - {BARE}:
-        medians = {what: statistics.median(values) for what, values in rates[name].items()}
-        found[name] = medians | {"ratio": ratio(rates, name, BARE)}
+    for name, each in rates.items():
+        if name != BARE:
+            medians = {what: statistics.median(values) for what, values in each.items()}
+            found[name] = medians | {"ratio": ratio(rates, name, BARE)}
     return found
 
 

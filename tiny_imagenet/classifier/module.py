@@ -22,7 +22,13 @@ from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.errors import MISFIT, UserError, first_line, user_message
 from tiny_imagenet.models import TooLarge, build_resnet, needs_one_thread, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
-from tiny_imagenet.run.checkpoint_files import require_checkpoint, require_same_training
+from tiny_imagenet.run.checkpoint_files import (
+    FORMAT,
+    FORMAT_KEY,
+    require_checkpoint,
+    require_known_format,
+    require_same_training,
+)
 from tiny_imagenet.run.lightning_internals import (
     attached_trainer,
     settle_buckets,
@@ -307,6 +313,7 @@ class ImageClassifier(pl.LightningModule):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[FORMAT_KEY] = FORMAT
         checkpoint["dataset"] = asdict(self.info)
         # Of an unfinished epoch: after a resume, train/* are means over all of it.
         checkpoint["train_metrics"] = sums_of_ranks(self.train_metrics, self.all_gather)
@@ -315,9 +322,10 @@ class ImageClassifier(pl.LightningModule):
         """Build the network of the checkpoint, or refuse a checkpoint that does not fit the training.
 
         Raises:
-            UserError: the checkpoint is not of this project, its classes are not those of the data, or the training
-                cannot be resumed exactly.
+            UserError: the checkpoint is not of this project or of a later version of it, its classes are not those of
+                the data, or the training cannot be resumed exactly.
         """
+        require_known_format("This checkpoint", checkpoint)
         if "dataset" not in checkpoint:
             raise UserError("This checkpoint was not written by this project: it does not name its classes.")
         info, data, trainer = DatasetInfo(**checkpoint["dataset"]), self._data, attached_trainer(self)

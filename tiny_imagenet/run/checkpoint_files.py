@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.run.checkpoint_claims import require_plausible
+from tiny_imagenet.run.checkpoint_claims import Implausible, require_plausible
 from tiny_imagenet.run.checkpoint_schema import first_fault
-from tiny_imagenet.run.folder import CONFIG, checkpoint_path, read_config, run_of
+from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, checkpoint_path, read_config, run_of
 from tiny_imagenet.run.protocol import validates_on_test
 
 log = logging.getLogger(__name__)
+
+FORMAT = 1  # of checkpoints, raised when an earlier version could not read what is written; see tests/formats
+FORMAT_KEY = "tiny_imagenet_format"  # missing in checkpoints of before 2026-11-29, which have format 1
 
 # What ImageClassifier and Lightning save, and what of it a training needs to resume.
 SAVED = {"state_dict": dict, "dataset": dict, "loops": dict, "pytorch-lightning_version": str, "train_metrics": dict}
@@ -36,12 +39,15 @@ def checkpoint_to_resume(run: Path) -> Path | None:
     for path in (checkpoint_path(run, name) for name in ("last", "previous")):
         if not path.exists():
             continue
-        if (content := _content(path)) is not None:
-            if damaged:
-                log.warning(f"{damaged[0]} is damaged; resuming from {path}.")
-            _require_schema(path, content, training=True)
-            return path
-        damaged.append(path)
+        try:
+            content = _content(path)
+        except _Damaged:
+            damaged.append(path)
+            continue
+        if damaged:
+            log.warning(f"{damaged[0]} is damaged; resuming from {path}.")
+        _require_schema(path, content, training=True)
+        return path
     if damaged:
         verb = "is" if len(damaged) == 1 else "are"
         raise UserError(f"{' and '.join(map(str, damaged))} {verb} damaged: start a new run without --ckpt_path.")
@@ -66,14 +72,31 @@ def require_checkpoint(path: Path, training: bool) -> Path:
     Raises:
         UserError: the file is damaged, would run code, was not written by this project, or has no training state.
     """
-    content = _content(path)
-    if content is None:
-        raise UserError(f"{path} is damaged or no checkpoint. The run's other checkpoints are in {path.parent}.")
+    try:
+        content = _content(path)
+    except _Damaged as error:
+        reason = f": {error}" if str(error) else ""
+        raise UserError(f"{path} is damaged or no checkpoint{reason}.{_others(path)}") from error
     _require_schema(path, content, training)
     run, trained_in = run_of(path), content.get("run")
     if (run / CONFIG).exists() or not isinstance(trained_in, str):
         return run
     return Path(trained_in) if _saves_in(Path(trained_in), path.parent) else run
+
+
+def require_known_format(name: Path | str, content: Mapping[str, Any]) -> None:
+    """Raise UserError if a checkpoint was written by a later version of this project, in a format of its own.
+
+    Args:
+        name: of the checkpoint, for the message.
+        content: of the checkpoint.
+    """
+    found = content.get(FORMAT_KEY, 1)
+    if not isinstance(found, int) or found > FORMAT:
+        raise UserError(
+            f"{name} has format {found}, of a later version of this project; this one reads formats up to {FORMAT}. "
+            "Update the project, such as by git pull."
+        )
 
 
 def _saves_in(run: Path, folder: Path) -> bool:
@@ -140,15 +163,23 @@ def is_whole(path: Path) -> bool:
         OSError, MemoryError: it could not be read, which says nothing about its content.
     """
     try:
-        return _content(path) is not None
+        _content(path)
+    except _Damaged:
+        return False
     except pickle.UnpicklingError:  # It would run code; whoever loads it says so.
-        return True
+        pass
+    return True
 
 
-def _content(path: Path) -> dict[str, Any] | None:
-    """What a checkpoint holds, its tensors left on the disk; None if the file is damaged.
+class _Damaged(Exception):
+    """A checkpoint file is not whole; the message may say why."""
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, its tensors left on the disk.
 
     Raises:
+        _Damaged: it is not whole.
         OSError, MemoryError: it could not be read.
         pickle.UnpicklingError: it would run code.
     """
@@ -158,20 +189,25 @@ def _content(path: Path) -> dict[str, Any] | None:
         require_plausible(path)
         with zipfile.ZipFile(path) as archive:
             if archive.testzip():
-                return None
+                raise _Damaged
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return content if isinstance(content, dict) else {}
+    except _Damaged:
+        raise
+    except Implausible as error:
+        raise _Damaged(str(error)) from error
     except pickle.UnpicklingError as error:
         if "unsupported" in str(error).lower():  # It would run code.
             raise
-        return None
+        raise _Damaged from error
     except Exception as error:  # A damaged zip makes both raise errors of many kinds, of the system's too.
         if isinstance(error, MemoryError) or getattr(error, "errno", None) in UNREADABLE:
             raise
-        return None
+        raise _Damaged from error
 
 
 def _require_schema(path: Path, content: Mapping[str, Any], training: bool) -> None:
+    require_known_format(path, content)
     loops = content.get("loops")
     content = {**content, "loops": loops if isinstance(loops, dict) and "fit_loop" in loops else None}
     for expected, what in ((SAVED, "was not written by this project"), (RESUMED, "has no training state to resume")):
@@ -182,4 +218,8 @@ def _require_schema(path: Path, content: Mapping[str, Any], training: bool) -> N
                 f"fit --model.weights {path}"
             )
     if fault := first_fault(content, training):
-        raise UserError(f"{path} is damaged: {fault}. The run's other checkpoints are in {path.parent}.")
+        raise UserError(f"{path} is damaged: {fault}.{_others(path)}")
+
+
+def _others(path: Path) -> str:
+    return f" The run's other checkpoints are in {path.parent}." if path.parent.name == CHECKPOINTS else ""

@@ -32,6 +32,7 @@ from tiny_imagenet.sweep.points import identity, is_void, point_of, seed_of
 from tiny_imagenet.sweep.seeds import SEED
 from tiny_imagenet.sweep.storage import GRACE, HEARTBEAT, build_pruner, open_storage, without_password
 
+FORMAT = 1  # of what a study's storage holds, raised when an earlier version could not continue it; see tests/formats
 POLL = 1.0  # seconds between two looks at the state of other workers and of the training
 
 
@@ -126,6 +127,12 @@ class SharedStudy:
         seeds = [seed for seed in sweep.seeds if seed is not None]
         settings = {"configs": [*sweep.configs, *sweep.overlays], "options": sweep.options, "seeds": seeds}
         before = self.study.user_attrs
+        if before.get("format", 1) > FORMAT:
+            raise UserError(
+                f"The sweep {sweep.name} in {without_password(sweep.storage)} has format {before['format']}, of a "
+                f"later version of this project; this one reads formats up to {FORMAT}. Update the project, such as by "
+                "git pull, or start a new sweep with --name."
+            )
         changed = [key for key, value in now.items() if key in before and before[key] != value]
         if changed:
             changes = "; ".join(f"{key}: {before[key]} -> {now[key]}" for key in changed)
@@ -137,7 +144,7 @@ class SharedStudy:
         for key, value in settings.items():
             if key in before and before[key] != value:
                 say(f"Note: {key} changed. Trials so far: {before[key]}. New trials: {value}.")
-        for key, value in {**now, **settings}.items():
+        for key, value in {**now, **settings, "format": FORMAT}.items():
             if before.get(key) != value:
                 self.study.set_user_attr(key, value)
 

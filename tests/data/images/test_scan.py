@@ -129,7 +129,7 @@ def test_each_file_left_out_is_counted_however_many_kinds_there_are(tmp_path, ca
         scan_flat(tmp_path)
     kinds = ", ".join(f"2 .{number:02}" for number in range(15))
     (said,) = caplog.messages
-    told = said.partition("left out ")[2].removesuffix(", which are not images.").split(", ")
+    told = said.partition("left out ")[2].removesuffix(", which are no images of a known format.").split(", ")
     assert sorted(told[:-1]) == kinds.split(", ") and told[-1] == "5 of 5 other kinds"
 
 

@@ -155,7 +155,7 @@ def _kind_of_folder(name: str) -> str:
 def tell_left_out(place: Path | str, left_out: Counter[str]) -> None:
     """Log how many files of each kind are left out, if any."""
     if left_out:
-        log.info(f"{place}: left out {kinds_text(left_out)}, which are not images.")
+        log.info(f"{place}: left out {kinds_text(left_out)}, which are no images of a known format.")
 
 
 def _but(left_out: Counter[str]) -> str:
