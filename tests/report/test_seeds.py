@@ -106,14 +106,6 @@ def test_the_last_run_of_a_seed_counts(tmp_path):
     assert [run.best() for run in runs] == pytest.approx([0.9, 0.45]), "the earlier one stays as it is"
 
 
-def test_text_among_the_metrics_does_no_harm(tmp_path):
-    for seed in (0, 1):
-        path = write_run(tmp_path / f"a/version_{seed}", seed=seed, epochs=1) / "metrics.csv"
-        path.write_text(f"epoch,name,val/top1\n0,text,0.{seed + 4}\n")
-    run = only(merged(tmp_path))
-    assert run.best() == pytest.approx(0.45) and "name" not in run.metrics
-
-
 def test_runs_of_one_seed_stay_as_they_are(tmp_path):
     for name in ("a", "b"):
         write_run(tmp_path / name / "version_0", model={"width": 1.0 + (name == "b")})

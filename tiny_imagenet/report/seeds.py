@@ -72,7 +72,7 @@ def over_seeds(runs: Sequence[Run]) -> list[Run]:
 def _as_one(runs: Sequence[Run]) -> Repeated:
     shown = next((run for run in runs if len(run.per_class)), runs[0])
     means = {
-        "metrics": pd.DataFrame(_means([run.metrics.select_dtypes("number") for run in runs])),
+        "metrics": pd.DataFrame(_means([run.metrics for run in runs])),
         "test": _means([run.test for run in runs]),
         "conditions": _mean_conditions([shown, *runs]),
     }
