@@ -31,6 +31,7 @@ from tiny_imagenet.run.lightning_internals import batches_trained
 log = logging.getLogger(__name__)
 
 FEW_STEPS = 20  # of an epoch: recipes for large data sets then learn little
+MOST_WORKERS = 256
 SMALL_BATCH = 16  # that of configs/photos.yaml
 
 
@@ -83,6 +84,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             raise UserError(f"batch_size and image_size must be at least 1, not {batch_size} and {image_size}.")
         if num_workers < 0:
             raise UserError(f"num_workers must be at least 0, not {num_workers}.")
+        if num_workers > MOST_WORKERS:  # a config may come from anyone, and so many stop a machine
+            raise UserError(f"num_workers must be at most {MOST_WORKERS}, not {num_workers:,}.")
         if resize is not None and resize < image_size:
             raise UserError(
                 f"resize {resize} is smaller than image_size {image_size}, which is cropped from it. Use "
