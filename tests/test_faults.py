@@ -68,6 +68,7 @@ CLI_FAULTS = {
         "EarlyStopping: nothing logs the metric 'train/loss_step'. Did you mean train/loss",
     ),
     "workers below none": (["fit", "--data.num_workers=-1"], 1, "num_workers must be at least 0, not -1"),
+    "more workers than a machine": (["fit", f"--data.num_workers={10**400}"], 1, "num_workers must be at most 256"),
     "no accumulation": (["fit", "--trainer.accumulate_grad_batches=0"], 1, "grad_batches must be at least 1, not 0"),
     "less than a batch": (["fit", "--trainer.limit_train_batches=0.001"], 1, "Please increase the `limit_train_b"),
     "validation beyond the epoch": (["fit", "--trainer.val_check_interval=1000"], 1, "training batches (8)"),

@@ -98,9 +98,9 @@ BAD_RUNS = [
 
 def test_a_bad_run_is_skipped_with_its_reason(tmp_path):
     skipped = report_of(tmp_path, [(file, content) for file, content, _ in BAD_RUNS])
-    began = time.monotonic()
+    began = time.process_time()
     report.find_runs(tmp_path / "runs")
-    assert time.monotonic() - began < 5 * len(BAD_RUNS)
+    assert time.process_time() - began < 5 * len(BAD_RUNS)
     assert list(skipped) == [f"bad{place:02}" for place in range(len(BAD_RUNS))]
     for why, (_, _, reason) in zip(skipped.values(), BAD_RUNS, strict=True):
         assert why.startswith(reason)

@@ -24,7 +24,10 @@ BAD_YAML = {
     "a large file": ("#" * 1_100_000, "bad.yaml has 1.1 MB, more than 1.0 MB"),
     "another encoding": (b"a: caf\xe9", "invalid .*UTF-8|unacceptable character"),
     "binary": (bytes(range(256)), "unacceptable character|control characters|UTF-8"),
-    "an unknown tag": ("a: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+    "an unknown tag": (
+        "a: !!python/object/apply:os.system ['true']",
+        "it has the YAML tag !!python/object/apply:os.system, which",
+    ),
     "a tag that lies": ("a: !!int ''", "a value is not what its !!tag says"),
     "another tag that lies": ("a: !!bool perhaps", "a value is not what its !!tag says"),
     "an end that is missing": ("a:\n  b: [\n", r"did not find expected node content \(line 3\)"),
@@ -36,10 +39,10 @@ BAD_YAML = {
 def test_dangerous_yaml_is_a_line_at_once(tmp_path, content, message):
     path = tmp_path / "bad.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ValueError, match=message) as caught:
         read_yaml(path)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert len(str(caught.value).splitlines()) == 1
 
 

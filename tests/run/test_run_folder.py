@@ -79,7 +79,7 @@ def test_a_folder_or_a_pipe_in_place_of_a_config_is_told(tmp_path):
     [
         (b"trainer:\n  max_epochs: 3\n  : [\nmodel: {}\n", " (line 3). "),
         (b"model: {arch: resnet18}\ndata: [1, 2\n", " (line 3). "),
-        (b"model: !!python/object/apply:os.system [x]\n", ": could not determine a constructor for the tag"),
+        (b"model: !!python/object/apply:os.system [x]\n", ": it has the YAML tag !!python/object/apply:os.system"),
         (b"model: caf\xe9 \xff\n", ": "),
         (b"", ": it holds no options"),
         (b"- 1\n- 2\n", ": it holds no options"),

@@ -79,7 +79,11 @@ def _wanted(configs: Sequence[Path]) -> Any:
             content = read_yaml(path)
         except ValueError as error:
             raise UserError(f"The config {path} can't be read: {error}.") from None
-        trainer = content.get("trainer") if isinstance(content, dict) else None
+        if content is None:
+            continue
+        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+            raise UserError(f"The config {path} must map model, data and trainer to their options.")
+        trainer = content.get("trainer")
         if not isinstance(trainer, dict):
             continue
         if trainer.get("default_root_dir") is not None:

@@ -1,6 +1,7 @@
 """Files that anyone may have written, read in bounded time and memory."""
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ LARGEST_YAML = 1_000_000  # bytes; a run's config has 3 kB
 MOST_VALUES = 100_000  # in YAML, those counted again that an alias stands for; a run's config has 200
 MOST_LEVELS = 100  # of nesting in YAML
 LONGEST_NUMBER = 4300  # characters: Python's own limit, which sexagesimal numbers (1:59:59) evade
+_TAG = re.compile(r"constructor for the tag 'tag:yaml.org,2002:([^']+)'")
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -54,9 +56,10 @@ def read_yaml(path: Path) -> Any:
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             raise ValueError(f"a value is not what its !!tag says ({_line(error)})") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise ValueError(f"{getattr(error, 'problem', None) or _line(error)}{where}") from None
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or _line(error)
+        if tag := _TAG.search(problem):
+            problem = f"it has the YAML tag !!{tag[1]}, which could run code"
+        raise ValueError(f"{problem} (line {mark.line + 1})" if mark else problem) from None
 
 
 def require_bounded(content: str | bytes) -> None:

@@ -34,6 +34,8 @@ from tiny_imagenet.run.lightning_internals import batches_trained
 
 log = logging.getLogger(__name__)
 
+MOST_WORKERS = 256
+
 
 class ImageDataModule(pl.LightningDataModule, ABC):
     """Abstract: the images of a data set as batches on the device, packed once, read by index and augmented there.
@@ -88,6 +90,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             raise UserError(f"batch_size and image_size must be at least 1, not {batch_size} and {image_size}.")
         if num_workers < 0:
             raise UserError(f"num_workers must be at least 0, not {num_workers}.")
+        if num_workers > MOST_WORKERS:  # a config may come from anyone, and so many stop a machine
+            raise UserError(f"num_workers must be at most {MOST_WORKERS}, not {num_workers:,}.")
         if resize is not None and resize < image_size:
             raise UserError(
                 f"resize {resize} is smaller than image_size {image_size}, which is cropped from it. Use "
