@@ -118,7 +118,6 @@ def _of_callbacks(callbacks: Any) -> Iterator[Fault]:
     # Those of this project's own, as they save them.
     for part, is_usable, wanted in (
         ("RunCheckpoint.rows", lambda rows: _are_rows(rows, {"epoch", "step"}), "rows of metrics.csv"),
-        ("RunCheckpoint.best", lambda best: best is None or _is_number(best), "a number or nothing"),
         ("RunCheckpoint.validation", lambda values: _are_rows([values], set()), "numbers by their names"),
         ("RunCheckpoint.stopped_early", lambda stopped: isinstance(stopped, bool), "true or false"),
         ("EpochStatistics.seconds", _is_number, "a number"),
@@ -128,7 +127,7 @@ def _of_callbacks(callbacks: Any) -> Iterator[Fault]:
         state = callbacks.get(callback, {})
         if name in state and not is_usable(state[name]):
             yield fault(f"callbacks.{part}", wanted, state[name])
-    for callback, needed in (("RunCheckpoint", {"rows", "best"}), ("EpochStatistics", {"seconds"})):
+    for callback, needed in (("RunCheckpoint", {"rows"}), ("EpochStatistics", {"seconds"})):
         if callback in callbacks and not callbacks[callback].keys() >= needed:
             yield fault(f"callbacks.{callback}", " and ".join(sorted(needed)), list(callbacks[callback]))
 

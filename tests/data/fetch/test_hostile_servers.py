@@ -11,8 +11,10 @@ from contextlib import suppress
 import pytest
 
 from tests.helpers.archives import EXPECTED, Server, contents, write_zip
+from tiny_imagenet.data import CIFAR10DataModule, TinyImageNetDataModule
 from tiny_imagenet.data.fetch import archive, connection, download
 from tiny_imagenet.data.fetch.archive import extracted
+from tiny_imagenet.data.sets import base
 from tiny_imagenet.errors import UserError
 
 LIMIT = 1_000_000  # bytes of a download in these tests
@@ -190,17 +192,15 @@ def test_an_archive_that_is_a_pipe_or_a_device_is_refused(tmp_path, root):
 
 
 def test_the_known_archives_may_not_be_much_larger_than_they_are(monkeypatch, tmp_path):
-    from tiny_imagenet.data.sets import cifar10, tiny_imagenet
-
     asked = []
 
     def found(sources, md5, root, largest):
         asked.append(largest)
         raise UserError("asked")
 
-    for module, name in ((tiny_imagenet, "TinyImageNetDataModule"), (cifar10, "CIFAR10DataModule")):
-        monkeypatch.setattr(module, "extracted", found)
+    monkeypatch.setattr(base, "extracted", found)
+    for module in (TinyImageNetDataModule, CIFAR10DataModule):
         for options in ({}, {"md5": None}):
             with pytest.raises(UserError, match="asked"):
-                getattr(module, name)(str(tmp_path), **options)._folder  # noqa: B018
+                module(str(tmp_path), **options)._folder  # noqa: B018
     assert asked == [250_000_000, archive.LARGEST, 180_000_000, archive.LARGEST]
