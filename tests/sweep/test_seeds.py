@@ -138,9 +138,9 @@ def test_points_of_ranges_are_tried_with_each_seed(folder, capfd):
 @pytest.mark.parametrize("url", ["sqlite:///shared/study.db", "journal://shared/study.log"])
 def test_seeds_are_shared_and_resumed_like_points(folder, url):
     search = {"model.score": {"low": 0.1, "high": 0.9}}
-    file = write_sweep(search=search, seeds=[0, 1, 2], trials=2, storage=url)
+    file = write_sweep(search=search, seeds=[0, 1, 2], trials=2)
     Path("hold").touch()
-    workers = [worker(file), worker(file)]
+    workers = [worker(file, "--storage", url) for _ in range(2)]
     wait_until(lambda: len(list(Path("runs").glob("*/*/*/metrics.csv"))) == 2)
     workers[0].kill()
     wait_until(lambda: len(lines("signals.txt")) == 1)
@@ -156,12 +156,12 @@ def test_seeds_are_shared_and_resumed_like_points(folder, url):
 
 def test_two_machines_that_start_at_the_same_moment(folder):
     """Both enqueued each point with each seed."""
-    file = write_sweep(search={"model.score": [0.1, 0.2]}, seeds=[5, 6], storage="sqlite:///study.db")
+    file = write_sweep(search={"model.score": [0.1, 0.2]}, seeds=[5, 6])
     begun = optuna.create_study(storage="sqlite:///study.db", study_name="sizes", direction="maximize")
     for score in ("0.1", "0.2") * 2:
         for seed in (5, 6):
             begun.enqueue_trial({"model.score": score}, user_attrs={"seed_everything": seed})
-    assert sweep(file) == 0
+    assert sweep(file, "--storage", "sqlite:///study.db") == 0
     assert [each[:3] for each in trained()] == [(score, seed, "COMPLETE") for score in ("0.1", "0.2") for seed in "56"]
     assert len(lines("starts.txt")) == 4
 
