@@ -271,3 +271,18 @@ def test_what_was_handled_when_a_bug_showed_is_told():
 def test_importing_it_imports_no_torch():
     code = "import sys, tiny_imagenet.errors; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda: float(10**400),
+        lambda: torch.empty(10**400),
+        lambda: torch.nn.functional.interpolate(torch.empty(1, 3, 2, 2), (10**400, 1), mode="bilinear", antialias=True),
+    ],
+)
+def test_numbers_that_are_too_large_are_told_in_a_line(compute):
+    with pytest.raises((OverflowError, TypeError)) as caught:
+        compute()
+    message = user_message(caught.value)
+    assert message.startswith("A number among the options is too large: ") and "\n" not in message

@@ -110,6 +110,8 @@ def _message(error: BaseException) -> str | None:
             )
         case OSError(errno=errno.EACCES | errno.EPERM | errno.EIO | errno.ESTALE | errno.EISDIR | errno.ENOTDIR):
             return f"{_file(error)}: {error.strerror}."
+        case OverflowError() | TypeError() if re.search("int too (large|big) to convert|Overflow when unpacking", text):
+            return f"A number among the options is too large: {text.splitlines()[0]}."
         case RuntimeError() if text.startswith("Early stopping conditioned on metric"):
             return text
         case ValueError() if "is not in bounds, numpy accepts" in text:

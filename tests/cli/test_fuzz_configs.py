@@ -21,7 +21,8 @@ CONTENT = [
 ]
 
 
-@pytest.mark.parametrize("examples", [10, pytest.param(201, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", [201])
 def test_configs(tmp_path, monkeypatch, capfd, examples):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["training.py"])
