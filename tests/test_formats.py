@@ -1,6 +1,5 @@
 """What earlier versions wrote is tested, resumed and reported as then; tests/formats/README.md says how it was made."""
 
-import csv
 import json
 import tarfile
 from pathlib import Path
@@ -67,8 +66,7 @@ def test_runs_are_reported(expected, capfd):
 def test_a_sweep_is_continued_with_its_trials(expected, capfd):
     assert exit_status(sweep, ["sizes.yaml"]) == 0
     assert "2 trials, 2 finished before" in capfd.readouterr().out
-    found = list(csv.DictReader(Path("runs/sizes/trials.csv").open()))
-    assert found == expected["trials"]
+    assert table(Path("runs/sizes/trials.csv")) == expected["trials"]
 
 
 def test_a_pack_is_used(expected):
