@@ -131,6 +131,22 @@ def test_what_the_work_raises_is_raised_here(error):
     assert not multiprocessing.active_children()
 
 
+def test_a_process_that_still_has_the_handler_of_its_parent_ends(monkeypatch):
+    def serve(*args):
+        while True:
+            time.sleep(1)
+
+    monkeypatch.setattr(workers, "_serve", serve)
+    pool = Workers(None, 1)
+    before = signal.signal(signal.SIGTERM, lambda *args: None)
+    try:
+        pool._workers.append(workers._Worker(None, 1))
+        pool.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not multiprocessing.active_children()
+
+
 def test_a_process_that_dies_otherwise_is_an_error():
     with pytest.raises(KilledError):
         list(Workers(lambda task, late, begin: os.kill(os.getpid(), signal.SIGKILL), 2).results(range(10)))

@@ -112,7 +112,7 @@ def _end(workers: list[_Worker], parent: int) -> None:
     if os.getpid() != parent:  # in a process that was forked later
         return
     for worker in workers:
-        worker.process.terminate()
+        worker.process.kill()  # a process that has just started may still have this one's handler of SIGTERM
     for worker in workers:
         worker.process.join()
         worker.connection.close()
