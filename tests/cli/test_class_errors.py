@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks.progress import rich_progress
 from torch.optim import Optimizer, lr_scheduler
 
 from tests.helpers.options import callback
@@ -26,7 +27,6 @@ FAULTS = {
         "model.scheduler: ",
     ),
     "a time like no other": (callback("Timer", duration="soon"), "trainer.callbacks: Timer: `Timer(duration='soon')"),
-    "a bar without rich": (callback("RichProgressBar"), "trainer.callbacks: RichProgressBar: it needs a pack"),
     "a monitor of rates without a logger": (
         [*callback("LearningRateMonitor"), "--trainer.logger=false"], "trainer.callbacks: LearningRateMonitor: Cannot",
     ),
@@ -51,6 +51,12 @@ def refuses(run, small, tmp_path):
 def test_the_option_is_named(refuses, fault):
     options, message = FAULTS[fault]
     assert refuses(*options).startswith(message)
+
+
+def test_a_class_that_needs_a_package_that_is_not_installed(refuses, monkeypatch):
+    monkeypatch.setattr(rich_progress, "_RICH_AVAILABLE", False)
+    message = refuses(*callback("RichProgressBar"))
+    assert message.startswith("trainer.callbacks: RichProgressBar: it needs a package that is not installed: pip inst")
 
 
 def test_a_timer_without_a_duration_only_measures(refuses):

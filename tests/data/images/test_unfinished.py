@@ -57,6 +57,7 @@ def decoded(folder, monkeypatch):
 
 
 def slowly(folder, seconds=0.01):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a package that other tests import may have set a handler
     decode = pack_workers.decode_and_tell
     pack_workers.decode_and_tell = lambda *args: time.sleep(seconds) or decode(*args)
     packed_of(folder)

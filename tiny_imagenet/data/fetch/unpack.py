@@ -18,7 +18,7 @@ from tiny_imagenet.data.fetch.members import (
     read_errors,
     refusal,
 )
-from tiny_imagenet.data.fetch.wanted import extension_to_add, is_hidden, names_to_extract
+from tiny_imagenet.data.fetch.wanted import extension_to_add, is_hidden, names_to_extract, tell_unusual
 from tiny_imagenet.data.images.content import FIRST
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import disk_errors, require_free
@@ -53,7 +53,9 @@ def unpack(archive: Path, folder: Path) -> None:
             name; it unpacks to more than `most_unpacked` allows; the disk is full or read-only.
     """
     with opened_archive(archive) as opened:
-        members = _wanted(opened, archive)
+        named = _named(opened, archive)
+        tell_unusual([(member.path, name) for member, name in named], archive)
+        members = [member._replace(path=name) for member, name in named if name]
         needed = sum(-(-member.size // BLOCK) * BLOCK for member in members)
         # Errors name the parent, which the user knows: `folder` is renamed in the end.
         require_free(folder.parent, needed)
@@ -67,18 +69,18 @@ def unpack(archive: Path, folder: Path) -> None:
 def file_sizes(archive: Path) -> list[tuple[str, int]]:
     """The path and the size in bytes of each file that `unpack` extracts; raises as it does."""
     with opened_archive(archive) as opened:
-        return [(member.path, member.size) for member in _wanted(opened, archive) if not member.is_folder]
+        return [(name, member.size) for member, name in _named(opened, archive) if name and not member.is_folder]
 
 
-def _wanted(opened: Archive, archive: Path) -> list[Member]:
-    """The members to extract, with the names that they get."""
+def _named(opened: Archive, archive: Path) -> list[tuple[Member, str | None]]:
+    """The members, each with the name that it gets, or None if it is left out."""
     with read_errors(archive):
         # First bytes are looked at on the way, since going back in a compressed tar means starting over.
         members = [(member, _extension_to_add(opened, member)) for member in members_of(opened, archive)]
         if not members:
             raise EOFError("it is empty")
-    names = names_to_extract([(member.path, extension) for member, extension in members], archive)
-    return [member._replace(path=name) for (member, _), name in zip(members, names, strict=True) if name]
+    names = names_to_extract([(member.path, extension) for member, extension in members])
+    return [(member, name) for (member, _), name in zip(members, names, strict=True)]
 
 
 def _extension_to_add(opened: Archive, member: Member) -> str | None:

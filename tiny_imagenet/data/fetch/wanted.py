@@ -41,8 +41,8 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
-def names_to_extract(found: Sequence[tuple[str, str | None]], archive: Path) -> list[str | None]:
-    """The name that each member of an archive gets, None for those left out; what is unusual is logged.
+def names_to_extract(found: Sequence[tuple[str, str | None]]) -> list[str | None]:
+    """The name that each member of an archive gets, None for those left out.
 
     Args:
         found: each member's path, and what to add to it.
@@ -52,16 +52,19 @@ def names_to_extract(found: Sequence[tuple[str, str | None]], archive: Path) -> 
         if extension:
             names = itertools.chain([path], (f"{path}_{number}" for number in itertools.count(1)))
             renamed[path] = next(name + extension for name in names if name + extension not in paths)
-    if skipped := [path for path, extension in found if extension is None]:
+    return [None if extension is None else renamed.get(path, path) for path, extension in found]
+
+
+def tell_unusual(named: Sequence[tuple[str, str | None]], archive: Path) -> None:
+    """Log which members of an archive are left out or renamed, given by their paths and the names that they get."""
+    if skipped := [path for path, name in named if name is None]:
         kinds = kinds_text(Counter(map(_kind, skipped)))
         log.info(f"{archive}: skipped {len(skipped):,} file(s) that are not data, such as {skipped[0]!r} ({kinds}).")
-    if renamed:
-        (path, name), *_ = renamed.items()
+    if renamed := [name for path, name in named if name not in (None, path)]:
         log.info(
             f"{archive}: {len(renamed):,} image(s) without an image's extension get one by their content, such as "
-            f"{name!r}."
+            f"{renamed[0]!r}."
         )
-    return [None if extension is None else renamed.get(path, path) for path, extension in found]
 
 
 def _kind(path: str) -> str:
