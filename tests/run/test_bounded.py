@@ -16,7 +16,7 @@ BAD_YAML = {
     "an alias of itself": ("a: &a [*a]", r"its alias \*a stands for nothing that ends before it"),
     "an alias of nothing": ("a: *b", r"its alias \*b stands for nothing"),
     "many values": ("a: [" + "1," * 200_000 + "]", "it has more than 100,000 values"),
-    "brackets": ("[" * 100_000, "it is nested too deeply"),
+    "brackets": ("[" * 100_000, "it is nested too deeply|exceeded maximum nesting depth"),
     "dashes": ("- " * 100_000, "it is nested too deeply"),
     "a long number": ("a: " + "9" * 5000, "it has a number of 5,000 characters"),
     "a long number of base 60": ("a: " + "1:" * 100_000 + "1", "it has a number of 200,001 characters"),
