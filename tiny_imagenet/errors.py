@@ -42,7 +42,7 @@ def did_you_mean(wrong: str, known: Iterable[str], prefix: str = "", listed: int
         prefix: put before each word, such as `--`.
         listed: how many of the known words to list where none is near; 0 lists none.
     """
-    known, wrong = list(dict.fromkeys(known)), wrong[:LONGEST_WORD]
+    known, wrong = list(dict.fromkeys(known)), str(wrong)[:LONGEST_WORD]
     likeness = {word: difflib.SequenceMatcher(None, word.lower(), wrong.lower()).ratio() for word in known}
     least = max(0.6, max(likeness.values(), default=0) - 0.1)
     near = sorted((word for word in known if likeness[word] >= least), key=likeness.get, reverse=True)

@@ -10,6 +10,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from tests.helpers.options import callback
 
+BRIEF = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
 FUSED = ["--model.optimizer.fused=true", "--model.optimizer.foreach=true"]
 
 FAULTS = {
@@ -38,7 +39,7 @@ FAULTS = {
 def refuses(run, small, tmp_path):
     def refuses(*options: str) -> str:
         """The one line that a training with these options ends with; empty if it works."""
-        status, output = run("fit", *small, *options, "--trainer.max_epochs=1")
+        status, output = run("fit", *small, *options, *BRIEF)
         assert status in (0, 1, 2) and "Traceback" not in output, output
         errors = [line for line in output.splitlines() if line.startswith("error: ")]
         assert len(errors) == (status > 0) and (not status or output.rstrip().endswith(errors[0])), output

@@ -22,7 +22,7 @@ CONTENT = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("examples", [201])
+@pytest.mark.parametrize("examples", [60])
 def test_configs(tmp_path, monkeypatch, capfd, examples):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["training.py"])

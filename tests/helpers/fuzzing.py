@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 FAST = 200
 EXAMPLES = [FAST, pytest.param(4000, marks=pytest.mark.slow)]
+FEW_EXAMPLES = [FAST, pytest.param(1000, marks=pytest.mark.slow)]  # of what takes tens of milliseconds
 MINUTES = float(os.environ.get("FUZZ_MINUTES", 0))  # minimum duration of each slow test
 SECONDS = 10  # limit for one example, on a busy machine
 # Limit in KiB of what a test may add to peak memory: four times Pillow's limit of 89 million pixels of four bytes.

@@ -145,7 +145,7 @@ def test_names_in_a_message_are_legible_and_short(content, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"arch": 3}, "its hyper_parameters can't be used (TypeError: "),
+        ({"arch": 3}, "no ResNet 3"),
         ({"arch": "resnet9000"}, "no ResNet 'resnet9000'"),
         ({"width": "wide"}, "its hyper_parameters can't be used (TypeError: "),
         ({"width": 1e300}, "width must be a factor above 0 and up to 100"),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 
 from tests.helpers.copying import copy_run
-from tests.helpers.fuzzing import DAMAGE, FAST, damaged, fuzz
+from tests.helpers.fuzzing import DAMAGE, damaged, fuzz
 from tests.helpers.networks import small as network
 from tests.helpers.options import callback
 from tiny_imagenet.classifier import ImageClassifier
@@ -26,7 +26,7 @@ TRAININGS = {
         *callback("EarlyStopping", monitor="val/loss"), *callback("ConditionNumbers"),
     ],
 }  # fmt: skip
-EXAMPLES = FAST + 50  # they take seconds where they are not refused
+EXAMPLES = 30  # they take seconds where they are not refused
 SECONDS = 20  # of the processor, for one use of a checkpoint
 WAITING = 600  # seconds for one example, on a busy machine
 MEMORY = 1 << 20  # KiB that one example may add

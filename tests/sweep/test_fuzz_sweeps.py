@@ -6,7 +6,7 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
-from tests.helpers.fuzzing import CHANGE, DAMAGE, EXAMPLES, changed, damaged, fuzz
+from tests.helpers.fuzzing import CHANGE, DAMAGE, FEW_EXAMPLES, changed, damaged, fuzz
 from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.sweep.definition import MOST_POINTS, read_sweep
@@ -31,7 +31,7 @@ OWN = {
 SWEEPS = [OWN, *(yaml.safe_load(path.read_text()) for path in sorted((CONFIGS / "sweeps").glob("*.yaml")))]
 
 
-@pytest.mark.parametrize("examples", EXAMPLES)
+@pytest.mark.parametrize("examples", FEW_EXAMPLES)
 def test_sweep_files(tmp_path, monkeypatch, examples):
     monkeypatch.chdir(tmp_path)
     path = Path("a.yaml")

@@ -98,6 +98,9 @@ class Cli(PlainCLI):
 
     def before_instantiate_classes(self) -> None:
         config, target = self.config[self.subcommand], self.target
+        for section in ("model", "data", "trainer"):
+            if config.get(section) is None:
+                raise UserError(f"{section}: is null in a config; give some of its options, or leave it out.")
         if config.ckpt_path and not target.checkpoint:
             raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
         if target.command == "fit" and config.trainer.fast_dev_run and target.resumes:

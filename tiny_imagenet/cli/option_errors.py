@@ -26,6 +26,7 @@ MISSING = re.compile(
     r"(?:(?!class_path=)[\s\S])*(?:class_path='(?P<after>[^']+)')?"
 )
 ABSTRACT = "Expected an instantiatable class, but is abstract"
+AMBIGUOUS = re.compile(r"Multiple subclasses with name (\w+)\..*ambiguity: ([\w., ]+)\.$", re.MULTILINE)
 NO_VALUE = re.compile(r"argument (--[\w.+-]+).*: expected one argument")
 LONGEST = 1000  # characters of a message
 EXAMPLES = {"monitor": "val/loss"}  # values of required arguments; the mode of callbacks is min by default
@@ -135,6 +136,8 @@ def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -
     value = value[1].strip() if value else ""
     null = " or null" * ("NoneType" in named)
     types = ["list" if name == "Sequence" else name for name in dict.fromkeys(named) if name != "NoneType"]
+    if ambiguous := AMBIGUOUS.search(error):
+        return f"{where}: several classes are called {ambiguous[1]}. Give one in full: {ambiguous[2]}."
     if ABSTRACT in error:
         name = value.rpartition(".")[2]
         return f"{where}: {name} is abstract. Choose from: {', '.join(sorted(classes.get(name, ())))}."
