@@ -226,9 +226,10 @@ def test_processes_share_the_packed_images(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_measures_every_stage_and_tabulates_it(tmp_path, monkeypatch, capsys):
-    images = {"train_per_class": 600, "val_per_class": 2, "test_images": 2}  # eight batches and a tenth held out
+    images = {"train_per_class": 150, "val_per_class": 2, "test_images": 2}  # eight batches and a tenth held out
     write_synthetic_archive(tmp_path / "two.zip", classes=2, seed=0, **images)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stages, "BATCH", 32)
     variants = choices.contestants
 
     def uncompiled(*arguments):
@@ -247,14 +248,14 @@ def test_the_command_measures_every_stage_and_tabulates_it(tmp_path, monkeypatch
     )
     assert re.search(r"measuring training: about \d+ (s|min)", err) and "The benchmark took " in err
     for what in ("decode and pack", "read a batch", f"crop + flip: {stages.ANCESTOR}", "start, until first batch",
-                 "training: resnet18_aug, batch 128", "training: resnet18_baseline, batch 128",
-                 f"training: resnet18_aug, batch 128, {stages.BUSY}", f"training: {stages.ANCESTOR}",
+                 "training: resnet18_aug, batch 32", "training: resnet18_baseline, batch 32",
+                 f"training: resnet18_aug, batch 32, {stages.BUSY}", f"training: {stages.ANCESTOR}",
                  f"crop + flip: {stages.OURS}, {stages.BUSY}", f"crop + flip: {stages.TORCHVISION}, {stages.BUSY}",
                  ):  # fmt: skip
         assert re.match(r"[\d,.]*[1-9]", table[what][0]), f"{what}: {table[what]}"
         if ": " in what:
             assert re.match(r"[\d,]*[1-9]", table[what][1]), f"{what}: {table[what]} has no images per CPU-second"
-    assert re.match(r"[01]\.\d+ of a bare loop", table["training: resnet18_aug, batch 128"][2])
+    assert re.match(r"[01]\.\d+ of a bare loop", table["training: resnet18_aug, batch 32"][2])
     results = json.loads((tmp_path / "benchmark" / "benchmark.json").read_text())
     assert [list(map(int, line)) for line in results["curves"].values()] == [
         [32, 64, 128, 256, 512, 1024], [32, 48, 64, 96, 128], [0, 1, 2, 4],
