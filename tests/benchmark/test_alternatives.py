@@ -6,16 +6,8 @@ import pytest
 import torch
 
 from tiny_imagenet.benchmark import alternatives
-from tiny_imagenet.data import TinyImageNetDataModule
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def data(archive, data_root):
-    module = TinyImageNetDataModule(str(data_root), str(archive), None, batch_size=16)
-    module.setup("fit")
-    return module
 
 
 @pytest.fixture

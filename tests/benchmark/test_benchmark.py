@@ -18,18 +18,10 @@ from tiny_imagenet.benchmark import alternatives, callbacks, choices, estimate, 
 from tiny_imagenet.benchmark.__main__ import main, table
 from tiny_imagenet.benchmark.memory import reading_memory
 from tiny_imagenet.benchmark.timing import Contestant
-from tiny_imagenet.data import TinyImageNetDataModule
 from tiny_imagenet.data.sets.textures import write_synthetic_archive
 from tiny_imagenet.run import checkpoint_writer
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def data(archive, data_root):
-    module = TinyImageNetDataModule(str(data_root), str(archive), None, batch_size=16)
-    module.setup("fit")
-    return module
 
 
 @pytest.mark.parametrize("recipe", pipelines.OURS)
