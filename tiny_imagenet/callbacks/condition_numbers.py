@@ -31,7 +31,7 @@ class ConditionNumbers(Callback):
         self._write(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._write(trainer)  # also if nothing was left to train
+        self._write(trainer)  # on_train_start is not called for a training that is already finished
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch

@@ -160,16 +160,21 @@ def test_a_change_that_is_taken_back_after_a_second_kill(folder, monkeypatch):
         patch.setattr(Unfinished, "_save", lambda self: os._exit(1))  # its pixels are written, which is not noted yet
         process = in_process(lambda: packed_of(folder))
         process.join()
+    assert process.exitcode == 1 and not (folder.parent / "packed" / "train").exists()
     (folder / name).write_bytes(before)
     os.utime(folder / name, ns=(status.st_atime_ns, status.st_mtime_ns))
     require_as_in_one_go(folder)
 
 
 @pytest.mark.parametrize("garbage", [b'{"start": 0, "sour', b"\xff\xfe\n", b"[]\n3\n{}\n", b'{"start": []}\n'])
-def test_a_line_that_a_power_cut_spoiled_is_ignored(folder, garbage):
+def test_a_line_that_a_power_cut_spoiled_is_ignored(folder, decoded, garbage):
     stop(folder, tasks=3)
     (path,) = (folder.parent / "packed").glob(".train.*/done.jsonl")
     path.write_bytes(path.read_bytes()[:-5] + garbage)
+    known = PER_TASK * (len(path.read_bytes().splitlines()) - len(garbage.splitlines()))
+    decoded()
+    packed_of(folder)
+    assert len(decoded()) == 90 - known, "the lines before it hold"
     require_as_in_one_go(folder)
 
 
