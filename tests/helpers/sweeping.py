@@ -122,3 +122,15 @@ def wait_until(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
+
+
+def kill_one_of_two(*argv: str) -> None:
+    """Start a sweep in two processes, kill one while both train, and let the other finish."""
+    Path("hold").touch()
+    workers = [worker(*argv) for _ in range(2)]
+    wait_until(lambda: len(list(Path("runs").glob("*/*/*/metrics.csv"))) == 2)
+    workers[0].kill()
+    wait_until(lambda: len(lines("signals.txt")) == 1)
+    Path("hold").unlink()
+    workers[1].join(60)
+    assert workers[1].exitcode == 0

@@ -8,7 +8,7 @@ import optuna
 import pytest
 import yaml
 
-from tests.helpers.sweeping import enter, lines, sweep, trials, wait_until, worker, write_sweep
+from tests.helpers.sweeping import enter, kill_one_of_two, lines, sweep, trials, wait_until, worker, write_sweep
 from tiny_imagenet.sweep.definition import read_sweep
 
 LUCKY, STEADY = "0.9:0.1:0.5", "0.6:0.7:0.6"  # the means of three seeds: 0.5 and 0.6333
@@ -139,14 +139,7 @@ def test_points_of_ranges_are_tried_with_each_seed(folder, capfd):
 def test_seeds_are_shared_and_resumed_like_points(folder, url):
     search = {"model.score": {"low": 0.1, "high": 0.9}}
     file = write_sweep(search=search, seeds=[0, 1, 2], trials=2)
-    Path("hold").touch()
-    workers = [worker(file, "--storage", url) for _ in range(2)]
-    wait_until(lambda: len(list(Path("runs").glob("*/*/*/metrics.csv"))) == 2)
-    workers[0].kill()
-    wait_until(lambda: len(lines("signals.txt")) == 1)
-    Path("hold").unlink()
-    workers[1].join(60)
-    assert workers[1].exitcode == 0
+    kill_one_of_two(file, "--storage", url)
     rows = trials()
     assert [row["state"] for row in rows] == ["COMPLETE"] * 6
     assert [row["number"] for row in rows] == list("012345")

@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.helpers.sweeping import enter, lines, sweep, trials, wait_until, worker, write_sweep
+from tests.helpers.sweeping import enter, kill_one_of_two, lines, sweep, trials, wait_until, worker, write_sweep
 from tiny_imagenet.sweep import storage, study
 
 
@@ -46,15 +46,7 @@ def test_killed_within_a_trial_and_resumed(folder, capfd, url):
 def test_killed_while_another_worker_runs(folder):
     """The other worker takes the trial over, though its own trial is the last one."""
     file = write_sweep(search={"model.score": [0.1, 0.2]})
-    Path("hold").touch()
-    workers = [worker(file), worker(file)]
-    wait_until(lambda: len(lines("starts.txt")) == 2)
-    wait_until(lambda: len(list(Path("runs").glob("*/*/*/metrics.csv"))) == 2)
-    workers[0].kill()
-    wait_until(lambda: len(lines("signals.txt")) == 1)
-    Path("hold").unlink()
-    workers[1].join(60)
-    assert workers[1].exitcode == 0
+    kill_one_of_two(file)
     assert [row["state"] for row in trials()] == ["COMPLETE"] * 2
     assert len(lines("starts.txt")) == 3
 
