@@ -8,27 +8,21 @@ from typing import Any, Literal, Self
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from tiny_imagenet.classifier.length import total_steps, total_steps_from
+from tiny_imagenet.classifier.fitting import dataset_of, no_larger_than, require_resumable_by
+from tiny_imagenet.classifier.length import total_steps
 from tiny_imagenet.classifier.loss import mean_cross_entropy
 from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
 from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
 from tiny_imagenet.data.batches.loader import Batch
-from tiny_imagenet.errors import MISFIT, UserError, first_line, user_message
-from tiny_imagenet.models import TooLarge, build_resnet, needs_one_thread, require_known
+from tiny_imagenet.errors import UserError, first_line, user_message
+from tiny_imagenet.models import build_resnet, needs_one_thread, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
-from tiny_imagenet.run.checkpoint_files import (
-    FORMAT,
-    FORMAT_KEY,
-    require_checkpoint,
-    require_known_format,
-    require_same_training,
-)
+from tiny_imagenet.run.checkpoint_files import FORMAT, FORMAT_KEY, require_checkpoint
 from tiny_imagenet.run.lightning_internals import (
     attached_trainer,
     settle_buckets,
@@ -325,31 +319,15 @@ class ImageClassifier(pl.LightningModule):
             UserError: the checkpoint is not of this project or of a later version of it, its classes are not those of
                 the data, or the training cannot be resumed exactly.
         """
-        require_known_format("This checkpoint", checkpoint)
-        if "dataset" not in checkpoint:
-            raise UserError("This checkpoint was not written by this project: it does not name its classes.")
-        info, data, trainer = DatasetInfo(**checkpoint["dataset"]), self._data, attached_trainer(self)
+        info, trainer = dataset_of(checkpoint), attached_trainer(self)
         if self.network is None:
-            if data is not None:
-                data.adopt(info)
-            # A small file must not ask for a network that no memory has room for.
-            values = sum(tensor.numel() for tensor in checkpoint["state_dict"].values())
-            try:
-                self._build(info, weights=None, most=values)
-            except TooLarge as error:
-                found = f"it has {values:,} values, and the network {error.parameters:,} parameters"
-                raise UserError(MISFIT.format(found)) from error
+            if self._data is not None:
+                self._data.adopt(info)
+            with no_larger_than(checkpoint) as most:
+                self._build(info, weights=None, most=most)
         else:
             require_same_classes(info, self.info.class_ids)
         if self._fits:
-            if "averaging_state" in checkpoint and not any(isinstance(c, WeightAveraging) for c in trainer.callbacks):
-                raise UserError(
-                    "The checkpoint has averaged weights, which would be lost, since no callback averages them now. "
-                    "Add the run's callback again, such as --trainer.callbacks+=EMA, or start a new run with "
-                    "--model.weights."
-                )
-            before = checkpoint.get(type(data).__qualname__)
-            steps = total_steps_from(checkpoint, trainer) if self.hparams.scheduler_interval == "step" else None
-            require_same_training(checkpoint, before, data.state_dict(), steps)
+            require_resumable_by(trainer, checkpoint, by_steps=self.hparams.scheduler_interval == "step")
         ranks = trainer.world_size if trainer else 1
         restore_sums(self.train_metrics, checkpoint["train_metrics"], self.global_rank, ranks)
