@@ -1,6 +1,7 @@
 """Storages of a sweep: journals in a file, and databases on network disks."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -74,6 +75,24 @@ def test_a_sweep_file_makes_nothing_outside_its_folder(folder, url):
     status = sweep(write_sweep(search={"model.score": [0.1]}, storage=url))
     assert status.startswith(f"error: storage: {url} cannot be opened: a sweep file may only name files below runs/")
     assert sorted(folder.rglob("*")) == sorted([*before, folder / "sizes.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        *(("a\0b", "null byte"), ("/" + "x" * 5000 + "/y", "too long")),
+        *(
+            (path, "Symlink loop|only name files") for path in ("circle/study", "{}/circle/study")
+        ),  # by Python's version
+    ],
+)
+@pytest.mark.parametrize("kind", ["journal://", "sqlite:///"])
+def test_a_path_that_no_file_can_have(folder, kind, path, reason):
+    os.symlink("circle", "circle")
+    url = kind + path.format(folder)
+    status = sweep(write_sweep(search={"model.score": [0.1]}, storage=url))
+    assert status.startswith("error: storage: ") and "cannot be opened: " in status and "\n" not in status
+    assert re.search(reason, status.rpartition("cannot be opened: ")[2])
 
 
 @pytest.mark.parametrize("url", ["journal://runs/sizes/a/study.log", "sqlite:///runs/sizes/b/study.db"])

@@ -64,12 +64,17 @@ def require_own_place(url: str, folder: Path) -> None:
     An absolute path to a folder that exists already is accepted.
 
     Raises:
-        UserError: it would make folders elsewhere, or is relative to the working directory and not below `folder`.
+        UserError: it would make folders elsewhere, or is relative to the working directory and not below `folder`, or
+            is no possible path.
     """
     file = _file_of(url)
-    if file is None or not file.name or file.resolve().is_relative_to(folder.resolve()):
+    if file is None or not file.name:
         return
-    if not file.is_absolute() or not file.parent.is_dir():
+    try:
+        own = file.resolve().is_relative_to(folder.resolve()) or (file.is_absolute() and file.parent.is_dir())
+    except (OSError, RuntimeError, ValueError) as error:  # no path at all, such as a circle of links
+        raise UserError(storage_error(url, "cannot be opened", error)) from error
+    if not own:
         raise UserError(
             storage_error(
                 url,
