@@ -38,7 +38,7 @@ def test_the_best_point_has_the_best_mean_over_its_seeds(folder, capfd):
     assert best.startswith("# The best of 6 trials of the sweep sizes: val/top1 63.3 ± 3.3 % in trials 3 4 5 (model.s")
     assert yaml.safe_load(best) == {"model": {"score": STEADY}}
     out = capfd.readouterr().out.splitlines()
-    assert out[0] == "sizes: 6 trials, 3 seeds each. Logs: runs/sizes/trial_*/log.txt"
+    assert out[0] == "sizes: 6 trials, 3 seeds for each point. Logs: runs/sizes/trial_*/log.txt"
     # 0.9 and 0.1: a mean of 0.5, and an error of 0.4.
     assert f"[1/6] trial 0: model.score={LUCKY}, seed_everything=0 | val/top1 90.0 % (best 90.0 %, trial 0)" in out[2]
     assert "| val/top1 10.0 % (best 50.0 ± 40.0 %, trials 0 1) | runs/sizes/trial_001/version_0" in out[4]
@@ -64,6 +64,7 @@ def test_seeds_given_later_or_taken_away(folder, capfd):
     assert [row["seed_everything"] for row in trials()] == ["", "", "1", "2", "1", "2"]
     assert "65.0 ± 5.0 % in trials 4 5" in Path("runs/sizes/best.yaml").read_text(), "of seeds 1 and 2: 0.7 and 0.6"
     assert sweep(write_sweep(search=search, seeds=[2])) == 0
+    assert "sizes: 6 trials, 6 finished before. Logs" in capfd.readouterr().out
     assert sweep(write_sweep(search=search)) == 0
     assert len(lines("starts.txt")) == 6
     assert "90.0 % in trial 0 " in Path("runs/sizes/best.yaml").read_text()
@@ -122,7 +123,7 @@ def test_the_other_seeds_of_a_pruned_point_are_left_out(folder):
 def test_points_of_ranges_are_tried_with_each_seed(folder, capfd):
     search = {"model.score": {"low": 0.1, "high": 0.9}}
     assert sweep(write_sweep(search=search, seeds=[0, 1], trials=3)) == 0
-    assert capfd.readouterr().out.startswith("sizes: 6 trials, 2 seeds each. Logs: ")
+    assert capfd.readouterr().out.startswith("sizes: 6 trials, 2 seeds for each point. Logs: ")
     rows = trials()
     assert [row["seed_everything"] for row in rows] == ["0", "1"] * 3
     scores = [row["model.score"] for row in rows]

@@ -36,7 +36,7 @@ def start_line(sweep: Sweep, trials: Sequence[FrozenTrial]) -> str:
     finished = sum(trial.state.is_finished() for trial in trials)
     before = f", {finished} finished before" if finished else ""
     total = _total(sweep, trials)
-    seeds = f", {len(sweep.seeds)} seeds each" if sweep.has_seeds else ""
+    seeds = f", {len(sweep.seeds)} seeds for each point" if len(sweep.seeds) > 1 else ""
     logs = sweep.folder / "trial_*" / "log.txt"
     return f"{sweep.name}: {total} trial{'s' if total > 1 else ''}{seeds}{before}. Logs: {logs}"
 
