@@ -136,6 +136,6 @@ def test_a_table_and_readme_s_row_are_left(monkeypatch, tmp_path, of_training, a
 
 @pytest.mark.slow
 def test_a_record_that_takes_too_long_is_stopped(of_training):
-    run = gpu_quick.trained_record(of_training, epochs=100_000, seconds=5)
+    run = gpu_quick.trained_record([*of_training, "--name", "short"], epochs=100_000, seconds=5)
     assert 1 <= run.results["epochs"] < 1000
     assert "stopped after" in gpu_quick.accuracy(run)[1]

@@ -28,7 +28,7 @@ class Hang(BaseException):
 
 
 def fuzz(check, examples, *inputs, seconds=SECONDS):
-    """Call `check(*inputs)` with many examples; none may take more `seconds`, or use too much memory."""
+    """Call `check(*inputs)` with many examples; none may take more than `seconds`, or use too much memory."""
 
     def hang(*_):
         raise Hang

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -86,7 +87,7 @@ def _turn(seconds: float, piece: float, untimed: int, ahead: int) -> float:
     return min(untimed * piece, FILLING + piece) + max(seconds, piece) + min(ahead * piece, FILLING)
 
 
-def _seconds(step) -> float:
+def _seconds(step: Callable[[], int]) -> float:
     step()
     synchronize()
     start = time.perf_counter()

@@ -21,6 +21,7 @@ from tiny_imagenet.benchmark.data_options import add_data_options, fit_options, 
 from tiny_imagenet.benchmark.estimate import Costs, fit_seconds, measured_costs
 from tiny_imagenet.benchmark.stages import BATCH, Training, fit_row, plan
 from tiny_imagenet.benchmark.table import Row, machine, row, training_rows
+from tiny_imagenet.cli import arguments
 from tiny_imagenet.cli.logs import show_log
 from tiny_imagenet.cli.printed import TRAINING
 from tiny_imagenet.errors import UserError
@@ -29,7 +30,6 @@ from tiny_imagenet.progress import duration_text
 from tiny_imagenet.report.finding import find_runs
 from tiny_imagenet.report.runs import Run
 from tiny_imagenet.report.tables import in_markdown
-from tiny_imagenet.run.folder import RUNS, newest_version, version_folder
 
 RECORD = "records/tiny_resnet18_fast"
 # Configs and batch sizes. The record's own speed comes first: it decides about the number of epochs.
@@ -150,14 +150,14 @@ def trained_record(of_training: list[str], epochs: int, seconds: float) -> Run:
 
     Raises:
         RuntimeError: it failed.
-        UserError: it finished no epoch.
+        UserError: it finished no epoch, or the options are not valid.
     """
-    command = [sys.executable, str(TRAINING), "fit", f"--config={RECORD}.yaml", *of_training]
     limits = [f"--trainer.max_epochs={epochs}", f"--trainer.max_time={{seconds: {seconds:.0f}}}"]
-    if status := subprocess.run([*command, *limits]).returncode:
+    command = ["fit", f"--config={RECORD}.yaml", *of_training, *limits]
+    run = arguments.plan(command).run
+    if status := subprocess.run([sys.executable, str(TRAINING), *command]).returncode:
         raise RuntimeError(f"exit status {status}")
-    runs = RUNS / Path(RECORD).name
-    return find_runs(version_folder(runs, newest_version(runs))).runs[0]
+    return find_runs(run).runs[0]
 
 
 def accuracy(run: Run) -> tuple[str, str]:

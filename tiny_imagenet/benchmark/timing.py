@@ -16,7 +16,6 @@ from tiny_imagenet.progress import progress
 # Of a contestant, `images_per_s` and `images_per_cpu_s` in each round.
 Rates = dict[str, list[float]]
 
-
 # Seconds in which worker processes have prepared all that they may. With longer steps they keep up with each.
 FILLING = 2.0
 

@@ -51,7 +51,7 @@ class Repeated(Run):
 def over_seeds(runs: Sequence[Run]) -> list[Run]:
     """The runs, with those that differ only in their seed as one, where the first of them was.
 
-    Only runs with all their epochs have a mean. Of several with one seed, the last has; the others stay as they are.
+    Only runs with all their epochs count. Of several with one seed the last counts; the others stay as they are.
     """
     groups: dict[str, dict[str, Run]] = {}
     for run in runs:

@@ -132,7 +132,7 @@ def study_table(study: Study) -> pd.DataFrame:
 def effects(studies: Sequence[Study]) -> Figure:
     """The effect of a number, such as the batch size: a point for each run, and a line through their means.
 
-    The mean of several seeds has a bar of its standard error.
+    A point that is the mean over several seeds has a bar of its standard error.
 
     All studies are of one factor with `measures`: a panel for each. Only a controlled study has the line.
     """
