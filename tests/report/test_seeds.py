@@ -85,6 +85,11 @@ def test_runs_that_differ_otherwise_are_not_one(tmp_path, other):
     assert [run.label for run in merged(tmp_path)] == ["a v0", "a v1"]
 
 
+def test_unfinished_runs_are_not_one(tmp_path):
+    write_seeds(tmp_path / "a", 0.4, 0.5, done=4)
+    assert [run.label for run in merged(tmp_path)] == ["a v0", "a v1"]
+
+
 def test_runs_on_other_images_are_not_one(tmp_path):
     for seed, images in enumerate((225, 4500)):
         write_protocol(write_run(tmp_path / f"a/version_{seed}", seed=seed), images, 25, False)
