@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     """Measure every stage, print a table, and write benchmark.json, benchmark.md and benchmark.png."""
     options = _parser().parse_args(argv)
     show_log()
+    # A curve shows what more processes than cores cost.
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
     data = prepared_data(options, batch_size=stages.BATCH)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     hardware.set_up(device.type, None, single_pixels=False)  # as `fit` does
@@ -61,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         replace_text(options.out / "benchmark.json", json.dumps(results, indent=1))
     conditions = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
     text = f"Measured by `python -m tiny_imagenet.benchmark`: {conditions}.\n\n{in_markdown(table(results))}\n"
-    print(text)
+    print(text, end="")
     _tell(f"The benchmark took {duration_text(time.monotonic() - began)}. Its files are in {options.out}.")
     replace_text(options.out / "benchmark.md", text)
     title = f"crop + flip, packed to normalised batch; {results['machine']['device']}, {results['machine']['date']}"
