@@ -19,10 +19,13 @@ from tiny_imagenet.models import REDUCTION, build_resnet
         ({"avx2": True}, "32-true"),
         ({"avx2": True, "avx512_bf16": True, "amx_bf16": False}, "bf16-mixed"),
         ({"avx512_bf16": False, "amx_bf16": True}, "bf16-mixed"),
+        ({"avx512_bf16": True, "amx_bf16": False, "cpu_name": "AMD EPYC"}, "bf16-mixed"),
+        ({"avx512_bf16": True, "amx_bf16": False, "cpu_name": "Intel Xeon"}, "32-true"),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bf16-mixed"),
         ({}, "32-true"),
     ],
 )
-def test_a_cpu_trains_in_bf16_if_it_supports_it(monkeypatch, capabilities, expected):
+def test_a_cpu_trains_in_bf16_if_that_is_faster(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert set_up("cpu", None, single_pixels=False) == expected
     assert set_up("cpu", "32-true", single_pixels=False) == "32-true", "the user's choice comes first"

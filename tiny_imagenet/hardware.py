@@ -15,14 +15,16 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -
     """Prepare torch for the device of a run, and return the precision to train in.
 
     On one core of an AMD EPYC with AVX-512 BF16 (torch 2.15, 2026-11-21) a training step in bf16-mixed was 1.3
-    (ResNet-18 at a quarter of its width, batch 16) to 2.1 times (ResNet-50, batch 64) as fast as in 32-true. The other
-    choices were measured on two cores, see results/benchmark: images that are not channels-last are slower, and so is
-    torch.compile (`model.compile`); fused optimizers made no difference (0.96 to 1.05 times as fast in three runs). The
-    packed set stays in the CPU's memory: reading it is the fastest step there. No GPU was measured yet.
+    (ResNet-18 at a quarter of its width, batch 16) to 2.1 times (ResNet-50, batch 64) as fast as in 32-true. On an
+    Intel Xeon with AVX-512 BF16, but without AMX (2026-11-29), it was mostly 0.7 to 0.9 times as fast (ResNets of 0.5
+    to 11 million parameters), and a product of matrices 0.56 times. The other choices were measured on two cores, see
+    results/benchmark: images that are not channels-last are slower, and so is torch.compile (`model.compile`); fused
+    optimizers made no difference (0.96 to 1.05 times as fast in three runs). The packed set stays in the CPU's memory:
+    reading it is the fastest step there. No GPU was measured yet.
 
     Args:
         accelerator: the Trainer's option: auto, cpu, gpu, cuda, ...
-        precision: what the user asked for; None chooses by the hardware: bf16-mixed on a GPU or CPU with bf16
+        precision: what the user asked for; None chooses by the hardware: bf16-mixed on a GPU or CPU with fast bf16
             instructions, 16-mixed on an older GPU, 32-true elsewhere.
         single_pixels: whether the network applies a convolution of stride 2 to feature maps of one pixel. On CPUs,
             torch (2.11 to 2.15) leaves the weight gradients of such a convolution uninitialised in bf16.
@@ -52,11 +54,13 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -
 
 
 def computes_in_bf16(device_type: str) -> bool:
-    """Whether devices of this type (cpu, cuda, …) have instructions for bf16, rather than emulating it."""
+    """Whether devices of this type (cpu, cuda, …) have instructions for bf16 that are faster than those for float32."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device_type == "cpu" else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    # On Intel's, AVX-512's are slower than float32. Virtual machines often have these, but not AMX's.
+    intel = str(capabilities.get("cpu_name", "")).startswith("Intel")
+    return bool(capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and not intel))
 
 
 def keep_freed_memory() -> None:
