@@ -26,7 +26,7 @@ CONFIGS = {
     "a number": ("5", "The config bad.yaml must map"),
     "numbers for names": ("{1: 2, 3: [4]}", "The config bad.yaml must map"),
     "nothing for a section": ("model: null", "model: is null in a config; give some of its options, or leave it out."),
-    "nothing for an architecture": ("model: {arch: null}", "There is no ResNet None."),
+    "nothing for an architecture": ("model: {arch: null}", "model.arch must be str, not null."),
     "lists for sections": ("{model: [1], data: [2], trainer: [3]}", ""),
     "numbers for sections": ("{model: 1, data: 2, trainer: 3}", ""),
 }

@@ -30,6 +30,7 @@ from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.cli import allowed
 from tiny_imagenet.cli.arguments import COMMANDS, Plan, default_options
 from tiny_imagenet.cli.class_errors import constructor_error_message, raised_in
+from tiny_imagenet.cli.nulls import require_values
 from tiny_imagenet.cli.saved_config import RunConfig, sections
 from tiny_imagenet.cli.unsupported import require_supported_callbacks, require_supported_options
 from tiny_imagenet.data import ImageDataModule
@@ -98,9 +99,10 @@ class Cli(PlainCLI):
 
     def before_instantiate_classes(self) -> None:
         config, target = self.config[self.subcommand], self.target
-        for section in ("model", "data", "trainer"):
+        for section in ("model", "data", "trainer", "checkpoint"):
             if config.get(section) is None:
                 raise UserError(f"{section}: is null in a config; give some of its options, or leave it out.")
+        require_values(self.command_parser(self.subcommand), config)
         if config.ckpt_path and not target.checkpoint:
             raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
         if target.command == "fit" and config.trainer.fast_dev_run and target.resumes:

@@ -134,6 +134,7 @@ def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -
     """What is wrong with the value of an option; None for an unknown kind of error."""
     value, no_class, named = VALUE.search(error), NO_CLASS.search(error), TYPE.findall(error)
     value = value[1].strip() if value else ""
+    shown = "null" if value == "None" else repr(value)
     null = " or null" * ("NoneType" in named)
     types = ["list" if name == "Sequence" else name for name in dict.fromkeys(named) if name != "NoneType"]
     if ambiguous := AMBIGUOUS.search(error):
@@ -146,12 +147,14 @@ def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -
         hint = OTHER_TOOLS.get(wrong, "")
         return f"{where}: there is no class {wrong!r}.{f' Use {hint}' if where in hint else _nearest(wrong, classes)}"
     if choices := CHOICES.findall(error):
-        return f"{where} must be one of {', '.join(choices)}{null}, not {value!r}."
-    if types == ["list"]:
+        return f"{where} must be one of {', '.join(choices)}{null}, not {shown}."
+    if types == ["list"] and value != "None":
         ours = {name for names in classes.values() for name in names}
         return f"{where} is a list. To add one: --{where}+={value if value in ours else _torchvision_s(value) or value}"
     if types:
-        return f"{where} must be {' or '.join(types)}{null}, not {value!r}."
+        return f"{where} must be {' or '.join(types)}{null}, not {shown}."
+    if value == "None":
+        return f"{where} can't be null: give a value, or leave it out."
     return None
 
 
