@@ -12,7 +12,7 @@ from collections import namedtuple
 
 import pytest
 
-from tests.helpers.archives import EXPECTED, Server, change_disk, contents, disk, in_process, write_zip
+from tests.helpers.archives import EXPECTED, change_disk, contents, disk, in_process, write_zip
 from tiny_imagenet.data.fetch import download
 from tiny_imagenet.data.fetch.archive import extracted
 from tiny_imagenet.errors import UserError
@@ -21,19 +21,6 @@ from tiny_imagenet.errors import UserError
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(download, "RETRY_DELAYS", (0.001,) * 4)
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(write_zip(tmp_path / "served.zip").read_bytes())
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
 
 
 @pytest.mark.parametrize(
