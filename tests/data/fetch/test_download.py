@@ -53,6 +53,14 @@ def test_how_a_download_comes_through(server, root, faults, requests):
     assert (root / "set.zip").read_bytes() == server.content
 
 
+def test_a_download_reaches_the_disk_before_it_gets_its_name(server, root, monkeypatch):
+    synced = []
+    monkeypatch.setattr(download, "to_disk", lambda path: synced.append((path, path.stat().st_size, os.listdir(root))))
+    extracted([server.url], None, root)
+    ((path, size, names),) = synced
+    assert path == root / "set.zip.part" and size == len(server.content) and "set.zip" not in names
+
+
 @pytest.mark.parametrize("etag", ['"2"', 'W/"2"', None])
 def test_a_file_that_changes_between_the_parts_starts_over(server, root, tmp_path, etag):
     def change():

@@ -33,7 +33,7 @@ def test_pages_are_mapped_as_far_as_half_of_the_free_memory(tmp_path, monkeypatc
 
     assert mapped() < 0.02
     images.read_ahead().join()
-    assert mapped() == pytest.approx(expected, abs=0.06), "of the half that belongs to this set"
+    assert mapped() == pytest.approx(expected, abs=0.03), "of the half that belongs to this set"
 
 
 def test_a_set_that_is_smaller_than_a_part_is_read_where_it_fits(monkeypatch):
