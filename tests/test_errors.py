@@ -172,6 +172,13 @@ def test_a_folder_in_place_of_a_file_and_the_reverse_are_named(tmp_path):
     assert user_message(raised(lambda: open(tmp_path))) == f"{tmp_path}: Is a directory."
     (tmp_path / "file").touch()
     assert user_message(raised(lambda: open(tmp_path / "file" / "x"))) == f"{tmp_path}/file/x: Not a directory."
+
+
+def test_a_path_that_no_file_can_have_is_named(tmp_path):
+    assert user_message(raised(lambda: open(tmp_path / ("x" * 300)))) == f"{tmp_path}/{300 * 'x'}: File name too long."
+    (tmp_path / "circle").symlink_to("circle")
+    message = user_message(raised(lambda: open(tmp_path / "circle")))
+    assert message == f"{tmp_path}/circle: Too many levels of symbolic links."
     assert user_message(OSError(errno.EISDIR, "Is a directory", 3)) == "A file: Is a directory.", "of a descriptor"
 
 

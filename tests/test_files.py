@@ -12,6 +12,7 @@ from tests.helpers.archives import disk
 from tiny_imagenet import files
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import (
+    continuing,
     csv_text,
     disk_errors,
     remove_leftovers,
@@ -209,6 +210,41 @@ def test_a_folder_that_does_not_reach_the_disk_is_told(tmp_path, monkeypatch):
         fill(beside, "folder", "new")
     assert caught.value.errno == errno.ENOSPC
     assert content(tmp_path) == old
+
+
+# continuing
+
+
+def test_what_the_body_wrote_is_continued_the_next_time(tmp_path):
+    with pytest.raises(KeyboardInterrupt), continuing(tmp_path / "x") as beside:
+        (beside / "a").touch()
+        raise KeyboardInterrupt
+    assert not (tmp_path / "x").exists()
+    with continuing(tmp_path / "x") as beside:
+        assert list(content(beside)) == ["a"]
+        (beside / "b").touch()
+    assert list(content(tmp_path)) == ["x", "x/a", "x/b"]
+
+
+def test_of_what_several_killed_processes_left_the_latest_is_continued_under_a_new_name(tmp_path):
+    for number, name in enumerate((".x.partial-3", ".x.partial-1", ".x.partial-2")):
+        fill(tmp_path / name, "folder", str(number))
+        os.utime(tmp_path / name, (number, number))
+    with continuing(tmp_path / "x") as beside:
+        assert beside.name == f".x.partial-{os.getpid()}" and os.listdir(tmp_path) == [beside.name]
+    assert "x/2.txt" in content(tmp_path)
+
+
+def test_a_body_that_raises_before_it_writes_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError), continuing(tmp_path / "x"):
+        raise ValueError
+    assert content(tmp_path) == {}
+
+
+def test_what_is_continued_reaches_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    with recorded(monkeypatch) as calls, continuing(tmp_path / "x") as beside:
+        fill(beside / "sub", "folder", "new")
+    assert calls == [("syncfs", ".x.partial-PID"), ("rename", ".x.partial-PID"), ("fsync", tmp_path.name)]
 
 
 # Files that belong together

@@ -13,10 +13,12 @@ from tests.helpers.commands import exit_status
 from tests.helpers.paths import ROOT
 from tests.helpers.tables import table
 from tiny_imagenet.classifier import ImageClassifier
+from tiny_imagenet.data import ImageFolderDataModule
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.report.__main__ import main as report
 from tiny_imagenet.run.checkpoint_files import FORMAT, FORMAT_KEY
 from tiny_imagenet.sweep.__main__ import main as sweep
+from tiny_imagenet.sweep.study import FORMAT as SWEEP_FORMAT
 
 FORMATS = ROOT / "tests" / "formats"
 WHOLE, STOPPED = Path("runs/small/version_0"), Path("runs/small/version_1")
@@ -70,8 +72,8 @@ def test_a_sweep_is_continued_with_its_trials(expected, capfd):
 
 
 def test_a_pack_is_used(expected):
-    (pack,) = Path("data").rglob("pixels.npy")
-    assert np.load(pack).astype(np.int64).sum() == expected["pixels"]
+    images = ImageFolderDataModule("data", image_size=16).packed("train").images
+    assert images.sum(dtype=np.int64) == expected["pixels"]
 
 
 @pytest.mark.slow
@@ -100,13 +102,14 @@ def test_a_checkpoint_of_a_later_format_is_refused(run, small, checkpoint, comma
     torch.save({FORMAT_KEY: FORMAT + 1, "weights": content["state_dict"]}, checkpoint)
     status, output = run(command, *small, f"--ckpt_path={checkpoint}")
     assert status == 1 and f"{checkpoint} {NEWER}" in output and "Traceback" not in output
-    with pytest.raises(UserError, match="has format 2, of a later version"):
+    with pytest.raises(UserError, match=f"has format {FORMAT + 1}, of a later version"):
         torch.save(content | {FORMAT_KEY: FORMAT + 1}, checkpoint)
         ImageClassifier.load_from_checkpoint(checkpoint)
 
 
 def test_a_sweep_of_a_later_format_is_refused(expected, capfd):
     study = optuna.load_study(study_name="sizes", storage="sqlite:///runs/sizes/study.db")
-    study.set_user_attr("format", 2)
+    study.set_user_attr("format", SWEEP_FORMAT + 1)
     assert exit_status(sweep, ["sizes.yaml"]) == 1
-    assert "The sweep sizes in sqlite:///runs/sizes/study.db has format 2, of a later version" in capfd.readouterr().err
+    told = f"The sweep sizes in sqlite:///runs/sizes/study.db has format {SWEEP_FORMAT + 1}, of a later version"
+    assert told in capfd.readouterr().err

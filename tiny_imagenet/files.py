@@ -58,9 +58,9 @@ def replacing(path: Path) -> Iterator[Path]:
 def continuing(folder: Path) -> Iterator[Path]:
     """Yield a folder beside `folder`, which is not there yet, for the body to fill; it then gets that name.
 
-    What the body wrote stays if it raises or the process is killed, and the next call yields it again. Its name has the
-    number of the process, so that one whose parent was killed does not find it any longer. Nobody else may write there
-    meanwhile.
+    What the body wrote stays if it raises or the process is killed, and the next call yields it again, under a name
+    with that process's number, so that workers that outlive a killed process no longer find it. Nobody else may write
+    there meanwhile.
     """
     beside = _beside(folder, "partial")
     left = sorted((path for path, _ in _leftovers(folder)), key=lambda path: path.stat().st_mtime_ns)

@@ -18,11 +18,6 @@ from tiny_imagenet.data.fetch.archive import extracted, locked, needs_download
 from tiny_imagenet.errors import UserError, user_message
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "data"
-
-
 def md5_of(path):
     return hashlib.md5(path.read_bytes()).hexdigest()
 

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from tests.helpers.archives import contents, write_tar, write_zip
+from tiny_imagenet.data.fetch import unpacked_size
 from tiny_imagenet.data.fetch.archive import extract_again, extracted
 from tiny_imagenet.data.fetch.cut_short import cut_short
 from tiny_imagenet.errors import UserError
@@ -23,11 +24,6 @@ FILES = {
 def archive(request, tmp_path):
     path = tmp_path / request.param
     return write_zip(path, FILES) if path.suffix == ".zip" else write_tar(path, FILES.items())
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "data"
 
 
 @pytest.fixture
@@ -95,6 +91,14 @@ def test_without_the_archive_that_it_came_from_the_folder_stays(archive, root, f
     archive.unlink()
     assert not extract_again([str(archive)], root)
     assert contents(folder) == left
+
+
+def test_an_archive_that_may_not_be_unpacked_any_more_does_not_hide_the_first_error(archive, root, folder, monkeypatch):
+    os.truncate(folder / "names.txt", 0)
+    monkeypatch.setattr(unpacked_size, "MAX_BYTES", 1000)  # as without the environment variable that it was unpacked by
+    with pytest.raises(UserError, match="decompression bomb"):
+        cut_short(archive, folder)
+    assert not extract_again([str(archive)], root)
 
 
 def test_a_folder_without_a_record_stays(archive, root, folder):

@@ -12,7 +12,7 @@ from collections import namedtuple
 
 import pytest
 
-from tests.helpers.archives import EXPECTED, Server, change_disk, contents, disk, in_process, write_zip
+from tests.helpers.archives import EXPECTED, change_disk, contents, disk, in_process, write_zip
 from tiny_imagenet.data.fetch import download
 from tiny_imagenet.data.fetch.archive import extracted
 from tiny_imagenet.errors import UserError
@@ -21,19 +21,6 @@ from tiny_imagenet.errors import UserError
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(download, "RETRY_DELAYS", (0.001,) * 4)
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(write_zip(tmp_path / "served.zip").read_bytes())
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
 
 
 @pytest.mark.parametrize(
@@ -64,6 +51,14 @@ def test_how_a_download_comes_through(server, root, faults, requests):
     assert starts == pytest.approx([share * len(server.content) for share in requests], abs=len(requests))
     assert sorted(path.name for path in root.iterdir()) == [".lock", "set", "set.zip"]
     assert (root / "set.zip").read_bytes() == server.content
+
+
+def test_a_download_reaches_the_disk_before_it_gets_its_name(server, root, monkeypatch):
+    synced = []
+    monkeypatch.setattr(download, "to_disk", lambda path: synced.append((path, path.stat().st_size, os.listdir(root))))
+    extracted([server.url], None, root)
+    ((path, size, names),) = synced
+    assert path == root / "set.zip.part" and size == len(server.content) and "set.zip" not in names
 
 
 @pytest.mark.parametrize("etag", ['"2"', 'W/"2"', None])

@@ -20,11 +20,6 @@ from tiny_imagenet.errors import UserError
 
 
 @pytest.fixture
-def root(tmp_path):
-    return tmp_path / "data"
-
-
-@pytest.fixture
 def written(monkeypatch) -> list[int]:
     """The lengths of all writes."""
     lengths, write = [], os.write

@@ -57,6 +57,12 @@ def test_a_name_that_another_file_has_is_not_taken(tmp_path):
     assert found == {"a_2.jpeg": files["set/a"], "a.jpeg": files["set/a.jpeg"], "a_1.jpeg": files["set/a_1.jpeg"]}
 
 
+def test_a_name_that_another_file_gets_is_not_taken(tmp_path):
+    files = {"set/a": picture(level=1), "set/a.jpeg": picture(level=2), "set/a_1": picture(level=3)}
+    found = contents(extracted([str(write_zip(tmp_path / "set.zip", files))], None, tmp_path / "data"))
+    assert found == {"a_1.jpeg": files["set/a"], "a.jpeg": files["set/a.jpeg"], "a_1_1.jpeg": files["set/a_1"]}
+
+
 def test_an_archive_has_the_images_that_its_folder_has(tmp_path):
     files = {
         f"{name}/{number}": picture("PNG", 20 * number + (name == "dog"))

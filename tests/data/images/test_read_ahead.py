@@ -1,5 +1,6 @@
 """Reading ahead: the pages that a set needs are mapped, as far as there is memory to spare."""
 
+import mmap
 import re
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_pages_are_mapped_as_far_as_half_of_the_free_memory(tmp_path, monkeypatc
 
     assert mapped() < 0.02
     images.read_ahead().join()
-    assert mapped() == pytest.approx(expected, abs=0.06), "of the half that belongs to this set"
+    assert mapped() == pytest.approx(expected, abs=0.03), "of the half that belongs to this set"
 
 
 def test_a_set_that_is_smaller_than_a_part_is_read_where_it_fits(monkeypatch):
@@ -44,7 +45,7 @@ def test_a_set_that_is_smaller_than_a_part_is_read_where_it_fits(monkeypatch):
             touched.append(self.size)
 
     read_ahead.read_ahead(np.zeros(MB, np.uint8).view(Pixels))
-    assert touched == [MB / 4096]
+    assert touched == [MB / mmap.PAGESIZE]
 
 
 @pytest.fixture

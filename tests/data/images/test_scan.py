@@ -80,6 +80,14 @@ def test_a_broken_link_with_the_name_of_an_image_is_found(folder):
     assert files.names == ["gone.JPEG", "round.JPEG", *(f"val_{number}.JPEG" for number in range(4))]
 
 
+@pytest.mark.parametrize("target", ["nowhere", "round"])
+def test_a_broken_link_with_another_name_is_left_out(folder, caplog, target):
+    (folder / "val" / "images" / "round").symlink_to(target)
+    with caplog.at_level("INFO", logger="tiny_imagenet"):
+        assert len(scan_flat(folder / "val" / "images")) == 4
+    assert "left out 1 broken link," in caplog.text
+
+
 @pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN"])
 def test_folders_of_the_system_are_no_part_of_a_class(folder, name):
     """Synology keeps thumbnails in @eaDir: images with the names of images."""

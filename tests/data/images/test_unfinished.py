@@ -178,9 +178,11 @@ def test_a_line_that_a_power_cut_spoiled_is_ignored(folder, decoded, garbage):
     require_as_in_one_go(folder)
 
 
-def test_no_task_is_noted_before_its_pixels_are_on_the_disk(folder, monkeypatch):
+@pytest.mark.parametrize("name", [unfinished.PIXELS, unfinished.SUMS])
+def test_no_task_is_noted_before_its_pixels_are_on_the_disk(folder, monkeypatch, name):
     def fail(path):
-        raise OSError(5, "Input/output error", str(path))
+        if path.name == name:
+            raise OSError(5, "Input/output error", str(path))
 
     monkeypatch.setattr(unfinished, "to_disk", fail)
     with pytest.raises(UserError, match="Input/output error"):

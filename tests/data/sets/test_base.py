@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tiny_imagenet.data import DatasetInfo, TinyImageNetDataModule
 from tiny_imagenet.data.images.packed import PackedImages
@@ -103,6 +104,15 @@ def test_a_network_of_other_classes_is_refused(module):
         data.adopt(DatasetInfo(("a", "b"), ("ant", "bee"), 64, (0, 0, 0), (1, 1, 1)))
 
 
+def test_images_to_predict_are_decoded_by_processes_of_their_own(module, tmp_path):
+    """Which the processes that read batches may not start."""
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "a.png")
+    data = module(images=str(tmp_path), num_workers=2)
+    data.setup("predict")
+    (batch,) = data.predict_dataloader()
+    assert batch.images[0, :, 0, 0].tolist() == [255, 0, 0]
+
+
 def emptied(folder, *patterns) -> int:
     """Empty the files as a power cut does: their names stay."""
     paths = [path for pattern in patterns for path in folder.glob(pattern)]
@@ -111,14 +121,20 @@ def emptied(folder, *patterns) -> int:
     return len(paths)
 
 
-@pytest.mark.parametrize("patterns", [["wnids.txt"], ["train/*/images/*7.JPEG"], ["**/*.txt", "**/*.JPEG"]])
-def test_what_a_power_cut_emptied_is_extracted_again(module, tmp_path, caplog, patterns):
+@pytest.mark.parametrize(
+    ("holdout", "patterns"),
+    [
+        *((0.1, ["wnids.txt"]), (0.1, ["train/*/images/*7.JPEG"]), (0.1, ["**/*.txt", "**/*.JPEG"])),
+        (0, ["val/**/*.JPEG"]),  # the training images are open already
+    ],
+)
+def test_what_a_power_cut_emptied_is_extracted_again(module, tmp_path, caplog, holdout, patterns):
     """As it did with folders that were extracted before contents were synced."""
-    whole = module(root=str(tmp_path))
+    whole = module(root=str(tmp_path), holdout=holdout)
     whole.prepare_data()
     folder = tmp_path / "small"
     assert emptied(folder, *patterns)
-    data = module(root=str(tmp_path))
+    data = module(root=str(tmp_path), holdout=holdout)
     data.prepare_data()
     assert "as after a power cut" in caplog.text
     assert data.sets["train"].digest == whole.sets["train"].digest and data.classes == whole.classes

@@ -189,6 +189,13 @@ def test_what_is_left_out_is_told_once_for_each_folder(tmp_path, logged):
     assert len([line for line in logged() if "left out" in line or "ignored" in line]) == 4
 
 
+def test_a_link_in_a_circle_is_no_folder(tmp_path, logged):
+    write_classes(tmp_path, 1)
+    (tmp_path / "round").symlink_to("round")
+    assert find_splits(tmp_path)["train"].classes == ALL
+    assert logged() == [f"{tmp_path}: left out 1 in no class folder (round)."]
+
+
 def test_a_split_may_lack_a_class_and_have_another(tmp_path, logged):
     """The labels of ant, bee and cat are 0, 1 and 2 in every split."""
     write_classes(tmp_path / "train", 10)

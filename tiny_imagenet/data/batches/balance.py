@@ -27,9 +27,9 @@ def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
 def balanced_order(labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     """An epoch's order of images in which all classes are equally frequent: int64 [N], the same on every rank.
 
-    Of N positions, each of C classes has N / C, rounded up for some, others in each epoch. Images of a small class are
-    repeated, each as often as the others of its class or once more; of a large class, some are left out, others in each
-    epoch.
+    Each of C classes has N / C of the N positions, rounded up for some classes, not the same in each epoch. Images of a
+    small class are repeated, each as often as the others of its class or once more; some of a large class are left out,
+    not the same in each epoch.
 
     Args:
         labels: class of each image, int64 [N].

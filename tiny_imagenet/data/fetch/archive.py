@@ -91,22 +91,24 @@ def extract_again(sources: Sequence[str], root: Path) -> bool:
         sources: as for `extracted`, which was called before.
 
     Returns:
-        Whether it was extracted: not if no file is cut short, or the archive is not there any more.
+        Whether it was extracted: not if no file is cut short, or the archive is gone or can't be read any more.
     """
     folder = folder_of(sources[0], root)
     with locked(root):
         origin = _Origin.read(folder)
-        for archive in (archive_of(source, root) for source in sources):
-            with suppress(OSError, Unavailable, DamagedArchive):
+        for archive in dict.fromkeys(archive_of(source, root) for source in sources):
+            # An archive that can't be read any more must not hide the error that led here.
+            with suppress(OSError, Unavailable, UserError):
                 if origin and archive.stat().st_size == origin.size and (lost := cut_short(archive, folder)):
                     _verified(archive, origin.md5)
-                    log.warning(
-                        f"{folder} has files without their content, as after a power cut: {some(lost)}. Extracting "
-                        f"{archive} again."
-                    )
-                    _extract(archive, folder, origin)
-                    return True
-    return False
+                    break
+        else:
+            return False
+        log.warning(
+            f"{folder} has files without their content, as after a power cut: {some(lost)}. Extracting {archive} again."
+        )
+        _extract(archive, folder, origin)
+        return True
 
 
 @contextmanager

@@ -11,7 +11,7 @@ LEAST = 60_000  # bytes
 
 
 def open_url(request: Request, timeout: float) -> HTTPResponse:
-    """As `urlopen`, but the connection breaks where LEAST bytes do not come within SECONDS.
+    """As `urlopen`, but the connection is ended if fewer than LEAST bytes come in SECONDS.
 
     http.client itself waits for as long as a server sends a byte now and then, or endless lines before or after the
     content, such as `100 Continue`.

@@ -9,8 +9,8 @@ from tiny_imagenet.data.fetch.unpack import BLOCK, file_sizes
 def cut_short(archive: Path, folder: Path) -> list[str]:
     """The files of an extracted folder that are empty or end after whole blocks, and are longer in the archive.
 
-    So a file ends whose name reached the disk before its content (ext4 and XFS allocate late). Files that were moved or
-    edited are none of these, unless they were emptied.
+    A file looks like this if its name reached the disk before its content (ext4 and XFS allocate late). Files that were
+    moved or edited do not count, unless they were emptied.
 
     Args:
         archive: what was extracted; only its directory is read, if it is a zip.

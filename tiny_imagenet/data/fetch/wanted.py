@@ -47,11 +47,12 @@ def names_to_extract(found: Sequence[tuple[str, str | None]]) -> list[str | None
     Args:
         found: each member's path, and what to add to it.
     """
-    paths, renamed = {path for path, _ in found}, {}
+    taken, renamed = {path for path, _ in found}, {}
     for path, extension in found:
         if extension:
             names = itertools.chain([path], (f"{path}_{number}" for number in itertools.count(1)))
-            renamed[path] = next(name + extension for name in names if name + extension not in paths)
+            renamed[path] = next(name + extension for name in names if name + extension not in taken)
+            taken.add(renamed[path])
     return [None if extension is None else renamed.get(path, path) for path, extension in found]
 
 

@@ -13,7 +13,7 @@ from tiny_imagenet.files import size_text
 
 MEMORY = "TINY_IMAGENET_IMAGE_MB"  # environment variable: the memory that the pixels of a file may take, in MB
 USUAL_MEMORY = 1000 * 10**6  # bytes
-TIME = "TINY_IMAGENET_IMAGE_SECONDS"  # environment variable: the time of a processor that decoding a file may take
+TIME = "TINY_IMAGENET_IMAGE_SECONDS"  # environment variable: the processor time that a file may take
 USUAL_TIME = 60
 SMALL = 2**18  # pixels that any limit allows
 SCANS = 100  # of a progressive JPEG, which has ten or so
@@ -53,7 +53,7 @@ def memory_limit() -> int:
 
 
 def time_limit() -> int:
-    """In seconds of a processor, for a file."""
+    """Of a file, in seconds of processor time."""
     return _from_environment(TIME, "seconds") or USUAL_TIME
 
 

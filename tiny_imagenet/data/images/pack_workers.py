@@ -26,8 +26,8 @@ class Decoded(NamedTuple):
     """What is known of the decoded images of a task.
 
     sums: of each image's pixels, of values 0..255 and of their squares, by channel: int64 [n, 2, 3]. unreadable: why
-    an image could not be decoded, by name; its pixels are 0. passing: those of them that the system, not the file, is
-    the reason of. ranges: in how many images the levels were taken to have a range that the file does not state, by
+    an image could not be decoded, by name; its pixels are 0. passing: those of them that failed because of the system,
+    not the file. ranges: in how many images the levels were taken to have a range that the file does not state, by
     range.
     """
 

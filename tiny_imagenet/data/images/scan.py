@@ -122,6 +122,14 @@ def images_below(folder: Path | str) -> tuple[list[Found], Counter[str]]:
     return sorted(_images(folder, "", left_out)), left_out
 
 
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder, or a link to one; not where links form a circle."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def is_system_folder(name: str) -> bool:
     """Whether a folder is hidden, or has a name under which systems and programs keep waste, copies and thumbnails."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
@@ -163,7 +171,7 @@ def _but(left_out: Counter[str]) -> str:
 
 
 def kinds_text(left_out: Counter[str]) -> str:
-    """How many there are of each kind, as 3 .txt, 2 .mp4; together, of all but the KINDS most frequent."""
+    """How many there are of each kind, as 3 .txt, 2 .mp4; all but the KINDS most frequent are counted together."""
     kinds = left_out.most_common()
     named = [f"{number:,} {kind}" for kind, number in kinds[:KINDS]]
     if rare := kinds[KINDS:]:
@@ -174,18 +182,18 @@ def kinds_text(left_out: Counter[str]) -> str:
 def _images(folder: Path | str, prefix: str, left_out: Counter[str]) -> Iterator[Found]:
     """The image files below a folder, unsorted; counts what is left out."""
     folders = [(os.fspath(folder), prefix)]
-    while folders:  # Python can't call itself for a thousand folders in one another
+    while folders:  # no recursion, which fails below a thousand folders
         folder, prefix = folders.pop()
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if is_image(entry.name) and stat.S_IFMT((status := _status(entry)).st_mode) in FILES:
                         yield prefix + entry.name, status.st_size, status.st_mtime_ns
-                    elif entry.is_dir() and not is_system_folder(entry.name):
+                    elif is_folder(entry) and not is_system_folder(entry.name):
                         folders.append((entry.path, f"{prefix}{entry.name}/"))
                     elif entry.name in (PACKED, f"{os.path.basename(folder)}{BOXES}"):
                         continue
-                    elif kind := _kind_of_folder(entry.name) if entry.is_dir() else kind_left_out(entry.path):
+                    elif kind := _kind_of_folder(entry.name) if is_folder(entry) else kind_left_out(entry.path):
                         left_out[kind] += 1
                     else:
                         status = entry.stat()

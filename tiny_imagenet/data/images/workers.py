@@ -1,4 +1,4 @@
-"""Processes that decode image files, each of which can be ended: a file that takes too long costs no more than its own.
+"""Processes that decode image files, and that can be ended: a file that takes too long costs only itself.
 
 A file may keep the C code of a decoder busy for hours, where neither a thread nor a signal handler of Python's can stop
 it. So the kernel ends a process that has computed for too long on one file, and another takes its place.
@@ -24,8 +24,8 @@ START = "fork" if sys.platform == "linux" else "spawn"
 LIMITED = hasattr(signal, "setitimer")  # not on Windows
 
 Begin = Callable[[int | None], None]
-# From a task, the places of its files that take too long, and a function to call with the place of each file before it
-# is decoded, and with None after the last one, to the task's result.
+# Returns the result of a task. Its arguments are the task, the places of its files that take too long, and a function
+# to call with the place of each file before it is decoded, and with None after the last one.
 Work = Callable[[Any, frozenset[int], Begin], Any]
 
 

@@ -1,4 +1,4 @@
-"""What training is told of the number of its images: batches that are impossible, few, or of unbalanced classes."""
+"""What the user is told about the number of training images: impossible batches, few steps, unbalanced classes."""
 
 import logging
 from pathlib import Path

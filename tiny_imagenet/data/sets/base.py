@@ -157,7 +157,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     def prepare_data(self) -> None:
         """Download, extract and pack what is missing; Lightning calls it in one process of each machine.
 
-        Where this fails since a power cut emptied files, they are extracted again.
+        If this fails because a power cut emptied files, they are extracted again.
         """
         try:
             self.setup(self._stage)

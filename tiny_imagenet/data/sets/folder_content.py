@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from tiny_imagenet.data.images.scan import has_images, is_image, is_system_folder
+from tiny_imagenet.data.images.scan import has_images, is_folder, is_image, is_system_folder
 from tiny_imagenet.errors import UserError, some
 
 log = logging.getLogger(__name__)
@@ -32,16 +32,16 @@ class Content(NamedTuple):
         """Raises UserError if the folder can't be read."""
         try:
             with os.scandir(folder) as entries:
-                found = sorted((entry.name, entry.is_dir()) for entry in entries if entry.name not in OWN)
+                found = sorted((entry.name, is_folder(entry)) for entry in entries if entry.name not in OWN)
         except OSError as error:
             raise UserError(
                 f"{folder} can't be read: {error.strerror}. It should have one folder of images per class."
             ) from None
         classes, empty, system, files = [], [], [], []
-        for name, is_folder in found:
-            if is_folder and is_system_folder(name) or name.startswith(".") or name.lower() in SYSTEM_FILES:
+        for name, is_dir in found:
+            if is_dir and is_system_folder(name) or name.startswith(".") or name.lower() in SYSTEM_FILES:
                 system.append(name)
-            elif is_folder:
+            elif is_dir:
                 (classes if has_images(folder / name) else empty).append(name)
             else:
                 files.append(name)
@@ -66,14 +66,14 @@ def has_class_folders(folder: Path) -> bool:
     """Whether a folder of images has folders of images, and not only images."""
     with os.scandir(folder) as entries:
         return any(
-            entry.is_dir() and not is_system_folder(entry.name) and has_images(Path(entry.path)) for entry in entries
+            is_folder(entry) and not is_system_folder(entry.name) and has_images(Path(entry.path)) for entry in entries
         )
 
 
 def has_loose_images(folder: Path) -> bool:
     """Whether a folder has images that are in no sub-folder; reads no further than the first."""
     with os.scandir(folder) as entries:
-        return any(is_image(entry.name) and not entry.is_dir() for entry in entries)
+        return any(is_image(entry.name) and not is_folder(entry) for entry in entries)
 
 
 def holding(folder: Path, *files: str) -> Path:
@@ -89,7 +89,7 @@ def holding(folder: Path, *files: str) -> Path:
             return inner
         try:
             with os.scandir(inner) as entries:
-                below = [Path(entry.path) for entry in entries if entry.is_dir() and not is_system_folder(entry.name)]
+                below = [Path(entry.path) for entry in entries if is_folder(entry) and not is_system_folder(entry.name)]
         except OSError:
             break
         having = [path for path in below if any((path / name).exists() for name in files)]
