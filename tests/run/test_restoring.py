@@ -74,6 +74,7 @@ FAULTS = {
     "one group": (lose("optimizer_states", 0, "param_groups", 1), "optimizer_states.0.param_groups must be 2 values"),
     "rate as text": (group("lr", "x"), "optimizer_states.0.param_groups.0.lr must be a number, not 'x'"),
     "rate of NaN": (group("lr", math.nan), "optimizer_states.0.param_groups.0.lr must be a number, not nan"),
+    "rate beyond all floats": (group("lr", 10**400), "param_groups.0.lr must be a number, not 1000"),
     "betas": (group("betas", 0.9), "optimizer_states.0.param_groups.0.betas must be 2 values, not 0.9"),
     "parameters": (group("params", [0]), "optimizer_states.0.param_groups.0.params must be"),
     "state as text": (put(["optimizer_states", 0, "state", 0], "x"), "optimizer_states.0.state.0 must be values by"),
