@@ -108,7 +108,10 @@ def _message(error: BaseException) -> str | None:
                 f"{_file(error)} can't be written: {error.strerror}. Free some space, or use a folder on another disk. "
                 "To resume a training that has a checkpoint, add --ckpt_path last."
             )
-        case OSError(errno=errno.EACCES | errno.EPERM | errno.EIO | errno.ESTALE | errno.EISDIR | errno.ENOTDIR):
+        case OSError(
+            errno=errno.EACCES | errno.EPERM | errno.EIO | errno.ESTALE | errno.EISDIR | errno.ENOTDIR
+            | errno.ENAMETOOLONG | errno.ELOOP
+        ):  # fmt: skip
             return f"{_file(error)}: {error.strerror}."
         case OverflowError() | TypeError() if re.search("int too (large|big) to convert|Overflow when unpacking", text):
             return f"A number among the options is too large: {text.splitlines()[0]}."
