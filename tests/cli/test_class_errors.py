@@ -27,6 +27,10 @@ FAULTS = {
         ["--model.scheduler=SequentialLR", "--model.scheduler.schedulers=[]", "--model.scheduler.milestones=[]"],
         "model.scheduler: ",
     ),
+    "a name of two classes": (
+        ["--model.scheduler=ReduceLROnPlateau"],
+        "model.scheduler: several classes are called ReduceLROnPlateau. Give one in full: torch.optim.lr_scheduler.Red",
+    ),
     "a time like no other": (callback("Timer", duration="soon"), "trainer.callbacks: Timer: `Timer(duration='soon')"),
     "a monitor of rates without a logger": (
         [*callback("LearningRateMonitor"), "--trainer.logger=false"], "trainer.callbacks: LearningRateMonitor: Cannot",
