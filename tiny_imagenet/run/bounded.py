@@ -11,7 +11,7 @@ import yaml
 from tiny_imagenet.files import size_text
 
 LARGEST_YAML = 1_000_000  # bytes; a run's config has 3 kB
-MOST_VALUES = 100_000  # in YAML, those counted again that an alias stands for; a run's config has 200
+MOST_VALUES = 100_000  # in YAML, an alias counting as all that it stands for; a run's config has 200
 MOST_LEVELS = 100  # of nesting in YAML
 LONGEST_NUMBER = 4300  # characters: Python's own limit, which sexagesimal numbers (1:59:59) evade
 _TAG = re.compile(r"constructor for the tag 'tag:yaml.org,2002:([^']+)'")
