@@ -165,13 +165,19 @@ def test_thumbnails_have_the_pixels_before_normalisation():
     assert np.array_equal(predictions._levels(normalised, info)[0], levels[0].permute(1, 2, 0).numpy())
 
 
-def test_thumbnails_are_those_of_the_last_prediction(tmp_path):
+def test_thumbnails_are_those_of_the_last_prediction(tmp_path, monkeypatch):
     """Of a callback that is used twice, from Python."""
+    monkeypatch.setattr(predictions, "THUMBNAILS", 3)
     callback = predictions.Predictions()
     trainer = pl.Trainer(accelerator="cpu", logger=False, callbacks=[callback], default_root_dir=tmp_path)
     for red in (250, 50):
-        Image.new("RGB", (32, 32), (red, 0, 0)).save(tmp_path / "a.png")
-        trainer.predict(classifier(), TinyImageNetDataModule(images=str(tmp_path / "a.png"), batch_size=2))
-        (source,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', (tmp_path / "predictions.html").read_text())
-        with Image.open(io.BytesIO(base64.b64decode(source))) as image:
-            assert abs(np.asarray(image)[16, 16].astype(int) - [red, 0, 0]).max() <= 6
+        for number in range(5):
+            Image.new("RGB", (32, 32), (red, 0, 0)).save(tmp_path / f"{number}.png")
+        images = [str(tmp_path / f"{number}.png") for number in range(5)]
+        trainer.predict(classifier(), TinyImageNetDataModule(images=images, batch_size=2))
+        assert sum(map(len, callback._seen)) == 3, "no others stay in memory"
+        sources = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', (tmp_path / "predictions.html").read_text())
+        assert len(sources) == 3
+        for source in sources:
+            with Image.open(io.BytesIO(base64.b64decode(source))) as image:
+                assert abs(np.asarray(image)[16, 16].astype(int) - [red, 0, 0]).max() <= 6
