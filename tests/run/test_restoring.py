@@ -98,6 +98,9 @@ FAULTS = {
     "average": (put(["averaging_state"], {"n_averaged": "x"}), "weights do not fit the network"),
     "no average": (put(["averaging_state"], 3), "its callbacks can't be restored (TypeError"),
     "sums": (put(["train_metrics", "top1"], {"tp": torch.ones(1, 7)}), "train_metrics.top1.tp is not a sum"),
+    "a sum's type": (
+        put(["train_metrics", "loss"], {"weight": torch.ones(1, dtype=torch.int64)}), "loss.weight is not a sum",
+    ),
     "a sum's name": (put(["train_metrics", "loss"], {"update": torch.ones(1)}), "its train_metrics.loss.update is not"),
     "images": (put(["TinyImageNetDataModule"], 3), "it does not say how many images and batches an epoch has"),
     "batches": (put(["TinyImageNetDataModule", "steps_per_epoch"], "x"), "it does not say how many images and"),
