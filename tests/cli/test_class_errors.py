@@ -98,3 +98,9 @@ def test_every_schedule_of_torch_s_works_or_is_refused_by_its_option(refuses, na
 def test_an_error_of_a_user_s_class_keeps_its_traceback(run, small):
     with pytest.raises(ZeroDivisionError):
         run("fit", *small, *callback("counting.Failing"))
+
+
+def test_an_error_of_this_project_s_own_class_keeps_its_traceback(run, small, monkeypatch):
+    monkeypatch.setattr("tiny_imagenet.callbacks.statistics._peak_memory", lambda device: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("fit", *small)
