@@ -182,6 +182,13 @@ def test_a_path_that_no_file_can_have_is_named(tmp_path):
     assert user_message(OSError(errno.EISDIR, "Is a directory", 3)) == "A file: Is a directory.", "of a descriptor"
 
 
+def test_a_name_that_is_too_long_and_a_link_to_itself_are_told(tmp_path):
+    long, loop = tmp_path / ("x" * 300), tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert user_message(raised(lambda: open(long))) == f"{long}: {os.strerror(errno.ENAMETOOLONG)}."
+    assert user_message(raised(lambda: open(loop))) == f"{loop}: {os.strerror(errno.ELOOP)}."
+
+
 def test_a_folder_that_was_deleted_while_tensorboard_wrote_is_told(tmp_path):
     events = tmp_path / "events.out.tfevents.1"
     assert str(events) in user_message(raised(lambda: open(events)))

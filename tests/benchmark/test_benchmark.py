@@ -62,15 +62,14 @@ def test_each_choice_trains():
     assert len(quick) >= len(variants) - 1 and all(variant.step() == 2 for variant in quick)
 
 
-def test_a_matrix_product_s_rate_is_that_of_its_arithmetic():
+def test_a_matrix_product_s_rate_is_that_of_its_arithmetic(monkeypatch):
     product = callbacks.MatrixProduct(CPU, "32-true")
     product.side = 256
     product.left, product.right = torch.randn(2, 256, 256)
-    start = time.perf_counter()
-    rate = product.flops_per_second()
-    seconds = time.perf_counter() - start
-    # Three products of 256 x 256 x 256 multiplications and as many additions; the fastest counts.
-    assert rate >= 3 * 33_554_432 / seconds
+    times = iter([0, 3, 10, 12, 20, 25])
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: next(times))
+    # 256 x 256 x 256 multiplications and as many additions, of which the fastest of three takes 2 s.
+    assert product.flops_per_second() == 33_554_432 / 2
 
 
 @pytest.mark.parametrize(
@@ -124,9 +123,9 @@ def quick_trainings(monkeypatch):
     monkeypatch.setattr(alternatives, "installed", dict)
 
 
-def rows_of_trainings(training) -> dict[str, tuple[str, str, str]]:
-    found = table({"images": {"parts": {}}, "training": training, "saving": {"waits": [0.0], "on the disk": [1.0]},
-                   "choices": {}, "start": {}, "memory": {"1": None, "4": None}})  # fmt: skip
+def rows_of(training, **recipes) -> dict[str, tuple[str, str, str]]:
+    found = table({"images": {"parts": {}, **recipes}, "training": training, "choices": {}, "start": {},
+                   "saving": {"waits": [0.0], "on the disk": [1.0]}, "memory": {"1": None, "4": None}})  # fmt: skip
     return {what: tuple(others) for what, *others in found.to_numpy()}
 
 
@@ -140,13 +139,25 @@ def test_a_training_that_fails_has_a_row_and_the_others_are_measured(data, monke
 
     monkeypatch.setattr(steps, "fit_beside_bare_loop", fit)
     planned = stages.trainings(CPU, 115, 0.1, 4)
-    rows = rows_of_trainings(stages.training_steps(data, planned, [], CPU, 0, Namespace(rounds=2, seconds=0.3)))
+    rows = rows_of(stages.training_steps(data, planned, [], CPU, 0, Namespace(rounds=2, seconds=0.3)))
     assert rows["training: resnet18_aug, batch 128"] == ("failed", "", "error: out of memory")
     assert rows[f"training: resnet18_aug, batch 128, {stages.BUSY}"] == ("failed", "", "error: out of memory")
     measured = ("128 images/s", "64", "0.900 of a bare loop; as fast as a matrix product")
     assert rows["training: resnet18_baseline, batch 128"] == measured
     speedup = re.search(r"this project is ([\d.]+) times as fast", rows[f"training: {stages.ANCESTOR}"][2])[1]
     assert float(speedup) == pytest.approx(0.9 * 2560 / 20, rel=0.2), "both are compared with a bare loop"
+
+
+def test_a_pipeline_is_compared_with_this_project_s_and_beside_a_busy_process_with_itself_alone():
+    def rates(*values: float) -> dict[str, list[float]]:
+        return {"images_per_s": list(values), "images_per_cpu_s": [2 * value for value in values]}
+
+    ours = {stages.OURS: rates(100, 200), f"{stages.OURS}, {stages.BUSY}": rates(50, 100)}
+    rows = rows_of({}, crop=ours | {"faster": rates(400, 800), "slower": rates(25, 50)})
+    assert rows[f"crop: {stages.OURS}"] == ("150 images/s", "300", "")
+    assert rows[f"crop: {stages.OURS}, {stages.BUSY}"] == ("75 images/s", "150", "0.50 of its rate alone")
+    assert rows["crop: faster"][2] == "this project is 0.25 times as fast"
+    assert rows["crop: slower"][2] == "this project is 4.0 times as fast"
 
 
 def test_one_training_is_beside_a_busy_process(data, monkeypatch, quick_trainings):

@@ -58,7 +58,7 @@ def test_other_trainings_leave_time_for_the_record(monkeypatch):
     assert [each.get("failed") for each in found.values()] == [None, *["no time was left for it"] * 2]
 
 
-def test_the_tests_are_killed_when_their_time_is_up(monkeypatch, tmp_path):
+def test_the_tests_are_killed_when_their_time_is_up(monkeypatch, tmp_path, capsys):
     (tmp_path / "pytest.py").write_text(
         "import subprocess, sys, pathlib\n"
         "child = subprocess.Popen(['sleep', '60'])\n"
@@ -71,6 +71,10 @@ def test_the_tests_are_killed_when_their_time_is_up(monkeypatch, tmp_path):
     assert not child.exists() or child.read_text().split()[2] == "Z"
     (tmp_path / "pytest.py").write_text("print('....'), print('4 passed, 2 skipped in 71.20s')")
     assert gpu_quick.gpu_tests(20) == "4 passed, 2 skipped in 71.20s"
+    (tmp_path / "pytest.py").write_text("print('E  assert 1 == 2'), print('=== 1 failed in 3.10s ==='), exit(1)")
+    capsys.readouterr()
+    assert gpu_quick.gpu_tests(20) == "1 failed in 3.10s"
+    assert "E  assert 1 == 2" in capsys.readouterr().out, "what failed is printed"
 
 
 def test_readme_s_row_and_a_record_that_was_stopped(tmp_path):

@@ -33,6 +33,14 @@ def test_prepared_pieces_are_not_timed():
     race({"a": Contestant(lambda: calls.append(time.perf_counter()) or 1, untimed=5)}, rounds=2, seconds=0.0)
     assert len(calls) == 10, "a turn of 0 s has only untimed pieces"
 
+    def step() -> int:
+        calls.append(time.sleep(0.1 if len(calls) < 2 else 0.01))
+        return 10
+
+    calls.clear()
+    rates = race({"a": Contestant(step, untimed=2)}, rounds=1, seconds=0.1)
+    assert 400 < rates["a"]["images_per_s"][0] <= 1000, "10 images in 0.01 s"
+
 
 def test_no_contestant_is_timed_while_the_workers_of_another_prepare_batches():
     ends, starts = [], []

@@ -34,3 +34,13 @@ def test_every_so_many_epochs_also_after_resuming(run, small, tmp_path):
     whole, resumed = (rows(tmp_path / "runs" / "defaults" / f"version_{version}") for version in (0, 1))
     assert sorted({row["epoch"] for row in whole}) == ["0", "2"]
     assert resumed == whole
+
+
+def test_lost_rows_are_written_even_if_nothing_is_left_to_train(run, small, finished):
+    options = [*small, "--trainer.max_epochs=1", *callback("ConditionNumbers")]
+    file = finished(*options) / "condition_numbers.csv"
+    before = file.read_bytes()
+    file.unlink()
+    status, output = run("fit", *options, "--ckpt_path=last")
+    assert status == 0 and "Already finished" in output, output
+    assert file.read_bytes() == before

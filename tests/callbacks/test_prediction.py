@@ -5,17 +5,19 @@ import io
 import os
 import re
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tests.helpers.checkpoints import soften
+from tests.helpers.networks import classifier
 from tests.helpers.tables import table
 from tiny_imagenet import progress
 from tiny_imagenet.callbacks import predictions
 from tiny_imagenet.classifier import ImageClassifier
-from tiny_imagenet.data import DatasetInfo
+from tiny_imagenet.data import DatasetInfo, TinyImageNetDataModule
 
 
 def test_a_checkpoint_carries_all_that_prediction_needs(run, trained, tmp_path):
@@ -161,3 +163,21 @@ def test_thumbnails_have_the_pixels_before_normalisation():
     mean, std = info.mean_std(levels.device)
     normalised = (levels.float() / 255 - mean[:, None, None]) / std[:, None, None]
     assert np.array_equal(predictions._levels(normalised, info)[0], levels[0].permute(1, 2, 0).numpy())
+
+
+def test_thumbnails_are_those_of_the_last_prediction(tmp_path, monkeypatch):
+    """Of a callback that is used twice, from Python."""
+    monkeypatch.setattr(predictions, "THUMBNAILS", 2)
+    callback = predictions.Predictions()
+    trainer = pl.Trainer(accelerator="cpu", logger=False, callbacks=[callback], default_root_dir=tmp_path)
+    for red in (250, 50):
+        for number in range(5):
+            Image.new("RGB", (32, 32), (red, 0, 0)).save(tmp_path / f"{number}.png")
+        images = [str(tmp_path / f"{number}.png") for number in range(5)]
+        trainer.predict(classifier(), TinyImageNetDataModule(images=images, batch_size=2))
+        assert sum(map(len, callback._seen)) == 2, "no others stay in memory"
+        sources = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', (tmp_path / "predictions.html").read_text())
+        assert len(sources) == 2
+        for source in sources:
+            with Image.open(io.BytesIO(base64.b64decode(source))) as image:
+                assert abs(np.asarray(image)[16, 16].astype(int) - [red, 0, 0]).max() <= 6

@@ -27,6 +27,10 @@ FAULTS = {
         ["--model.scheduler=SequentialLR", "--model.scheduler.schedulers=[]", "--model.scheduler.milestones=[]"],
         "model.scheduler: ",
     ),
+    "a name of two classes": (
+        ["--model.scheduler=ReduceLROnPlateau"],
+        "model.scheduler: several classes are called ReduceLROnPlateau. Give one in full: torch.optim.lr_scheduler.Red",
+    ),
     "a time like no other": (callback("Timer", duration="soon"), "trainer.callbacks: Timer: `Timer(duration='soon')"),
     "a monitor of rates without a logger": (
         [*callback("LearningRateMonitor"), "--trainer.logger=false"], "trainer.callbacks: LearningRateMonitor: Cannot",
@@ -94,3 +98,9 @@ def test_every_schedule_of_torch_s_works_or_is_refused_by_its_option(refuses, na
 def test_an_error_of_a_user_s_class_keeps_its_traceback(run, small):
     with pytest.raises(ZeroDivisionError):
         run("fit", *small, *callback("counting.Failing"))
+
+
+def test_an_error_of_this_project_s_own_class_keeps_its_traceback(run, small, monkeypatch):
+    monkeypatch.setattr("tiny_imagenet.callbacks.statistics._peak_memory", lambda device: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("fit", *small)

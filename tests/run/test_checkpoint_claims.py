@@ -1,9 +1,11 @@
 """Small files that say they are large, which torch would believe."""
 
+import copy
 import pickle
 import resource
 import time
 import zipfile
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -53,6 +55,9 @@ CLAIMS = {
     "a tensor of one value, repeated": lambda: torch.ones(1).expand(10**6, 10**6),
     "bytes": lambda: Call(bytearray, 10**12),
     "a tensor without values": lambda: Call(torch.Tensor, 10**6, 10**6),
+    "many dimensions": lambda: Call(
+        torch._utils._rebuild_tensor_v2, torch.ones(1).untyped_storage(), 0, (1,) * 65, (1,) * 65, False, OrderedDict()
+    ),
     "a quantized tensor": lambda: torch.quantize_per_tensor(torch.ones(4), 1.0, 0, torch.qint8),
 }
 
@@ -91,6 +96,26 @@ def test_a_compressed_file_is_not_read(tmp_path):
     assert refused_at_once(path) == "an entry is longer or shorter than it says"
 
 
+def test_entries_that_share_their_bytes_are_not_read(tmp_path):
+    path = write_empty(tmp_path / "x.ckpt")
+    torch.save(torch.load(path, weights_only=True) | {"state_dict": {"weight": torch.ones(12_345)}}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(100):
+            again = copy.copy(archive.getinfo("x/data/0"))
+            again.filename = f"x/data/{number + 10}"
+            archive.filelist.append(again)
+        archive.writestr("x/end", b"")  # so that the list is written
+    assert refused_at_once(path) == "its entries are longer than the file"
+
+
+def test_no_memory_is_taken_for_bytes_that_are_not_there(tmp_path):
+    path = write_empty(tmp_path / "x.ckpt")
+    rewritten(path, lambda content: b"\x80\x05" + pickle.BYTEARRAY8 + (10**15).to_bytes(8, "little") + b".")
+    with pytest.raises(UserError, match="x.ckpt is damaged or no checkpoint"):
+        require_checkpoint(path, training=True)
+    assert not is_whole(path)
+
+
 def test_much_beside_the_tensors_is_not_read(tmp_path):
     path = write_empty(tmp_path / "x.ckpt")
     torch.save(torch.load(path, weights_only=True) | {"text": "x" * (33 << 20)}, path)
@@ -126,9 +151,9 @@ def refused_at_once(path):
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     with pytest.raises(Implausible) as caught:
         require_plausible(path)
-    with pytest.raises(UserError, match="x.ckpt is damaged or no checkpoint: (it|an entry) "):
+    with pytest.raises(UserError, match="x.ckpt is damaged or no checkpoint: (its?|an entry) "):
         require_checkpoint(path, training=True)
-    with pytest.raises(UserError, match=r"^weights: \S+x.ckpt could not be read \((it|an entry) "):
+    with pytest.raises(UserError, match=r"^weights: \S+x.ckpt could not be read \((its?|an entry) "):
         network(weights=str(path))
     assert not is_whole(path)
     assert time.monotonic() - began < 5

@@ -115,6 +115,21 @@ def test_what_a_training_needs_is_checked_for_a_training(content, tmp_path, plac
     assert str(caught.value).startswith(f"{path} is damaged: its ") and message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [("x" * 10**6, "'xxx"), ("\n\x1b", r"'\n\x1b'"), (10**600, "1000000"), (None, "None"),
+     (torch.ones(10**5), "a tensor [100000]"), ({0: torch.ones(3)}, "{0: tensor([1., 1., 1.])}")],
+    ids=["text", "control characters", "number", "null", "tensor", "nested"],
+)  # fmt: skip
+def test_a_format_that_is_none_of_this_project_s_is_told_in_a_line(content, tmp_path, written, told):
+    path = changed(content, ["tiny_imagenet_format"], written, tmp_path / "x.ckpt")
+    for use in (lambda: require_checkpoint(path, training=True), lambda: ImageClassifier.load_from_checkpoint(path)):
+        with pytest.raises(UserError) as caught:
+            use()
+        assert str(caught.value).startswith(f"{path} has format {told}")
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize("missing", ["class_ids", "class_names", "image_size", "mean", "std"])
 def test_a_missing_entry_of_the_data_is_told(content, tmp_path, missing):
     rest = {name: value for name, value in content["dataset"].items() if name != missing}
@@ -150,6 +165,7 @@ def test_names_in_a_message_are_legible_and_short(content, tmp_path):
         ({"width": "wide"}, "its hyper_parameters can't be used (TypeError: "),
         ({"width": 1e300}, "width must be a factor above 0 and up to 100"),
         ({"width": 50.0}, "The checkpoint's weights do not fit the network"),  # of 100 GB
+        ({"max_parameters": 1000}, "more than max_parameters=1,000. "),
         ({"blocks": [10**12, 1, 1, 1]}, "blocks must be three or four numbers from 1 to 250"),
         ({"blocks": 3}, "its hyper_parameters can't be used (TypeError: "),
         ({"stem": "trunk"}, "its hyper_parameters can't be used (KeyError: 'trunk')"),

@@ -74,6 +74,7 @@ FAULTS = {
     "one group": (lose("optimizer_states", 0, "param_groups", 1), "optimizer_states.0.param_groups must be 2 values"),
     "rate as text": (group("lr", "x"), "optimizer_states.0.param_groups.0.lr must be a number, not 'x'"),
     "rate of NaN": (group("lr", math.nan), "optimizer_states.0.param_groups.0.lr must be a number, not nan"),
+    "rate beyond all floats": (group("lr", 10**400), "param_groups.0.lr must be a number, not 1000"),
     "betas": (group("betas", 0.9), "optimizer_states.0.param_groups.0.betas must be 2 values, not 0.9"),
     "parameters": (group("params", [0]), "optimizer_states.0.param_groups.0.params must be"),
     "state as text": (put(["optimizer_states", 0, "state", 0], "x"), "optimizer_states.0.state.0 must be values by"),
@@ -97,6 +98,9 @@ FAULTS = {
     "average": (put(["averaging_state"], {"n_averaged": "x"}), "weights do not fit the network"),
     "no average": (put(["averaging_state"], 3), "its callbacks can't be restored (TypeError"),
     "sums": (put(["train_metrics", "top1"], {"tp": torch.ones(1, 7)}), "train_metrics.top1.tp is not a sum"),
+    "a sum's type": (
+        put(["train_metrics", "loss"], {"weight": torch.ones(1, dtype=torch.int64)}), "loss.weight is not a sum",
+    ),
     "a sum's name": (put(["train_metrics", "loss"], {"update": torch.ones(1)}), "its train_metrics.loss.update is not"),
     "images": (put(["TinyImageNetDataModule"], 3), "it does not say how many images and batches an epoch has"),
     "batches": (put(["TinyImageNetDataModule", "steps_per_epoch"], "x"), "it does not say how many images and"),

@@ -34,7 +34,7 @@ def installed() -> dict[str, str]:
 
 
 def not_installed() -> str:
-    """The names of the others, or nothing."""
+    """The names of the packages that are not installed; empty if all are."""
     return ", ".join(package for package in PACKAGES if package not in installed())
 
 

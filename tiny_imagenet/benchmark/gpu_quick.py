@@ -180,7 +180,7 @@ def readme_row(run: Run, conditions: dict[str, str]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tiny_imagenet.benchmark.gpu_quick", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("benchmark"), help="folder to write gpu_quick.md to")
-    parser.add_argument("--minutes", type=float, default=9, help="that all of it may take")
+    parser.add_argument("--minutes", type=float, default=9, help="minutes that all of it may take")
     add_data_options(parser)
     return parser
 

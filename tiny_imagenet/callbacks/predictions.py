@@ -42,6 +42,7 @@ class Predictions(Callback):
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         images = len(trainer.datamodule.sets["predict"])
         self._asked, self._read = np.zeros(images, bool), np.zeros(images, bool)
+        self._seen = []
         self._best = np.zeros((images, min(5, len(pl_module.info.class_ids)), 2), np.float32)  # exact for labels too
         # On a terminal, `Progress` shows a bar.
         if trainer.is_global_zero and not sys.stderr.isatty():

@@ -31,12 +31,14 @@ def no_larger_than(checkpoint: Mapping[str, Any]) -> Iterator[int]:
     """Yield how many values a checkpoint has, so that a small file does not ask for a network that no memory holds.
 
     Raises:
-        UserError: the body raised TooLarge.
+        UserError: the body raised TooLarge, for more parameters.
     """
     values = sum(tensor.numel() for tensor in checkpoint["state_dict"].values())
     try:
         yield values
     except TooLarge as error:
+        if error.parameters <= values:  # than `max_parameters`
+            raise
         found = f"it has {values:,} values, and the network {error.parameters:,} parameters"
         raise UserError(MISFIT.format(found)) from error
 

@@ -1,6 +1,7 @@
 """What a class that a config names has raised, as one line that names its option."""
 
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -19,7 +20,7 @@ from torchvision.transforms import v2
 from tiny_imagenet.cli.option_errors import KEY
 from tiny_imagenet.errors import UserError, first_line
 
-# What makes a class one of an option's.
+# Which option a class belongs to, by its base class.
 OPTIONS = {
     Callback: "trainer.callbacks",
     Optimizer: "model.optimizer",
@@ -30,6 +31,7 @@ OPTIONS = {
     (Precision, CheckpointIO, ClusterEnvironment, LayerSync): "trainer.plugins",
     v2.Transform: "data.augment",
 }
+# Options whose classes call training steps: what such a step raises is not about them.
 AROUND = ("trainer.strategy", "trainer.plugins")
 MAKING = ("__init__", "setup")
 KNOWN = ("lightning.", "torch.", "torchvision.", "tiny_imagenet.")
@@ -50,7 +52,7 @@ def class_error_message(error: BaseException) -> str | None:
             return None
         if option := _option(instance):
             module = type(instance).__module__
-            # What a training step calls is within a step of the optimizer, of the strategy and its plugins.
+            # Lightning calls a training step within a step of the optimizer, of the strategy and its plugins.
             is_around = option in AROUND or (crossed and module.startswith("torch."))
             if not module.startswith(KNOWN) or (is_around and not is_making):
                 return None
@@ -68,7 +70,7 @@ def names_no_option(error: BaseException) -> bool:
 
 
 def constructor_error_message(error: BaseException) -> str | None:
-    """What a class that a config names could not be made from; None where this project's own code raised the error."""
+    """Why a class that a config names could not be made; None where this project's own code raised the error."""
     if message := class_error_message(error):
         return message
     root, where = _root(error), ".".join(dict.fromkeys(KEY.findall(str(error)))) or "config"
@@ -105,8 +107,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _frames(error: BaseException) -> Iterator[FrameType]:
     """The calls in which an error was raised, the innermost first."""
-    calls, step = [], error.__traceback__
-    while step:
-        calls.append(step.tb_frame)
-        step = step.tb_next
-    return reversed(calls)
+    return reversed([frame for frame, _ in traceback.walk_tb(error.__traceback__)])

@@ -23,7 +23,7 @@ REDUCTION: dict[Stem, int] = {"imagenet": 16, "pool": 8, "half": 8, "small": 4}
 # Channels of the stem and the first stage; the later stages have 2, 4 and 8 times as many.
 CHANNELS = 64
 
-# Far above what any machine trains; without memory, networks of this size still take seconds to count.
+# Far above what any machine trains. To count the parameters of such a network takes seconds, even without its memory.
 MOST_WIDTH, MOST_BLOCKS = 100, 250
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
+from tiny_imagenet.errors import first_line
 from tiny_imagenet.files import size_text
 
 LARGEST_YAML = 1_000_000  # bytes; a run's config has 3 kB
-MOST_VALUES = 100_000  # in YAML, those counted again that an alias stands for; a run's config has 200
+MOST_VALUES = 100_000  # in YAML, an alias counting as all that it stands for; a run's config has 200
 MOST_LEVELS = 100  # of nesting in YAML
 LONGEST_NUMBER = 4300  # characters: Python's own limit, which sexagesimal numbers (1:59:59) evade
 _TAG = re.compile(r"constructor for the tag 'tag:yaml.org,2002:([^']+)'")
@@ -54,9 +55,9 @@ def read_yaml(path: Path) -> Any:
         try:
             return yaml.load(content, _Loader)
         except (ValueError, LookupError, AttributeError, TypeError) as error:
-            raise ValueError(f"a value is not what its !!tag says ({_line(error)})") from None
+            raise ValueError(f"a value is not what its !!tag says ({first_line(error)})") from None
     except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or _line(error)
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or first_line(error)
         if tag := _TAG.search(problem):
             problem = f"it has the YAML tag !!{tag[1]}, which could run code"
         raise ValueError(f"{problem} (line {mark.line + 1})" if mark else problem) from None
@@ -103,7 +104,3 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in _SafeLoader.yaml_implicit_resolvers.items()
 }
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:300] or type(error).__name__

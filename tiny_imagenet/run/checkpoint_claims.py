@@ -22,7 +22,7 @@ VALUE_BYTES = {
     "ComplexDouble": 16,
 }
 REBUILD = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"}
-# What takes memory for a number, and is not in what torch.save writes of plain values and tensors.
+# Functions that take as much memory as a number says. torch.save calls none of them for plain values and tensors.
 ALLOCATE = {"bytearray", "_rebuild_qtensor", "_rebuild_wrapper_subclass"}
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.run.checkpoint_claims import Implausible, require_plausible
-from tiny_imagenet.run.checkpoint_schema import first_fault
+from tiny_imagenet.run.checkpoint_schema import first_fault, shown
 from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, checkpoint_path, read_config, run_of
 from tiny_imagenet.run.protocol import validates_on_test
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # of checkpoints, raised when an earlier version could not read what is written; see tests/formats
-FORMAT_KEY = "tiny_imagenet_format"  # missing in checkpoints of before 2026-11-29, which have format 1
+FORMAT_KEY = "tiny_imagenet_format"  # missing in checkpoints from before 2026-11-29, which have format 1
 
 # What ImageClassifier and Lightning save, and what of it a training needs to resume.
 SAVED = {"state_dict": dict, "dataset": dict, "loops": dict, "pytorch-lightning_version": str, "train_metrics": dict}
@@ -94,8 +94,8 @@ def require_known_format(name: Path | str, content: Mapping[str, Any]) -> None:
     found = content.get(FORMAT_KEY, 1)
     if not isinstance(found, int) or found > FORMAT:
         raise UserError(
-            f"{name} has format {found}, of a later version of this project; this one reads formats up to {FORMAT}. "
-            "Update the project, such as by git pull."
+            f"{name} has format {shown(found)}, of a later version of this project; this one reads formats up to "
+            f"{FORMAT}. Update the project, such as by git pull."
         )
 
 
@@ -123,8 +123,8 @@ def require_same_training(
         steps: of the whole training now, if its schedule advances by steps; otherwise None.
 
     Raises:
-        UserError: an epoch has other images or batches than before, or the schedule ends before the training would; or
-            the checkpoint does not say how many.
+        UserError: an epoch has other images or batches than before, the checkpoint does not say how many it had, or the
+            schedule ends before the training would.
     """
     before = data if data_before is None else data_before
     if not isinstance(before, dict) or any(type(before.get(n)) is not int for n in ("images", "steps_per_epoch")):

@@ -39,9 +39,14 @@ def first_fault(content: Mapping[str, Any], training: bool) -> Fault | None:
 
 
 def fault(part: str, wanted: str, found: Any) -> Fault:
-    """A fault with the value as a message shows it: of a tensor its size, since its values could fill pages."""
-    shape = getattr(found, "shape", None)
-    return Fault(part, wanted, SHOWN.repr(found) if shape is None else f"a tensor {list(shape)}")
+    """A fault with the value as a message shows it."""
+    return Fault(part, wanted, shown(found))
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: of a tensor its size, since its values could fill pages."""
+    shape = getattr(value, "shape", None)
+    return legible(SHOWN.repr(value)) if shape is None else f"a tensor {list(shape)}"
 
 
 def weights_fault(state: Mapping[Any, Any], part: str) -> Fault | None:
@@ -120,7 +125,7 @@ def _of_callbacks(callbacks: Any) -> Iterator[Fault]:
         ("RunCheckpoint.rows", lambda rows: _are_rows(rows, {"epoch", "step"}), "rows of metrics.csv"),
         ("RunCheckpoint.validation", lambda values: _are_rows([values], set()), "numbers by their names"),
         ("RunCheckpoint.stopped_early", lambda stopped: isinstance(stopped, bool), "true or false"),
-        ("EpochStatistics.seconds", _is_number, "a number"),
+        ("EpochStatistics.seconds", is_number, "a number"),
         ("ConditionNumbers.rows", lambda rows: _are_rows(rows, {"epoch", "condition_number"}, {"layer"}), "rows"),
     ):
         callback, _, name = part.partition(".")
@@ -146,7 +151,7 @@ def _of_progress(content: Mapping[str, Any]) -> Iterator[Fault]:
             if not isinstance(count, dict) or not all(_is_count(count.get(name)) for name in wanted):
                 yield fault(f"loops.fit_loop.{part}.{which}", f"numbers from 0 for {', '.join(wanted)}", count)
     for schedule in content["lr_schedulers"]:
-        if not isinstance(schedule, dict) or not _is_number(schedule.get("total_steps", 0)):
+        if not isinstance(schedule, dict) or not is_number(schedule.get("total_steps", 0)):
             yield fault("lr_schedulers", "states of schedules", schedule)
 
 
@@ -163,7 +168,7 @@ def _are_rows(value: Any, needed: set[str], texts: set[str] = frozenset()) -> bo
     return isinstance(value, list) and all(
         isinstance(row, dict)
         and row.keys() >= needed | texts
-        and all(isinstance(name, str) and (_is_number(each) or name in texts) for name, each in row.items())
+        and all(isinstance(name, str) and (is_number(each) or name in texts) for name, each in row.items())
         and all(isinstance(row[name], str) for name in texts)
         for row in value
     )
@@ -173,10 +178,10 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= LARGEST_COUNT
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Whether it is a number, NaN and infinity included, that fits in a float."""
     return type(value) is float or (type(value) is int and abs(value) <= LARGEST_COUNT)
 
 
 def _is_finite(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)

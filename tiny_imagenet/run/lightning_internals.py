@@ -63,7 +63,7 @@ RESTORED = {
 
 
 def wrap_restoring(trainer: pl.Trainer, part: str, restore: Callable[..., None]) -> None:
-    """Let `restore` restore a part of RESTORED; it is called with Lightning's own way, and its arguments."""
+    """Let `restore` restore a part of RESTORED; it is called with Lightning's method and that method's arguments."""
     connector, method = trainer._checkpoint_connector, RESTORED[part]
     setattr(connector, method, partial(restore, getattr(connector, method)))
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from tiny_imagenet.errors import UserError, first_line, user_message
 from tiny_imagenet.run import lightning_internals
-from tiny_imagenet.run.checkpoint_schema import LARGEST_COUNT, Fault, fault, weights_fault
+from tiny_imagenet.run.checkpoint_schema import LARGEST_COUNT, Fault, fault, is_number, weights_fault
 
 KNOWN = ("lightning.", "torch.", "tiny_imagenet.")  # packages whose classes have states of a known form
 
@@ -127,7 +127,7 @@ def _differences(part: str, saved: Any, own: Any) -> Iterator[Fault]:
             if not isinstance(saved, type(own)):
                 yield fault(part, "true or false" if isinstance(own, bool) else "text", saved)
         case int() | float():
-            if type(saved) not in (int, float) or (math.isfinite(own) and not math.isfinite(saved)):
+            if not is_number(saved) or (math.isfinite(own) and not math.isfinite(saved)):
                 yield fault(part, "a number", saved)
 
 

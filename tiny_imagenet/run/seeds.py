@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 
 class Mean(NamedTuple):
-    """The mean of some values, and its standard error: their standard deviation (of a sample) by the root of their
-    number. The error is NaN for a single value, both are for none."""
+    """The mean of some values, and its standard error: their sample standard deviation divided by the square root of
+    their number. The error is NaN for a single value, both are for none."""
 
     value: float
     error: float
