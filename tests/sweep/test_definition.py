@@ -135,6 +135,14 @@ def test_config_of_the_command_line_overlays_each_config_searched(folder):
     assert ten.arguments(ten.points()[0]) == ["--config=resnet18_baseline.yaml", "--config=published_aug.yaml"]
 
 
+def test_a_choice_of_no_options_changes_nothing(folder):
+    search = {"change": {"none": {}, "wide": {"model.width": 1.0, "data.batch_size": 64}}, "model.unfreeze_at": [None]}
+    changes = read_sweep([write_sweep(search=search)])
+    none, wide = (changes.arguments(point)[-3:] for point in changes.points())
+    assert not any("change" in argument or "width" in argument for argument in none)
+    assert wide == ["--model.width=1.0", "--data.batch_size=64", "--model.unfreeze_at=null"]
+
+
 SWEEPS = sorted((CONFIGS / "sweeps").glob("*.yaml"))
 
 

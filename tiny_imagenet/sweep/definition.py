@@ -75,7 +75,7 @@ class Sweep:
             if key == "config":
                 configs += _names(value)
             else:
-                searched += _as_arguments(value if _is_group(value) else {key: value})
+                searched += _as_arguments(value if _is_group(key, value) else {key: value})
         searched += [] if seed is None else [f"--{SEED}={seed}"]
         return [*(f"--config={name}" for name in (*configs, *self.overlays)), *self.options, *searched]
 
@@ -102,7 +102,7 @@ def read_sweep(argv: list[str]) -> Sweep:
     for key, found in search.items():
         if key != "config":
             for value in found.values() if isinstance(found, dict) else [found.low]:
-                _require_other_options(value if _is_group(value) else {key: value}, f"{path}: search")
+                _require_other_options(value if _is_group(key, value) else {key: value}, f"{path}: search")
     base, given = _names(file.get("config")), values["--config"]
     storage, typed = file.get("storage"), values["--storage"]
     searches_configs = "config" in search
@@ -203,8 +203,9 @@ def _names(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _is_group(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all("." in str(key) for key in value)
+def _is_group(key: str, value: Any) -> bool:
+    """Whether a value is a mapping of options; {} changes none, if `key` is not itself an option."""
+    return isinstance(value, dict) and (bool(value) or "." not in key) and all("." in str(name) for name in value)
 
 
 def _as_arguments(options: Mapping[str, Any]) -> list[str]:
