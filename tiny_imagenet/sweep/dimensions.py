@@ -21,7 +21,7 @@ class Range:
     step: int | float | None = None
 
 
-# Label → value. A mapping of dotted options sets those options, {} none; any other value sets the option that is searched.
+# Label → value: a mapping of dotted options sets those, {} none; any other value sets the option that is searched.
 Choices = dict[str, Any]
 
 
