@@ -4,6 +4,7 @@ import csv
 import ctypes
 import errno
 import io
+import json
 import os
 import re
 import shutil
@@ -113,6 +114,19 @@ def replace_bytes(path: Path, content: bytes) -> None:
 def replace_text(path: Path, text: str) -> None:
     """As `replace_bytes`, in UTF-8; file names that are not UTF-8 are written as they are."""
     replace_bytes(path, _encoded(text))
+
+
+def read_json(path: Path) -> Any:
+    """What a small file of this project's holds.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
 
 
 def replace_csv(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:

@@ -76,8 +76,9 @@ def test_a_resumed_run_keeps_its_id_and_a_new_one_gets_another(tmp_path):
     (tmp_path / IDS).write_text(json.dumps({"WandbLogger": "abc", "MLFlowLogger": "def"}))
     assert loggers("--trainer.logger=WandbLogger", run=tmp_path)[1]["init_args"]["id"] == "abc"
     assert loggers("--trainer.logger=MLFlowLogger", run=tmp_path)[1]["init_args"]["run_id"] == "def"
-    (tmp_path / IDS).write_text("[1")
-    assert loggers("--trainer.logger=WandbLogger", run=tmp_path)[1]["init_args"]["id"] not in ("abc", first)
+    for damaged in ("[1", "[" * 10**5):
+        (tmp_path / IDS).write_text(damaged)
+        assert loggers("--trainer.logger=WandbLogger", run=tmp_path)[1]["init_args"]["id"] not in ("abc", first)
 
 
 def test_lightning_s_csv_logger_and_the_run_s_own_table_live_side_by_side(run, small, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.files import replace_text
+from tiny_imagenet.files import read_json, replace_text
 from tiny_imagenet.run.bounded import read_yaml
 
 OPTION = "--trainer.logger"
@@ -59,7 +59,7 @@ def logger_option(configs: Sequence[Path], options: Sequence[str], run: Path) ->
 def read_ids(run: Path) -> dict[str, str]:
     """The ids by which services know a run, by the name of the logger's class."""
     try:
-        ids = json.loads((run / IDS).read_bytes())
+        ids = read_json(run / IDS)
     except (OSError, ValueError):
         return {}
     return {name: value for name, value in ids.items() if isinstance(value, str)} if isinstance(ids, dict) else {}

@@ -122,6 +122,10 @@ def garble(folder, cache):
     (cache / "meta.json").write_bytes(b"\xff{")
 
 
+def nest(folder, cache):
+    (cache / "meta.json").write_text("[" * 10**5)
+
+
 def not_an_object(folder, cache):
     (cache / "meta.json").write_text("[]")
 
@@ -142,6 +146,7 @@ def other_version(folder, cache):
         (lengthen, "their length has changed"),
         (remove_sums, "they are incomplete"),
         (garble, "they are incomplete"),
+        (nest, "they are incomplete (meta.json is nested too deeply)"),
         (not_an_object, "their length has changed"),
         (other_version, "another version"),
     ],

@@ -19,7 +19,7 @@ from tiny_imagenet.data.fetch.download import LARGEST, Unavailable, discard, dow
 from tiny_imagenet.data.fetch.members import DamagedArchive
 from tiny_imagenet.data.fetch.unpack import looks_whole, unpack
 from tiny_imagenet.errors import UserError, some
-from tiny_imagenet.files import disk_errors, remove_leftovers, replace_text, replacing
+from tiny_imagenet.files import disk_errors, read_json, remove_leftovers, replace_text, replacing
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class _Origin(NamedTuple):
     def read(cls, folder: Path) -> "_Origin | None":
         """What a folder's record says: None without a record, unknown if it can't be read."""
         try:
-            return cls(**json.loads((folder / RECORD).read_text()))
+            return cls(**read_json(folder / RECORD))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError):

@@ -21,7 +21,7 @@ from tiny_imagenet.data.images.read_ahead import read_ahead
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.data.images.unfinished import PIXELS, SUMS
 from tiny_imagenet.data.images.unreadable import OnBadImages, readable_rows, refuse, tell_skipped
-from tiny_imagenet.files import replace_text
+from tiny_imagenet.files import read_json, replace_text
 from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def pack(
         if cache.exists():
             log.info(f"The packed images in {cache} can't be used, since {fault}; packing them again.")
         build(files, image_size, cache, meta, fill, on_bad_images)
-    unreadable = json.loads((cache / META).read_bytes()).get(UNREADABLE, {})
+    unreadable = read_json(cache / META).get(UNREADABLE, {})
     if on_bad_images == "error":
         refuse(unreadable, files, list_of_unreadable(cache))
     tell_skipped(unreadable, files, list_of_unreadable(cache))
@@ -157,7 +157,7 @@ def _meta(files: ImageFiles, image_size: int) -> dict[str, Any]:
 def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
     """Why a cache can't be used; None if it can."""
     try:
-        found = json.loads((cache / META).read_bytes())
+        found = read_json(cache / META)
         lengths = {name: os.path.getsize(cache / name) for name in (PIXELS, SUMS)}
     except (OSError, ValueError) as error:
         return f"they are incomplete ({error})"
@@ -177,7 +177,7 @@ def _fault(cache: Path, meta: dict[str, Any]) -> str | None:
 
 def _outdated(cache: Path, files: ImageFiles, image_size: int) -> str | None:
     """Why an earlier decoder's pixels can't be used; if they can, this is noted, since finding out takes a while."""
-    found = json.loads((cache / META).read_bytes())
+    found = read_json(cache / META)
     if found.get("decoder", 1) == DECODER:
         return None
     with progress("checking packed images", len(files), "images") as advance:

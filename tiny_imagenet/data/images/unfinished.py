@@ -110,7 +110,7 @@ class Unfinished:
             return {}
         lines = {}
         for text in (self.folder / DONE).read_bytes().splitlines():
-            with suppress(ValueError, KeyError, TypeError):  # the last line may be cut
+            with suppress(ValueError, KeyError, TypeError, RecursionError):  # the last line may be cut
                 line = json.loads(text)
                 lines[line["start"]] = line
         able = (None, abilities())

@@ -10,7 +10,7 @@ from typing import Any
 from tiny_imagenet.data.fetch.unpacked_size import most_unpacked, require_no_bomb
 from tiny_imagenet.data.sets.tiny_imagenet_layout import CLASS_ID, CLASS_IDS
 from tiny_imagenet.errors import UserError, some
-from tiny_imagenet.files import disk_errors, remove_leftovers, replacing
+from tiny_imagenet.files import disk_errors, read_json, remove_leftovers, replacing
 from tiny_imagenet.progress import progress
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def unpack_parquet(folder: Path) -> Path:
 
 def _record(folder: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / RECORD).read_bytes())
+        return read_json(folder / RECORD)
     except FileNotFoundError:
         return None
     except ValueError:
