@@ -186,7 +186,7 @@ def test_a_million_classes_are_refused_at_once(tmp_path):
     content = torch.load(write_empty(tmp_path / "x.ckpt"), weights_only=True)
     content["dataset"] |= {"class_ids": names, "class_names": names}
     torch.save(content, tmp_path / "x.ckpt")
-    with pytest.raises(UserError, match="dataset.class_ids must be fewer than its 1 weights, not 1,000,000"):
+    with pytest.raises(UserError, match="dataset.class_ids must be at most its 1 weights, not 1,000,000"):
         require_checkpoint(tmp_path / "x.ckpt", training=False)
 
 

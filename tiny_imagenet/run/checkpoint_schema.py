@@ -95,7 +95,7 @@ def _of_dataset(dataset: dict[Any, Any], weights: Mapping[str, Any]) -> Iterator
     if head is not None and head.ndim == 2 and len(head) != len(ids):
         yield Fault("dataset.class_ids", f"as many as its weights have classes, {len(head):,}", f"{len(ids):,}")
     elif len(ids) > (values := sum(tensor.numel() for tensor in weights.values())):
-        yield Fault("dataset.class_ids", f"fewer than its {values:,} weights", f"{len(ids):,}")
+        yield Fault("dataset.class_ids", f"at most its {values:,} weights", f"{len(ids):,}")
     if not _are_texts(names) or len(names) != len(ids):
         yield fault("dataset.class_names", f"{len(ids):,} texts, as many as class_ids", names)
     if not _is_count(side) or not 1 <= side <= LARGEST_SIDE:
