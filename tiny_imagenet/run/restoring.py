@@ -143,9 +143,10 @@ def _other_counts(part: str, saved: Any, own: Any) -> Iterator[Fault]:
 
 
 def _other_shapes(part: str, saved: dict[str, Any], optimizer: Optimizer) -> Iterator[Fault]:
-    """Where an optimizer's state of a parameter can't be broadcast to it, as the states of torch's optimizers can."""
+    """Where an optimizer's value of a parameter can't be broadcast to it, or is of another kind than the others'."""
     numbers = [number for group in saved["param_groups"] for number in group["params"]]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kinds: dict[str, dict[str, list[int]]] = {}  # of which parameters a value is of a kind
     for number, parameter in zip(numbers, parameters, strict=True):
         values = saved["state"].get(number, {})
         if not isinstance(values, dict):
@@ -161,6 +162,13 @@ def _other_shapes(part: str, saved: dict[str, Any], optimizer: Optimizer) -> Ite
                 name in tensors and value.ndim and (value.ndim != len(shape) or any(a not in (1, b) for a, b in sides))
             ):
                 yield fault(f"{part}.{number}.{name}", f"a number, or a tensor that fits {shape}", value)
+            if value is not None and shape:
+                kind = "a number" if not isinstance(value, Tensor) else "a tensor" if value.ndim else "a tensor []"
+                kinds.setdefault(name, {}).setdefault(kind, []).append(number)
+    for name, of_kinds in kinds.items():
+        usual, *others = sorted(of_kinds, key=lambda kind: len(of_kinds[kind]), reverse=True)
+        for number in of_kinds[others[0]] if others else ():
+            yield fault(f"{part}.{number}.{name}", f"{usual}, as of other parameters", saved["state"][number][name])
 
 
 def _is_known(instance: Any) -> bool:
