@@ -124,6 +124,13 @@ def test_where_lightning_kills_the_processes_that_are_left_it_is_told_how_to_res
     assert notes[1] == "Rank 1 has ended."
 
 
+@pytest.fixture
+def no_other_handler(monkeypatch):
+    """An old MLflow leaves a handler of the root logger, and with it the output of an earlier test."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+
+@pytest.mark.usefixtures("no_other_handler")
 @pytest.mark.parametrize(("rank", "expected"), [(0, ["a note", "an error"]), (1, ["an error"]), (3, ["an error"])])
 def test_notes_come_from_the_first_process_and_errors_from_all(monkeypatch, capsys, rank, expected):
     monkeypatch.setattr(rank_zero_only, "rank", rank)
@@ -135,6 +142,7 @@ def test_notes_come_from_the_first_process_and_errors_from_all(monkeypatch, caps
     assert capsys.readouterr().err.splitlines() == expected
 
 
+@pytest.mark.usefixtures("no_other_handler")
 def test_shown_twice_a_note_is_written_once(capsys):
     show_log()
     show_log()

@@ -208,3 +208,27 @@ def test_an_unknown_kind_of_error_is_told_in_its_own_words(tmp_path):
 def test_the_names_that_are_offered_are_those_of_classes_that_can_be_instantiated():
     names = app._class_names(ImageDataModule)
     assert SyntheticDataModule.__name__ in names and ImageDataModule.__name__ not in names
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("data: 5", "data takes classes and their options, not 5."),
+        ("data: {init_args: {augment: [3]}}", "data.augment takes classes and their options, not 3."),
+        ("data: {init_args: {augment: [{a: 1}]}}", "data.augment has no option 'a'."),
+        (
+            "data: {init_args: {augment: [[RandomCrop]]}}",
+            "data.augment takes classes and their options, not ['RandomCr",
+        ),
+        ("model: {optimizer: 5}", "model.optimizer takes classes and their options, not 5."),
+        ("trainer: {callbacks: [5]}", "trainer.callbacks takes classes and their options, not 5."),
+        (
+            "trainer: {callbacks: [torch.optim.SGD]}",
+            "trainer.callbacks: torch.optim.SGD is not a subclass of Callback.",
+        ),
+    ],
+)
+def test_what_is_no_class_in_a_config(run, tmp_path, content, expected):
+    (tmp_path / "other.yaml").write_text(content)
+    status, output = run("fit", "--config=quickstart.yaml", "--config=other.yaml")
+    assert status == 2 and output.startswith(f"error: {expected}") and output.count("\n") == 1

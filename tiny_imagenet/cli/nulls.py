@@ -1,11 +1,11 @@
 """Null for an option that needs a value: jsonargparse takes it in a config as if the option were left out."""
 
+import importlib
 from argparse import ArgumentError
 from collections.abc import Iterator
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from jsonargparse.util import import_object
 
 
 def require_values(parser: ArgumentParser, config: Namespace) -> None:
@@ -18,8 +18,9 @@ def require_values(parser: ArgumentParser, config: Namespace) -> None:
     for option, path, arguments in _classes(config, ""):
         nulls = {name: None for name, value in vars(arguments).items() if value is None}
         if nulls:
+            module, _, name = path.rpartition(".")
             of_class = type(parser)(exit_on_error=False)
-            of_class.add_class_arguments(import_object(path), fail_untyped=False)
+            of_class.add_class_arguments(getattr(importlib.import_module(module), name), fail_untyped=False)
             _require(of_class, Namespace(nulls), option)
 
 

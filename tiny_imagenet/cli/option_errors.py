@@ -19,6 +19,10 @@ NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)|module '[\w.]+'
 TYPE = re.compile(r"(?:Expected an? <class '(?:\w+\.)*|Not of type )(\w+)")
 CHOICES = re.compile(r"Expected an? typing\.Literal\[(.*?)\]")
 VALUE = re.compile(r"(?:Given|Got) value: (.+?)(?:\. Got value: .*)?$", re.MULTILINE)
+NO_SPEC = re.compile(
+    r"(?:a subclass spec|class_path and optionally init_args), but got (.+?)(?:\. Got value.*)?$", re.MULTILINE
+)
+NO_SUBCLASS = re.compile(r"'?([\w.]+)'? (?:does not correspond to|to be) a subclass of (?:<class ')?(\w+)")
 NO_CONFIG = re.compile(r"Unable to load config ['\"]([^'\"]*)['\"]")
 # The class stands before, or after where a function would do as well.
 MISSING = re.compile(
@@ -104,7 +108,7 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
         name, names = (match["before"] or match["after"]).rpartition(".")[2], match["names"]
         example = " ".join(f"--{where}.{each} {EXAMPLES.get(each, 'VALUE')}" for each in names.split(", "))
         return f"{where}: {name} needs {names}: {example}"
-    return _wrong_value(where, error, classes) or " ".join(str(problem).split())[:LONGEST]
+    return _wrong_value(where, error, classes) or " ".join(str(problem).split())[:LONGEST].rstrip()
 
 
 def _innermost(error: str) -> tuple[str, str]:
@@ -155,6 +159,10 @@ def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -
         return f"{where} must be {' or '.join(types)}{null}, not {shown}."
     if value == "None":
         return f"{where} can't be null: give a value, or leave it out."
+    if match := NO_SUBCLASS.search(error):
+        return f"{where}: {match[1]} is not a subclass of {match[2]}."
+    if (match := NO_SPEC.search(error)) or "Not a valid subclass of" in error:
+        return f"{where} takes classes and their options, not {(match[1] if match else value)[:LONGEST]}."
     return None
 
 
