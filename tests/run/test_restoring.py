@@ -83,6 +83,7 @@ FAULTS = {
     "moment as number": (state("exp_avg", 1.5), "0.exp_avg must be a tensor, as of other parameters, not 1.5"),
     "moment without sides": (state("exp_avg", torch.tensor(1.5)), "0.exp_avg must be a tensor, as of other parameters"),
     "steps as moments": (state("step", torch.ones(8, 3, 7, 7)), "0.step must be a tensor [], as of other parameters"),
+    "no moment": (lose("optimizer_states", 0, "state", 0, "exp_avg"), "0.exp_avg must be a tensor, as of other"),
     "moment of NaN": (state("exp_avg", torch.full((8, 3, 7, 7), math.nan)), "state.0.exp_avg must be finite"),
     "no schedule": (put(["lr_schedulers"], []), "lr_schedulers must be of 1 schedule(s), not []"),
     "position as text": (schedule("last_epoch", "x"), "lr_schedulers.0.last_epoch must be a number, not 'x'"),

@@ -143,10 +143,10 @@ def _other_counts(part: str, saved: Any, own: Any) -> Iterator[Fault]:
 
 
 def _other_shapes(part: str, saved: dict[str, Any], optimizer: Optimizer) -> Iterator[Fault]:
-    """Where an optimizer's value of a parameter can't be broadcast to it, or is of another kind than the others'."""
+    """Where an optimizer's state of a parameter can't be broadcast to it, as the states of torch's optimizers can."""
     numbers = [number for group in saved["param_groups"] for number in group["params"]]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    kinds: dict[str, dict[str, list[int]]] = {}  # of which parameters a value is of a kind
+    states: dict[bool, dict[int, dict[str, Any]]] = {False: {}, True: {}}
     for number, parameter in zip(numbers, parameters, strict=True):
         values = saved["state"].get(number, {})
         if not isinstance(values, dict):
@@ -162,13 +162,29 @@ def _other_shapes(part: str, saved: dict[str, Any], optimizer: Optimizer) -> Ite
                 name in tensors and value.ndim and (value.ndim != len(shape) or any(a not in (1, b) for a, b in sides))
             ):
                 yield fault(f"{part}.{number}.{name}", f"a number, or a tensor that fits {shape}", value)
-            if value is not None and shape:
-                kind = "a number" if not isinstance(value, Tensor) else "a tensor" if value.ndim else "a tensor []"
-                kinds.setdefault(name, {}).setdefault(kind, []).append(number)
-    for name, of_kinds in kinds.items():
-        usual, *others = sorted(of_kinds, key=lambda kind: len(of_kinds[kind]), reverse=True)
-        for number in of_kinds[others[0]] if others else ():
-            yield fault(f"{part}.{number}.{name}", f"{usual}, as of other parameters", saved["state"][number][name])
+        if values:  # An optimizer makes those of a parameter in its first step.
+            states[parameter.ndim > 1][number] = values
+    for alike in states.values():  # Some optimizers keep others of matrices.
+        yield from _odd_ones(part, alike)
+
+
+def _odd_ones(part: str, states: dict[int, dict[str, Any]]) -> Iterator[Fault]:
+    """Where a value of one parameter is lost, or of another kind than those of most; None stands for any kind."""
+    for name in {name: None for values in states.values() for name in values}:
+        kinds: dict[str | None, list[int]] = {}
+        for number, values in states.items():
+            if values.get(name, 0) is not None:
+                kinds.setdefault(_kind(values[name]) if name in values else None, []).append(number)
+        usual = max(kinds, key=lambda kind: len(kinds[kind]), default=None)
+        for number in (number for kind, odd in kinds.items() if usual and kind != usual for number in odd):
+            expected = f"{usual}, as of other parameters"
+            yield fault(f"{part}.{number}.{name}", expected, states[number].get(name))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return "a tensor" if value.ndim else "a tensor []"
+    return "a number"
 
 
 def _is_known(instance: Any) -> bool:
