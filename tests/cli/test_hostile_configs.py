@@ -27,6 +27,9 @@ CONFIGS = {
     "numbers for names": ("{1: 2, 3: [4]}", "The config bad.yaml must map"),
     "nothing for a section": ("model: null", "model: is null in a config; give some of its options, or leave it out."),
     "nothing for an architecture": ("model: {arch: null}", "model.arch must be str, not null."),
+    "true for a section": ("model: true", "model: must map options to values in a config, not True."),
+    "text for a section": ("trainer: fast", "trainer"),
+    "a list for a section": ("checkpoint: [1]", "checkpoint"),
     "lists for sections": ("{model: [1], data: [2], trainer: [3]}", ""),
     "numbers for sections": ("{model: 1, data: 2, trainer: 3}", ""),
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from jsonargparse import Namespace
 from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
@@ -102,6 +103,8 @@ class Cli(PlainCLI):
         for section in ("model", "data", "trainer", "checkpoint"):
             if config.get(section) is None:
                 raise UserError(f"{section}: is null in a config; give some of its options, or leave it out.")
+            if not isinstance(config[section], Namespace):
+                raise UserError(f"{section}: must map options to values in a config, not {config[section]!r:.100}.")
         require_values(self.command_parser(self.subcommand), config)
         if config.ckpt_path and not target.checkpoint:
             raise UserError(f"ckpt_path: {config.ckpt_path} is set in a config; give it on the command line instead.")
