@@ -14,6 +14,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from tests.helpers.jpegs import packed_of, write_jpegs
+from tiny_imagenet import threads
 from tiny_imagenet.benchmark import alternatives, callbacks, choices, estimate, pipelines, stages, steps
 from tiny_imagenet.benchmark.__main__ import main, table
 from tiny_imagenet.benchmark.memory import reading_memory
@@ -158,6 +159,24 @@ def test_a_pipeline_is_compared_with_this_project_s_and_beside_a_busy_process_wi
     assert rows[f"crop: {stages.OURS}, {stages.BUSY}"] == ("75 images/s", "150", "0.50 of its rate alone")
     assert rows["crop: faster"][2] == "this project is 0.25 times as fast"
     assert rows["crop: slower"][2] == "this project is 4.0 times as fast"
+
+
+def test_a_pipeline_beside_a_busy_process_has_the_threads_of_a_training_that_starts_there(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr(threads.Load, "busy_cores", lambda self: 1.0)
+        monkeypatch.setattr(threads, "_affinity", lambda: {0, 1})
+        with stages._beside_a_busy_process():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        with stages._beside_a_busy_process():
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_one_training_is_beside_a_busy_process(data, monkeypatch, quick_trainings):

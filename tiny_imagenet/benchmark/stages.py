@@ -1,10 +1,12 @@
 """The measurements of each stage, from files to training steps, and of the alternatives."""
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +29,7 @@ from tiny_imagenet.data.augment import (
 from tiny_imagenet.data.images.pack_workers import decode_tasks, tasks_of
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.progress import progress
+from tiny_imagenet.threads import VARIABLE, Load, choose
 
 BATCH = 128
 OURS, TORCHVISION, ANCESTOR = "this project", "torchvision v2 per image", "the ancestor (PIL, 250 to 224)"
@@ -73,10 +76,25 @@ def image_stages(
                 TORCHVISION: pipelines.image_files(files.folder, transform, BATCH, workers, device)[0],
             }
             if recipe == CROP_FLIP:
-                compared |= {f"{name}, {BUSY}": replace(each, beside=busy_process) for name, each in compared.items()}
+                compared |= {
+                    f"{name}, {BUSY}": replace(each, beside=_beside_a_busy_process) for name, each in compared.items()
+                }
                 compared |= _other_ways(data, device, workers, Path(folder))
             found[recipe] = race(compared, options.rounds, options.seconds, recipe)
     return found
+
+
+@contextmanager
+def _beside_a_busy_process() -> Iterator[None]:
+    """With as many threads as a training has that starts beside it."""
+    before = torch.get_num_threads()
+    with busy_process():
+        if VARIABLE not in os.environ:
+            torch.set_num_threads(choose(Load()).threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _other_ways(data: ImageDataModule, device: torch.device, workers: int, folder: Path) -> dict[str, Contestant]:
