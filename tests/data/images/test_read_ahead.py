@@ -19,7 +19,7 @@ GROUP = "4:memory:/box/inner\n0::/\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which pages a process has mapped")
-@pytest.mark.parametrize(("free", "expected"), [(1000 * MB, 0.5), (10 * MB, 5 / 24), (MB, 0)])
+@pytest.mark.parametrize(("free", "expected"), [(1000 * MB, 0.5), (20 * MB, 10 / 24), (MB, 0)])
 def test_pages_are_mapped_as_far_as_half_of_the_free_memory(tmp_path, monkeypatch, free, expected):
     np.save(tmp_path / PIXELS, np.zeros((2048, 64, 64, 3), np.uint8))  # 24 MB
     images = PackedImages(tmp_path, None, np.arange(1024, 2048), np.zeros(1024, np.int64))
@@ -33,7 +33,7 @@ def test_pages_are_mapped_as_far_as_half_of_the_free_memory(tmp_path, monkeypatc
 
     assert mapped() < 0.02
     images.read_ahead().join()
-    assert mapped() == pytest.approx(expected, abs=0.03), "of the half that belongs to this set"
+    assert mapped() == pytest.approx(expected, abs=0.06), "the system may map 2 MB at once"
 
 
 def test_a_set_that_is_smaller_than_a_part_is_read_where_it_fits(monkeypatch):
