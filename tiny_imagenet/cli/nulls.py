@@ -1,8 +1,9 @@
 """Null for an option that needs a value: jsonargparse takes it in a config as if the option were left out."""
 
-import importlib
+import inspect
 from argparse import ArgumentError
 from collections.abc import Iterator
+from pydoc import locate
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -17,10 +18,9 @@ def require_values(parser: ArgumentParser, config: Namespace) -> None:
     _require(parser, config, "")
     for option, path, arguments in _classes(config, ""):
         nulls = {name: None for name, value in vars(arguments).items() if value is None}
-        if nulls:
-            module, _, name = path.rpartition(".")
+        if nulls and inspect.isclass(found := locate(path)):  # not a function
             of_class = type(parser)(exit_on_error=False)
-            of_class.add_class_arguments(getattr(importlib.import_module(module), name), fail_untyped=False)
+            of_class.add_class_arguments(found, fail_untyped=False)
             _require(of_class, Namespace(nulls), option)
 
 
