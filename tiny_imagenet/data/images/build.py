@@ -14,7 +14,7 @@ from tiny_imagenet.data.images.decode import DECODER, abilities
 from tiny_imagenet.data.images.pack_workers import write_rows
 from tiny_imagenet.data.images.scan import ImageFiles
 from tiny_imagenet.data.images.unfinished import DONE, PIXELS, SUMS, Unfinished, packed_bytes
-from tiny_imagenet.data.images.unreadable import OnBadImages, readable_rows, refuse, write_list
+from tiny_imagenet.data.images.unreadable import OnBadImages, named, readable_rows, refuse, write_list
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.files import continuing, require_free, size_text
 
@@ -50,8 +50,14 @@ def build(
             else:
                 write_rows(beside / SUMS, 0, fill(files, image_size, beside / PIXELS))
             unreadable = work.unreadable
-            if on_bad_images == "error" or work.passing:  # What is left out is left out later too.
+            if on_bad_images == "error":
                 refuse(unreadable, files, list_of_unreadable(cache))
+            if work.passing:  # What is left out is left out later too.
+                raise UserError(
+                    f"{len(work.passing):,} of {len(files):,} images in {files.folder} can't be read now: "
+                    f"{named({name: unreadable[name] for name in work.passing})}. The fault may not be theirs, so they "
+                    "are not left out. Make them readable, or remove them, and start again."
+                )
             readable_rows(unreadable, files)
             write_list(unreadable, list_of_unreadable(cache))
             meta["decoder"] = DECODER
