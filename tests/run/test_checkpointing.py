@@ -55,6 +55,9 @@ def test_in_progressive_training_each_epoch_is_validated_at_its_own_size(run, sm
         assert float(row["val/loss"]) == pytest.approx(cross_entropy(network(seen), labels).item(), rel=1e-3)
     best = torch.load(version / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["epoch"] == 1, "accuracies at another size do not compare"
+    status, output = run("validate", f"--ckpt_path={version / 'checkpoints' / 'last.ckpt'}")
+    whole = F.normalize(F.resize(images, [32, 32]) / 255, network.info.mean, network.info.std)
+    assert status == 0 and f"loss {cross_entropy(network(whole), labels).item():.3f}" in output, "at image_size"
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(run, small, tmp_path):
