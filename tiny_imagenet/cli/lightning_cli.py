@@ -123,7 +123,10 @@ class Cli(PlainCLI):
             # Another machine may have chosen it: a training continues in the precision that it began with.
             config.trainer.precision = config.trainer.precision or before.get("trainer", {}).get("precision")
         config.trainer.precision = hardware.set_up(
-            config.trainer.accelerator, config.trainer.precision, _shrinks_to_one_pixel(config)
+            config.trainer.accelerator,
+            config.trainer.precision,
+            single_pixels=_shrinks_to_one_pixel(config),
+            narrow=config.model.width < 3 / 16,  # rounded to 8 channels
         )
         if before:
             now = sections(self.command_parser("fit"), config)
