@@ -56,8 +56,9 @@ def decoded(folder, monkeypatch):
     return take
 
 
-def slowly(folder, seconds=0.01):
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a package that other tests import may have set a handler
+def slowly(folder, seconds=0.05):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a package that other tests import may have set handlers
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     decode = pack_workers.decode_and_tell
     pack_workers.decode_and_tell = lambda *args: time.sleep(seconds) or decode(*args)
     packed_of(folder)
