@@ -184,7 +184,8 @@ def needs_one_thread(network: nn.Module) -> bool:
     """Whether torch may crash when it trains the network on several threads of a CPU.
 
     For a 1×1 convolution of 8 channels with stride 2, in channels-last memory, oneDNN's weight gradient writes beyond
-    its memory if the threads share the batch unevenly (torch 2.15, AVX-512: an odd batch on 2 or 4 threads).
+    its memory if the threads share the batch unevenly (torch 2.15, AVX-512: an odd batch on 2 or 4 threads). In float32
+    it does so on one thread too if the feature maps are large, which `hardware.set_up` avoids.
     """
     return any(
         isinstance(layer, nn.Conv2d)
