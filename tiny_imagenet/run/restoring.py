@@ -176,9 +176,9 @@ def _odd_ones(part: str, states: dict[int, dict[str, Any]]) -> Iterator[Fault]:
             if values.get(name, 0) is not None:
                 kinds.setdefault(_kind(values[name]) if name in values else None, []).append(number)
         usual = max(kinds, key=lambda kind: len(kinds[kind]), default=None)
-        for number in (number for kind, odd in kinds.items() if usual and kind != usual for number in odd):
-            expected = f"{usual}, as of other parameters"
-            yield fault(f"{part}.{number}.{name}", expected, states[number].get(name))
+        for kind, numbers in kinds.items():
+            for number in numbers if usual and kind != usual else ():
+                yield fault(f"{part}.{number}.{name}", f"{usual}, as of other parameters", states[number].get(name))
 
 
 def _kind(value: Any) -> str:
