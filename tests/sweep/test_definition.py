@@ -10,7 +10,7 @@ from tests.helpers.sweeping import enter, sweep, write_sweep
 from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.sweep.definition import read_sweep
-from tiny_imagenet.sweep.storage import storage_error, without_password
+from tiny_imagenet.sweep.storage import build_pruner, storage_error, without_password
 
 
 @pytest.fixture
@@ -67,6 +67,20 @@ def test_errors_in_the_file(folder, keys, message):
     status = sweep(write_sweep(**keys))
     assert str(status).startswith("error: ") and message in status
     assert not Path("starts.txt").exists()
+
+
+@pytest.mark.parametrize("keys", [
+    {"pruner": {"class_path": "a\nb"}},
+    {"pruner": {"class_path": "optuna.pruners.a\nb"}},
+    {"storage": "sqlite:///a\nb"},
+    {"config": "a\nb"},
+    {"a\nb": 1},
+])  # fmt: skip
+def test_a_line_break_in_the_file_breaks_no_message(folder, keys):
+    path = write_sweep(**{"search": {"model.width": [0.5]}} | keys)
+    with pytest.raises(UserError, match=r"a\\nb") as error:
+        build_pruner(read_sweep([path]).pruner)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from tiny_imagenet.cli import allowed
-from tiny_imagenet.errors import UserError
+from tiny_imagenet.errors import UserError, legible
 from tiny_imagenet.progress import say
 
 PRUNERS = "optuna.pruners"
@@ -140,7 +140,7 @@ def storage_error(url: str, problem: str, error: BaseException | str) -> str:
     if found := _PASSWORD.search(url):
         for password in filter(None, (found[2], unquote(found[2]))):
             reason = reason.replace(password, "***")
-    return f"storage: {shown} {problem}: {reason}"
+    return f"storage: {legible(shown)} {problem}: {reason}"
 
 
 def without_password(url: str) -> str:
@@ -170,4 +170,4 @@ def build_pruner(spec: dict[str, Any] | None) -> BasePruner:
             raise TypeError("it is not a pruner")
         return pruner(**(spec.get("init_args") or {}))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"pruner: {path}: {error}. Try {PRUNERS}.MedianPruner.") from error
+        raise UserError(f"pruner: {legible(f'{path}: {error}')}. Try {PRUNERS}.MedianPruner.") from error
