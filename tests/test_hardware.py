@@ -34,15 +34,6 @@ def test_a_cpu_trains_in_bf16_if_that_is_faster(monkeypatch, capabilities, expec
         set_up("cpu", "bf16-mixed", single_pixels=True)
 
 
-def test_a_narrow_network_trains_in_bf16_where_float32_would_crash(monkeypatch):
-    slow = {"avx512_bf16": True, "amx_bf16": False, "cpu_name": "Intel Xeon"}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: slow)
-    assert set_up("cpu", None, single_pixels=False, narrow=True) == "bf16-mixed"
-    assert set_up("cpu", None, single_pixels=True, narrow=True) == "32-true"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert set_up("cpu", None, single_pixels=False, narrow=True) == "32-true"
-
-
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bf16-mixed"), (False, "16-mixed")])
 def test_a_gpu(monkeypatch, supported, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

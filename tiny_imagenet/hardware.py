@@ -11,7 +11,7 @@ from tiny_imagenet.errors import UserError
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
-def set_up(accelerator: str, precision: str | int | None, single_pixels: bool, narrow: bool = False) -> str | int:
+def set_up(accelerator: str, precision: str | int | None, single_pixels: bool) -> str | int:
     """Prepare torch for the device of a run, and return the precision to train in.
 
     On one core of an AMD EPYC with AVX-512 BF16 (torch 2.15, 2026-11-21) a training step in bf16-mixed was 1.3
@@ -28,8 +28,6 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool, n
             instructions, 16-mixed on an older GPU, 32-true elsewhere.
         single_pixels: whether the network applies a convolution of stride 2 to feature maps of one pixel. On CPUs,
             torch (2.11 to 2.15) leaves the weight gradients of such a convolution uninitialised in bf16.
-        narrow: whether stages have 8 channels. In float32, torch (2.15, AVX-512) crashes in the weight gradient of a
-            1×1 convolution of 8 channels with stride 2, if the feature maps are large.
 
     Raises:
         UserError: the user asked for bf16 where its gradients would be wrong.
@@ -52,8 +50,7 @@ def set_up(accelerator: str, precision: str | int | None, single_pixels: bool, n
         return precision
     if on_gpu:
         return "bf16-mixed" if computes_in_bf16("cuda") else "16-mixed"
-    is_safer = narrow and torch.cpu.get_capabilities().get("avx512_bf16")
-    return "bf16-mixed" if on_cpu and (is_safer or computes_in_bf16("cpu")) else "32-true"
+    return "bf16-mixed" if on_cpu and computes_in_bf16("cpu") else "32-true"
 
 
 def computes_in_bf16(device_type: str) -> bool:

@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from tests.helpers.networks import small
 from tiny_imagenet.errors import UserError
-from tiny_imagenet.models import ResNet, build_resnet, needs_one_thread
+from tiny_imagenet.models import ResNet, build_resnet
 
 ARCHS = [name for name in torchvision.models.list_models() if re.match(r"(wide_)?res(net|next)\d", name)]
 
@@ -216,13 +218,30 @@ def test_wrong_options(options, message):
         small(**options)
 
 
-@pytest.mark.parametrize(
-    ("arch", "width", "expected"),
-    [("resnet18", 0.125, True), ("resnet50", 0.125, False), ("resnet18", 0.25, False), ("resnext50_32x4d", 0.1, False)],
-)
-def test_networks_of_eight_channels_need_one_thread(arch, width, expected):
-    network = build_resnet(arch, 10, width=width)
-    halving = [
-        (layer.in_channels, layer.kernel_size) for layer in network.modules() if getattr(layer, "stride", 0) == (2, 2)
-    ]
-    assert needs_one_thread(network) == ((8, (1, 1)) in halving) == expected
+def test_a_network_of_eight_channels_computes_what_torchvision_s_blocks_would():
+    network = build_resnet("resnet18", 10, width=0.125, stem="small").double()
+    plain = nn.Conv2d(8, 16, 1, stride=2, bias=False).double()
+    plain.load_state_dict(network.layer2[0].downsample[0].state_dict())
+    images = torch.randn(3, 3, 9, 9, dtype=torch.double)
+    (network(images) ** 2).sum().backward()
+    gradient = network.layer2[0].downsample[0].weight.grad
+    logits, network.layer2[0].downsample[0] = network(images), plain
+    torch.testing.assert_close(network(images), logits)
+    (network(images) ** 2).sum().backward()
+    torch.testing.assert_close(plain.weight.grad, gradient)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("dtype", "count", "side"), [("float32", 16, 112), ("bfloat16", 15, 112), ("bfloat16", 7, 13)])
+def test_a_network_of_eight_channels_trains_without_a_crash(threads, dtype, count, side):
+    """torch 2.15 ends the process by a signal in the backward pass of a plain 1×1 convolution."""
+    code = f"""
+import torch
+from tiny_imagenet.models import build_resnet
+torch.set_num_threads({threads})
+network = build_resnet("resnet18", 4, width=0.125, stem="small").to(torch.{dtype}, memory_format=torch.channels_last)
+images = torch.randn({count}, 3, {side}, {side}, dtype=torch.{dtype}).to(memory_format=torch.channels_last)
+for _ in range(5):
+    network(images).float().square().sum().backward()
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -20,7 +20,7 @@ from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
 from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.errors import UserError, first_line, user_message
-from tiny_imagenet.models import build_resnet, needs_one_thread, require_known
+from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 from tiny_imagenet.run.checkpoint_files import FORMAT, FORMAT_KEY, require_checkpoint
 from tiny_imagenet.run.lightning_internals import (
@@ -181,11 +181,6 @@ class ImageClassifier(pl.LightningModule):
     def _fits(self) -> bool:
         trainer = attached_trainer(self)
         return trainer is not None and trainer.state.fn == "fit"
-
-    def on_fit_start(self) -> None:
-        if self.device.type == "cpu" and torch.get_num_threads() > 1 and needs_one_thread(self.network):
-            torch.set_num_threads(1)
-            log.info("1 thread, since torch may crash if several train a network of 8 channels.")
 
     # Freezing, and the weights of the classes
 

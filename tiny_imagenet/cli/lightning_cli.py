@@ -126,7 +126,6 @@ class Cli(PlainCLI):
             config.trainer.accelerator,
             config.trainer.precision,
             single_pixels=_shrinks_to_one_pixel(config),
-            narrow=config.model.width < 3 / 16,  # rounded to 8 channels
         )
         if before:
             now = sections(self.command_parser("fit"), config)

@@ -6,7 +6,6 @@ from tiny_imagenet.models.resnet import (
     TooLarge,
     build_resnet,
     known_archs,
-    needs_one_thread,
     require_known,
 )
 from tiny_imagenet.models.weights import WeightsReport, load_weights
@@ -19,6 +18,5 @@ __all__ = [
     "build_resnet",
     "known_archs",
     "load_weights",
-    "needs_one_thread",
     "require_known",
 ]

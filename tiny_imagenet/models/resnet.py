@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models import get_model, get_model_builder, list_models, resnet
 
 from tiny_imagenet.errors import UserError, did_you_mean
@@ -146,7 +147,11 @@ class ResNet(resnet.ResNet):
         pooled = stem in ("imagenet", "pool")
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity()
         for stage, (planes, count) in enumerate(zip(channels, blocks, strict=True)):
-            self.add_module(f"layer{stage + 1}", make_stage(self, block, planes, count, stride=1 if stage == 0 else 2))
+            blocks_of_stage = make_stage(self, block, planes, count, stride=1 if stage == 0 else 2)
+            if stage > 0 and blocks_of_stage[0].downsample[0].in_channels == 8:
+                shortcut = blocks_of_stage[0].downsample
+                shortcut[0] = _EverySecondPixel(8, shortcut[0].out_channels, 1, stride=2, bias=False)
+            self.add_module(f"layer{stage + 1}", blocks_of_stage)
         if len(blocks) == 3:
             self.layer4 = nn.Identity()
         # Dropout is here, not around `fc`, so that the parameters of `fc` keep torchvision's names.
@@ -180,20 +185,15 @@ class ResNet(resnet.ResNet):
         return self
 
 
-def needs_one_thread(network: nn.Module) -> bool:
-    """Whether torch may crash when it trains the network on several threads of a CPU.
+class _EverySecondPixel(nn.Conv2d):
+    """A 1×1 convolution of stride 2, as one of stride 1 on the pixels that it reads.
 
-    For a 1×1 convolution of 8 channels with stride 2, in channels-last memory, oneDNN's weight gradient writes beyond
-    its memory if the threads share the batch unevenly (torch 2.15, AVX-512: an odd batch on 2 or 4 threads). In float32
-    it does so on one thread too if the feature maps are large, which `hardware.set_up` avoids.
+    With 8 channels in channels-last memory, oneDNN's weight gradient of a stride of 2 writes beyond its memory
+    (torch 2.15, AVX-512: in float32 on large feature maps, in bf16 if several threads share the batch unevenly).
     """
-    return any(
-        isinstance(layer, nn.Conv2d)
-        and layer.kernel_size == (1, 1)
-        and layer.stride == (2, 2)
-        and layer.in_channels == 8
-        for layer in network.modules()
-    )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(images[:, :, ::2, ::2], self.weight)
 
 
 def known_archs() -> list[str]:
