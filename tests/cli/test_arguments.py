@@ -1,5 +1,7 @@
 """What a command line means: configs by name, run folders, checkpoints."""
 
+import os
+
 import pytest
 
 from tests.helpers.checkpoints import write_empty as checkpoint
@@ -25,6 +27,13 @@ def test_a_bare_name_is_found_in_configs_from_any_directory(tmp_path):
 def test_a_wrong_name_lists_the_nearest():
     with pytest.raises(UserError, match=r"resnet50_agu.*Did you mean resnet50_aug\?"):
         find_config("resnet50_agu.yaml")
+
+
+def test_a_pipe_is_no_config(tmp_path):
+    """As a shell's <(command) names it; a run reads its configs more than once."""
+    os.mkfifo(tmp_path / "fifo.yaml")
+    with pytest.raises(UserError, match="config fifo.yaml is a pipe or a device. Write it to a file"):
+        find_config("fifo.yaml")
 
 
 def test_options_override_configs_wherever_they_are_typed():

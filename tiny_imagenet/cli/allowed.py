@@ -62,6 +62,6 @@ def users_modules() -> list[str]:
 def refusal(where: str, name: str, modules: Iterable[str] = MODULES) -> str:
     """The message for a config that names, at the key `where`, a class or function of a module not allowed."""
     return (
-        f"{where}: a config may not name {legible(name)}, since a class can run any code. If it is yours, or you trust it, set "
-        f"{VARIABLE}=MODULE in the environment (commas between several). Always allowed: {', '.join(modules)}."
+        f"{where}: a config may not name {legible(name)}, since a class can run any code. If it is yours, or you trust "
+        f"it, set {VARIABLE}=MODULE in the environment (commas between several). Always allowed: {', '.join(modules)}."
     )

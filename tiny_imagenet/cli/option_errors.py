@@ -88,9 +88,7 @@ def option_error_message(problem: Exception, options: Iterable[str], classes: Ma
     if match := REFUSED.search(error) or REFUSED.search(hidden):
         return refusal(where, match[1])
     if match := TAG.search(error):
-        return (
-            f"A config has the YAML tag !!{match[1]}, which could run code. Configs hold plain values and class paths."
-        )
+        return f"A config has the YAML tag !!{match[1]}. Remove it: configs hold plain values and class paths only."
     if match := UNRECOGNIZED.search(error):
         wrong = match[1].split()[0].split("=")[0].lstrip("-")
         if hint := OTHER_TOOLS.get(wrong.lower().replace("-", "_")):
