@@ -1,11 +1,13 @@
 """Races: how fast each contestant is, in turns, and how much CPU time it takes."""
 
+import math
 import time
 from contextlib import contextmanager
 
 import pytest
 
 from tiny_imagenet.benchmark import timing
+from tiny_imagenet.benchmark.table import training_rows
 from tiny_imagenet.benchmark.timing import Contestant, race, ratio
 
 
@@ -26,6 +28,14 @@ def test_a_contestant_that_fails_leaves_the_race(capsys):
     rates = race({"fails": Contestant(failing), "works": Contestant(lambda: 1)}, rounds=2, seconds=0.0)
     assert list(rates) == ["works"] and len(rates["works"]["images_per_s"]) == 2
     assert capsys.readouterr().err == "fails failed: RuntimeError: no compiler\n"
+
+
+def test_what_was_compared_with_a_contestant_that_left_has_no_ratio():
+    rates = {"kept": {"images_per_s": [2.0], "images_per_cpu_s": [2.0]}}
+    assert math.isnan(ratio(rates, "kept", "gone")) and math.isnan(ratio(rates, "gone", "kept"))
+    medians = {"images_per_s": 2.0, "images_per_cpu_s": 2.0, "ratio": math.nan}
+    [row] = training_rows({"by hand": medians})
+    assert row["measured"] == "2 images/s" and row["comparison"] == ""
 
 
 def test_prepared_pieces_are_not_timed():

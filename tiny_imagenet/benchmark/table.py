@@ -39,8 +39,8 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
     comparison = f"{total:.2f} s until it is on the disk; {100 * waiting / epoch:.2f} % of an epoch of 100,000 images"
     rows.append(row("training waits while saving a ResNet-18", f"{waiting:.3f} s", comparison))
     for choice, rates in results["choices"].items():
-        speedup = ratio(results["choices"], choice, choices.DEFAULT)
-        comparison = f"{speedup:.2f} times as fast" if choice != choices.DEFAULT else ""
+        speedup = _compared("{:.2f} times as fast", ratio(results["choices"], choice, choices.DEFAULT))
+        comparison = speedup if choice != choices.DEFAULT else ""
         rows.append(_rates_row(f"a bare step, {choice}", rates, comparison))
     for stage, seconds in results["start"].items():
         rows.append(row(f"start, until {stage}", f"{statistics.median(seconds):.1f} s"))
@@ -61,7 +61,7 @@ def training_rows(training: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
         if "failed" in each:
             yield row(f"training: {name}", "failed", each["failed"])
             continue
-        comparison = [f"{each['ratio']:.3f} of a bare loop"]
+        comparison = [_compared("{:.3f} of a bare loop", each["ratio"])]
         if "share_of_peak" in each:
             share = each["share_of_peak"]  # of float32, a convolution may need fewer operations than are counted
             comparison.append(
@@ -72,7 +72,7 @@ def training_rows(training: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
         elif ours:
             comparison.append(_speedup(ours["ratio"] / each["ratio"]))
         rates = {what: [each[what]] for what in ("images_per_s", "images_per_cpu_s")}
-        yield _rates_row(f"training: {name}", rates, "; ".join(comparison))
+        yield _rates_row(f"training: {name}", rates, "; ".join(filter(None, comparison)))
 
 
 def _first_fit(training: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -87,12 +87,17 @@ def _image_rows(images: Mapping[str, Mapping[str, Rates]]) -> Iterator[Row]:
             alone = name.removesuffix(f", {stages.BUSY}")
             comparison = _speedup(ratio(rates, stages.OURS, name))
             if alone != name:
-                comparison = f"{ratio(rates, name, alone):.2f} of its rate alone"
+                comparison = _compared("{:.2f} of its rate alone", ratio(rates, name, alone))
             yield _rates_row(f"{recipe}: {name}", rates[name], comparison if name != stages.OURS else "")
 
 
 def _speedup(times: float) -> str:
-    return f"this project is {times:.{1 if times >= 1 else 2}f} times as fast"
+    return _compared(f"this project is {{:.{1 if times >= 1 else 2}f}} times as fast", times)
+
+
+def _compared(text: str, times: float) -> str:
+    """The text with a ratio in it; empty if one of the two could not be measured."""
+    return "" if math.isnan(times) else text.format(times)
 
 
 def _rates_row(what: str, rates: Rates, comparison: str = "") -> Row:

@@ -81,7 +81,12 @@ def _turn(contestant: Contestant, seconds: float) -> tuple[int, int, float, floa
 
 
 def ratio(rates: Mapping[str, Rates], of: str, to: str) -> float:
-    """How many times as fast as another a contestant is: the median over the rounds, which each have both."""
+    """How many times as fast as another a contestant is: the median over the rounds, which each have both.
+
+    NaN if one of them has left the race.
+    """
+    if not {of, to} <= rates.keys():
+        return math.nan
     pairs = zip(rates[of]["images_per_s"], rates[to]["images_per_s"], strict=True)
     return statistics.median(one / other for one, other in pairs)
 
