@@ -1,5 +1,6 @@
 """Fixtures of all tests: a small generated data set, prepared once, and the command line, run in this process."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -61,6 +62,18 @@ def small(archive, data_root) -> list[str]:
         "--trainer.max_epochs=2",
         "--trainer.log_every_n_steps=2",
     ]
+
+
+@pytest.fixture(autouse=True)
+def loggers():
+    """Leave the handlers of the log as they were: commands set their own, and so do libraries (MLflow the root's)."""
+    root, package = logging.getLogger(), logging.getLogger("tiny_imagenet")
+    before, of_package, level = root.handlers[:], package.handlers[:], package.level
+    yield
+    for handler in [handler for handler in root.handlers if handler not in before]:
+        root.removeHandler(handler)
+    package.handlers, package.propagate = of_package, True
+    package.setLevel(level)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import re
+import sys
 import warnings
 
 import pytest
@@ -37,12 +38,10 @@ LIBRARIES = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.strategi
 @pytest.fixture(autouse=True)
 def as_before():
     """Leave loggers and filters of warnings as they were."""
-    package, libraries = logging.getLogger("tiny_imagenet"), [logging.getLogger(name) for name in LIBRARIES]
-    handlers, level, filters = package.handlers, package.level, [logger.filters[:] for logger in libraries]
+    libraries = [logging.getLogger(name) for name in LIBRARIES]
+    filters = [logger.filters[:] for logger in libraries]
     with warnings.catch_warnings():
         yield
-    package.handlers = handlers
-    package.setLevel(level)
     for logger, before in zip(libraries, filters, strict=True):
         logger.filters = before
 
@@ -124,16 +123,10 @@ def test_where_lightning_kills_the_processes_that_are_left_it_is_told_how_to_res
     assert notes[1] == "Rank 1 has ended."
 
 
-@pytest.fixture
-def no_other_handler(monkeypatch):
-    """An old MLflow leaves a handler of the root logger, and with it the output of an earlier test."""
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-
-
-@pytest.mark.usefixtures("no_other_handler")
 @pytest.mark.parametrize(("rank", "expected"), [(0, ["a note", "an error"]), (1, ["an error"]), (3, ["an error"])])
 def test_notes_come_from_the_first_process_and_errors_from_all(monkeypatch, capsys, rank, expected):
     monkeypatch.setattr(rank_zero_only, "rank", rank)
+    logging.getLogger().addHandler(logging.StreamHandler(sys.stderr))  # as an old MLflow does
     show_log()
     log = logging.getLogger("tiny_imagenet.run.folder")
     log.debug("a detail")
@@ -142,7 +135,6 @@ def test_notes_come_from_the_first_process_and_errors_from_all(monkeypatch, caps
     assert capsys.readouterr().err.splitlines() == expected
 
 
-@pytest.mark.usefixtures("no_other_handler")
 def test_shown_twice_a_note_is_written_once(capsys):
     show_log()
     show_log()

@@ -79,6 +79,7 @@ BAD_RUNS = [
     ("config.yaml", changed(model__width="w"), "config.yaml has model.width 'w'"),
     ("config.yaml", changed(model__arch=["resnet18"]), "config.yaml has model.arch ['resnet18']"),
     ("metrics.csv", METRICS + "0,1,1,5,1,1,1,1\n", "metrics.csv has val/top1 5, which is not in 0 to 1"),
+    ("metrics.csv", METRICS + "0,1,1,0,1,1,1,1\n0.5,1,1,0,1,1,1,1\n", "metrics.csv has epoch 0.5, which is not a wh"),
     ("metrics.csv", METRICS + "1e300,1,1,0.5,1,1,1,1\n", "metrics.csv has epoch 1e+300"),
     ("metrics.csv", METRICS + "inf,1,1,0.5,1,1,1,1\n", "metrics.csv has epoch inf"),
     ("metrics.csv", large, "metrics.csv has 60.0 MB, more than 20.0 MB"),

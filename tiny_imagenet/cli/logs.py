@@ -41,6 +41,7 @@ def show_log() -> None:
     launcher.setLevel(logging.INFO)
     package = logging.getLogger("tiny_imagenet")
     package.handlers = [_Stderr()]
+    package.propagate = False  # a library, such as Alembic for MLflow, may give the root a handler, which prints too
     package.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
 
 

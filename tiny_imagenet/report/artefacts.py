@@ -117,6 +117,8 @@ def read_table(path: Path, columns: Sequence[str], characters: int | None = None
     }
     for name in COUNTS & table.keys():
         _require(path, name, table[name], 0, LARGEST_COUNT)
+        if len(parts := table[name][table[name] % 1 > 0]):
+            raise ValueError(f"{path.name} has {name} {parts[0]:g}, which is not a whole number")
     for name in FRACTIONS & table.keys():
         _require(path, name, table[name], 0, 1)
     return pd.DataFrame(table)
