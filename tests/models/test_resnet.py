@@ -218,6 +218,24 @@ def test_wrong_options(options, message):
         small(**options)
 
 
+@pytest.mark.parametrize(("arch", "halving"), [("resnet18", "conv1"), ("resnext50_32x4d", "conv2")])
+def test_downsampling_by_max_pooling(arch, halving):
+    pooled, strided = (
+        build_resnet(arch, 10, width=0.25, stem="small", downsampling=each).eval() for each in ("max_pool", "stride")
+    )
+    strided.load_state_dict(pooled.state_dict())
+    for number in (2, 3, 4):
+        ours, theirs = (net.get_submodule(f"layer{number}.0.{halving}") for net in (pooled, strided))
+        maps = torch.randn(2, ours.in_channels, 12, 12)
+        with torch.no_grad():
+            full = nn.functional.conv2d(maps, theirs.weight, padding=1, groups=theirs.groups)
+            largest = full.unflatten(2, (6, 2)).unflatten(4, (6, 2)).amax((3, 5))  # of each 2×2
+            torch.testing.assert_close(ours(maps), largest)
+            assert ours(maps[:, :, :9, :9]).shape == theirs(maps[:, :, :9, :9]).shape, "5×5 of 9×9"
+    images = torch.randn(2, 3, 36, 36)  # 36, 18, 9 and 5 in the stages
+    assert pooled(images).shape == (2, 10) and not torch.allclose(pooled(images), strided(images))
+
+
 def test_a_network_of_eight_channels_computes_what_torchvision_s_blocks_would():
     network = build_resnet("resnet18", 10, width=0.125, stem="small").double()
     plain = nn.Conv2d(8, 16, 1, stride=2, bias=False).double()

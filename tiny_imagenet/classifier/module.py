@@ -49,6 +49,8 @@ class ImageClassifier(pl.LightningModule):
         unfreeze_at: the number of epochs after which a child of `freeze` is trained after all, such as {layer1: 5}.
         max_parameters: refuse to build a larger network.
         zero_init_residual: start each residual block as the identity (https://arxiv.org/abs/1706.02677).
+        downsampling: how a stage of blocks halves its feature maps: stride (a 3×3 convolution of stride 2) or max_pool
+            (one of stride 1 and max-pooling, which takes more time and learns more from each epoch).
         label_smoothing: fraction of each training target that is spread over all classes, 0..1
             (https://arxiv.org/abs/1512.00567).
         optimizer: makes the optimizer from parameter groups; norms and biases are exempt from weight decay.
@@ -76,6 +78,7 @@ class ImageClassifier(pl.LightningModule):
         unfreeze_at: dict[str, int] | None = None,
         max_parameters: int | None = None,
         zero_init_residual: bool = False,
+        downsampling: Literal["stride", "max_pool"] = "stride",
         label_smoothing: float = 0.0,
         optimizer: OptimizerCallable = lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True),
         scheduler: LRSchedulerCallable | None = None,
@@ -162,6 +165,7 @@ class ImageClassifier(pl.LightningModule):
             freeze=options.freeze,
             max_parameters=min(limits, default=None),
             zero_init_residual=options.zero_init_residual,
+            downsampling=options.downsampling,
         ).to(memory_format=torch.channels_last)
         if options.compile:
             # With sizes as variables, inductor would give up channels_last. Training batches have two sizes, those of

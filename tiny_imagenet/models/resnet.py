@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 
 Stem = Literal["imagenet", "pool", "half", "small"]
 
+# How the first block of a stage halves its feature maps: by a 3×3 convolution of stride 2, or by one of stride 1 that
+# max-pooling follows.
+Downsampling = Literal["stride", "max_pool"]
+
 # The factor by which the stem and the first three of four stages reduce an image's side.
 REDUCTION: dict[Stem, int] = {"imagenet": 16, "pool": 8, "half": 8, "small": 4}
 
@@ -40,6 +44,7 @@ def build_resnet(
     freeze: Sequence[str] = (),
     max_parameters: int | None = None,
     zero_init_residual: bool = False,
+    downsampling: Downsampling = "stride",
 ) -> "ResNet":
     """Build a ResNet for normalised images [B, 3, H, W] that returns logits [B, num_classes].
 
@@ -63,6 +68,8 @@ def build_resnet(
         freeze: names of children whose parameters and BatchNorm statistics stay fixed.
         max_parameters: refuse a network with more.
         zero_init_residual: start each residual block as the identity (https://arxiv.org/abs/1706.02677).
+        downsampling: how a stage halves its feature maps: stride (a 3×3 convolution of stride 2) or max_pool (one of
+            stride 1, then max-pooling: four times the arithmetic there). Parameters are the same.
 
     Raises:
         UserError: an option is wrong, the network is too large, or `weights` can't be loaded.
@@ -80,7 +87,15 @@ def build_resnet(
     def on_meta(width: float) -> ResNet:
         # Without memory, it takes milliseconds to know shapes and counts; initialisation happens once, below.
         with torch.device("meta"):
-            return ResNet(get_model(arch), num_classes, stem=stem, width=width, blocks=blocks, dropout=dropout)
+            return ResNet(
+                get_model(arch),
+                num_classes,
+                stem=stem,
+                width=width,
+                blocks=blocks,
+                dropout=dropout,
+                downsampling=downsampling,
+            )
 
     network = on_meta(width)
     parameters = _count(network)
@@ -130,6 +145,7 @@ class ResNet(resnet.ResNet):
         width: float,
         blocks: Sequence[int] | None,
         dropout: float,
+        downsampling: Downsampling = "stride",
     ) -> None:
         # Not the parent's constructor, which fixes the channels and the stem.
         nn.Module.__init__(self)
@@ -148,9 +164,8 @@ class ResNet(resnet.ResNet):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity()
         for stage, (planes, count) in enumerate(zip(channels, blocks, strict=True)):
             blocks_of_stage = make_stage(self, block, planes, count, stride=1 if stage == 0 else 2)
-            if stage > 0 and blocks_of_stage[0].downsample[0].in_channels == 8:
-                shortcut = blocks_of_stage[0].downsample
-                shortcut[0] = _EverySecondPixel(8, shortcut[0].out_channels, 1, stride=2, bias=False)
+            if stage > 0:
+                _set_downsampling(blocks_of_stage[0], downsampling)
             self.add_module(f"layer{stage + 1}", blocks_of_stage)
         if len(blocks) == 3:
             self.layer4 = nn.Identity()
@@ -183,6 +198,24 @@ class ResNet(resnet.ResNet):
         for name in self.frozen:
             self.get_submodule(name).eval()
         return self
+
+
+def _set_downsampling(block: nn.Module, downsampling: Downsampling) -> None:
+    """Let the first block of a stage halve its feature maps in the way that was chosen."""
+    for name, layer in list(block.named_children()):
+        if downsampling == "max_pool" and isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+            sizes = layer.in_channels, layer.out_channels, layer.kernel_size
+            setattr(block, name, _PooledConv(*sizes, padding=layer.padding, groups=layer.groups, bias=False))
+    shortcut = block.downsample
+    if shortcut[0].in_channels == 8:
+        shortcut[0] = _EverySecondPixel(8, shortcut[0].out_channels, 1, stride=2, bias=False)
+
+
+class _PooledConv(nn.Conv2d):
+    """A convolution and max-pooling, which halves the maps as a stride of 2 does: rounded up."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(super().forward(images), 2, ceil_mode=True)
 
 
 class _EverySecondPixel(nn.Conv2d):

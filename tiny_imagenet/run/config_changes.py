@@ -11,8 +11,8 @@ log = logging.getLogger(__name__)
 # If one of these changed, the checkpoint's weights would not fit, or its optimizer and schedule, which are restored
 # with their own rates, would not do what the config says, or an epoch would repeat some images and leave out others.
 FIXED = (
-    "model.arch", "model.stem", "model.width", "model.blocks", "model.freeze", "data.class_path",
-    "data.init_args.balance", "seed_everything",
+    "model.arch", "model.stem", "model.width", "model.blocks", "model.downsampling", "model.freeze",
+    "data.class_path", "data.init_args.balance", "seed_everything",
 )  # fmt: skip
 FIXED_BELOW = ("model.optimizer", "model.scheduler", "model.unfreeze_at")
 
