@@ -19,7 +19,7 @@ ARCHS = [name for name in torchvision.models.list_models() if re.match(r"(wide_)
 
 
 def on_meta(arch: str, classes: int = 1000, **options) -> ResNet:
-    options = {"stem": "imagenet", "width": 1.0, "blocks": None, "dropout": 0.0, **options}
+    options = {"stem": "imagenet", "width": 1.0, "blocks": None, "dropout": 0.0, "downsampling": "stride", **options}
     with torch.device("meta"):
         return ResNet(torchvision.models.get_model(arch), classes, **options)
 

@@ -145,7 +145,7 @@ class ResNet(resnet.ResNet):
         width: float,
         blocks: Sequence[int] | None,
         dropout: float,
-        downsampling: Downsampling = "stride",
+        downsampling: Downsampling,
     ) -> None:
         # Not the parent's constructor, which fixes the channels and the stem.
         nn.Module.__init__(self)
