@@ -3,7 +3,7 @@
 import bisect
 import logging
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -83,6 +83,9 @@ def build_resnet(
         raise UserError(
             f"blocks must be three or four numbers from 1 to {MOST_BLOCKS}, such as [2, 1, 1, 1], not {list(blocks)}."
         )
+
+    if downsampling not in (known := get_args(Downsampling)):
+        raise UserError(f"downsampling must be {' or '.join(known)}, not {downsampling!r}.")
 
     def on_meta(width: float) -> ResNet:
         # Without memory, it takes milliseconds to know shapes and counts; initialisation happens once, below.
