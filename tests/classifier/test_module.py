@@ -13,6 +13,8 @@ from jsonargparse import _common
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import resnet18
 
+from tests.helpers.checkpoints import save_alone
+from tests.helpers.networks import classifier
 from tests.helpers.tables import table
 from tiny_imagenet.classifier import ImageClassifier
 from tiny_imagenet.data import TinyImageNetDataModule
@@ -70,6 +72,22 @@ def test_label_smoothing_gives_each_class_a_fraction_of_the_target(trained):
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     expected = -0.8 * logs[np.arange(6), targets.numpy()] - 0.2 * logs.mean(axis=1)
     assert found.item() == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_a_checkpoint_keeps_its_downsampling(tmp_path):
+    answers, images = {}, torch.randn(4, 3, 32, 32)
+    for downsampling in ("stride", "max_pool"):
+        model = classifier(downsampling=downsampling)
+        checkpoint = save_alone(model, tmp_path / f"{downsampling}.ckpt")
+        loaded = ImageClassifier.load_from_checkpoint(checkpoint).eval()
+        answers[downsampling] = loaded(images).detach()
+        torch.testing.assert_close(answers[downsampling], model(images).detach())
+        content = torch.load(checkpoint, weights_only=True)
+        del content["hyper_parameters"]["downsampling"]  # as written before there was a choice
+        torch.save(content, checkpoint)
+        other = ImageClassifier.load_from_checkpoint(checkpoint).eval()
+        assert other(images).allclose(answers[downsampling]) == (downsampling == "stride")
+    assert not answers["stride"].allclose(answers["max_pool"])
 
 
 def test_a_checkpoint_that_names_a_class_runs_no_code(trained, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ def test_resuming_with_a_changed_config_says_so_or_refuses(run, small, finished)
     status, output = run("fit", *small, f"--ckpt_path={best}", "--model.arch=resnet34")
     assert status == 1
     assert "model.arch: resnet18 -> resnet34" in output
-    for option in ("--seed_everything=1", "--model.freeze=[conv1]"):
+    for option in ("--seed_everything=1", "--model.freeze=[conv1]", "--model.downsampling=max_pool"):
         status, output = run("fit", *small, "--ckpt_path=last", option)
         assert status == 1
         assert f"these settings changed: {option[2:].partition('=')[0]}: " in output
