@@ -1,10 +1,13 @@
 """Every shipped config is parsed by the real command line, instantiated, and its network built."""
 
+import re
+
 import pytest
 import torch
 import yaml
 
 from tests.helpers.configs import CONFIG_FILES, OVERLAYS
+from tests.helpers.paths import ROOT
 from tiny_imagenet.cli.arguments import CONFIGS
 from tiny_imagenet.models import build_resnet
 from tiny_imagenet.optim import build_scheduler
@@ -47,6 +50,8 @@ def test_config_is_short_and_says_what_it_is(config):
     assert len(text.splitlines()) <= 25
     assert any("training.py fit --config" in line and f"--config {config}" in line for line in header)
     assert any("easured" in line for line in header), "the header says what was measured, or that there was no run"
+    named = re.findall(r"(?:configs|docs|results)/[\w./-]+\.\w+", text)
+    assert not [path for path in named if not (ROOT / path).exists()], "files that a comment names are there"
 
 
 def test_defaults_are_complete(parsed):
