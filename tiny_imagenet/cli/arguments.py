@@ -156,7 +156,7 @@ def find_config(name: str) -> Path:
         if os.path.isfile(path):  # unlike Path.is_file, of any name
             return path
     if os.path.exists(name) and not os.path.isdir(name):
-        raise UserError(f"The config {name} is a pipe or a device. Write it to a file, to be read more than once.")
+        raise UserError(f"The config {name} is a pipe or a device. Write it to a file: a run reads it more than once.")
     known = sorted(
         path.relative_to(CONFIGS).with_suffix("").as_posix()
         for path in CONFIGS.rglob("*.yaml")
