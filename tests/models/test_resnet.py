@@ -251,7 +251,7 @@ def test_a_network_of_eight_channels_computes_what_torchvision_s_blocks_would():
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("dtype", "count", "side"), [("float32", 16, 112), ("bfloat16", 15, 112), ("bfloat16", 7, 13)])
+@pytest.mark.parametrize(("dtype", "count", "side"), [("float32", 16, 112), ("bfloat16", 15, 112), ("bfloat16", 7, 32)])
 def test_a_network_of_eight_channels_trains_without_a_crash(threads, dtype, count, side):
     """torch 2.15 ends the process by a signal in the backward pass of a plain 1×1 convolution."""
     code = f"""

@@ -225,7 +225,7 @@ class _EverySecondPixel(nn.Conv2d):
     """A 1×1 convolution of stride 2, as one of stride 1 on the pixels that it reads.
 
     With 8 channels in channels-last memory, oneDNN's weight gradient of a stride of 2 writes beyond its memory
-    (torch 2.15, AVX-512: in float32 on large feature maps, in bf16 if several threads share the batch unevenly).
+    (torch 2.15, AVX-512, float32 and bf16): on large feature maps, and if several threads share the batch unevenly.
     """
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
