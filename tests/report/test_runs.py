@@ -102,6 +102,14 @@ def test_a_run_is_kept_without_the_unreadable_parts_of_its_test(tmp_path):
     assert [section.title for section in report.sections(runs, skipped)] == ["Runs", "Curves"]
 
 
+def test_the_user_s_own_metrics_may_have_any_name(tmp_path):
+    path = write_run(tmp_path / "name/version_0", epochs=1) / "metrics.csv"
+    header, row = path.read_text().splitlines()
+    path.write_text(f"{header},images,precision\n{row},0.5,71.5\n")
+    metrics = only(report.find_runs(tmp_path).runs).metrics
+    assert metrics["images"].tolist() == [0.5] and metrics["precision"].tolist() == [71.5]
+
+
 def test_a_half_written_line_is_left_out(tmp_path):
     path = write_run(tmp_path / "name/version_0", epochs=4, top1=0.4) / "metrics.csv"
     lines = path.read_text().splitlines(keepends=True)

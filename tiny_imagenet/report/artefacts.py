@@ -89,6 +89,7 @@ def read_table(path: Path, columns: Sequence[str], characters: int | None = None
     """A CSV file. Incomplete lines are left out; what should be a number but is not becomes NaN.
 
     Args:
+        columns: those that it must have; the counts and fractions among them are checked.
         characters: how many to read from the start, all if None.
 
     Raises:
@@ -115,11 +116,11 @@ def read_table(path: Path, columns: Sequence[str], characters: int | None = None
         name: list(cells) if name in TEXT_COLUMNS else _numbers(cells)
         for name, cells in zip(header, zip(*rows, strict=True), strict=True)
     }
-    for name in COUNTS & table.keys():
+    for name in COUNTS & set(columns):  # and not the user's own metrics of the same names
         _require(path, name, table[name], 0, LARGEST_COUNT)
         if len(parts := table[name][table[name] % 1 > 0]):
             raise ValueError(f"{path.name} has {name} {parts[0]:g}, which is not a whole number")
-    for name in FRACTIONS & table.keys():
+    for name in FRACTIONS & set(columns):
         _require(path, name, table[name], 0, 1)
     return pd.DataFrame(table)
 
