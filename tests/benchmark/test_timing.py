@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tiny_imagenet.benchmark import timing
-from tiny_imagenet.benchmark.table import training_rows
+from tiny_imagenet.benchmark import stages, timing
+from tiny_imagenet.benchmark.table import table
 from tiny_imagenet.benchmark.timing import Contestant, race, ratio
 
 
@@ -33,9 +33,16 @@ def test_a_contestant_that_fails_leaves_the_race(capsys):
 def test_what_was_compared_with_a_contestant_that_left_has_no_ratio():
     rates = {"kept": {"images_per_s": [2.0], "images_per_cpu_s": [2.0]}}
     assert math.isnan(ratio(rates, "kept", "gone")) and math.isnan(ratio(rates, "gone", "kept"))
-    medians = {"images_per_s": 2.0, "images_per_cpu_s": 2.0, "ratio": math.nan}
-    [row] = training_rows({"by hand": medians})
-    assert row["measured"] == "2 images/s" and row["comparison"] == ""
+    results = {
+        "images": {"parts": {}, "a recipe": {f"kept, {stages.BUSY}": rates["kept"], "other": rates["kept"]}},
+        "training": {"by hand": {"images_per_s": 2.0, "images_per_cpu_s": 2.0, "ratio": math.nan}},
+        "choices": {"kept": rates["kept"]},
+        "saving": {"waiting": [1.0], "total": [2.0]},
+        "start": {},
+        "memory": {},
+    }
+    comparisons = table(results)["comparison"].tolist()
+    assert comparisons == ["", "", "", "2.00 s until it is on the disk", ""]
 
 
 def test_prepared_pieces_are_not_timed():

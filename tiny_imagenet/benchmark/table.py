@@ -36,7 +36,8 @@ def table(results: Mapping[str, Any]) -> pd.DataFrame:
     rows = [*_image_rows(results["images"]), *training_rows(results["training"])]
     waiting, total = (statistics.median(seconds) for seconds in results["saving"].values())
     epoch = 100_000 / _first_fit(results["training"]).get("images_per_s", math.nan)  # seconds
-    comparison = f"{total:.2f} s until it is on the disk; {100 * waiting / epoch:.2f} % of an epoch of 100,000 images"
+    share = _compared("; {:.2f} % of an epoch of 100,000 images", 100 * waiting / epoch)
+    comparison = f"{total:.2f} s until it is on the disk{share}"
     rows.append(row("training waits while saving a ResNet-18", f"{waiting:.3f} s", comparison))
     for choice, rates in results["choices"].items():
         speedup = _compared("{:.2f} times as fast", ratio(results["choices"], choice, choices.DEFAULT))
@@ -96,7 +97,7 @@ def _speedup(times: float) -> str:
 
 
 def _compared(text: str, times: float) -> str:
-    """The text with a ratio in it; empty if one of the two could not be measured."""
+    """The text with a ratio or share in it; empty if one of the two could not be measured."""
     return "" if math.isnan(times) else text.format(times)
 
 
