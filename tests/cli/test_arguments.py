@@ -34,6 +34,8 @@ def test_a_pipe_is_no_config(tmp_path):
     os.mkfifo(tmp_path / "fifo.yaml")
     with pytest.raises(UserError, match="config fifo.yaml is a pipe or a device. Write it to a file"):
         find_config("fifo.yaml")
+    with pytest.raises(UserError, match="There is no config '.'"):  # a folder is none either
+        find_config(".")
 
 
 def test_options_override_configs_wherever_they_are_typed():
