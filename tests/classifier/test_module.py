@@ -90,6 +90,17 @@ def test_a_checkpoint_keeps_its_downsampling(tmp_path):
     assert not answers["stride"].allclose(answers["max_pool"])
 
 
+def test_weights_of_another_network_with_the_same_shapes_are_refused(tmp_path):
+    checkpoint = torch.load(save_alone(classifier(stem="small"), tmp_path / "x.ckpt"), weights_only=True)
+    ImageClassifier(width=0.125, stem="small").on_load_checkpoint(checkpoint)
+    for name, other in {"stem": "pool", "downsampling": "max_pool"}.items():
+        with pytest.raises(UserError, match=f"trained with another model.{name} than {other}"):
+            ImageClassifier(**{"width": 0.125, "stem": "small", name: other}).on_load_checkpoint(checkpoint)
+    del checkpoint["hyper_parameters"]["downsampling"]  # as written before there was a choice
+    with pytest.raises(UserError, match="trained with another model.downsampling than max_pool"):
+        ImageClassifier(width=0.125, stem="small", downsampling="max_pool").on_load_checkpoint(checkpoint)
+
+
 def test_a_checkpoint_that_names_a_class_runs_no_code(trained, tmp_path, monkeypatch):
     """Even with weights_only, Lightning would instantiate classes named in the hyperparameters with jsonargparse."""
     (tmp_path / "strange.py").write_text(

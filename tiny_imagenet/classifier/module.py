@@ -315,10 +315,11 @@ class ImageClassifier(pl.LightningModule):
         """Build the network of the checkpoint, or refuse a checkpoint that does not fit the training.
 
         Raises:
-            UserError: the checkpoint is not of this project or of a later version of it, its classes are not those of
-                the data, or the training cannot be resumed exactly.
+            UserError: the checkpoint is not of this project or of a later version of it, it is of another network, its
+                classes are not those of the data, or the training cannot be resumed exactly.
         """
         info, trainer = dataset_of(checkpoint), attached_trainer(self)
+        self._require_same_network(checkpoint)
         if self.network is None:
             if self._data is not None:
                 self._data.adopt(info)
@@ -330,3 +331,11 @@ class ImageClassifier(pl.LightningModule):
             require_resumable_by(trainer, checkpoint, by_steps=self.hparams.scheduler_interval == "step")
         ranks = trainer.world_size if trainer else 1
         restore_sums(self.train_metrics, checkpoint["train_metrics"], self.global_rank, ranks)
+
+    def _require_same_network(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of another stem or downsampling, which may have the same shapes."""
+        trained = {"downsampling": "stride"} | checkpoint.get("hyper_parameters", {})  # without a choice before
+        for name in ("stem", "downsampling"):
+            ours = self.hparams[name]
+            if str(trained.get(name, ours)) != ours:
+                raise UserError(f"The checkpoint was trained with another model.{name} than {ours}. Give its own.")
