@@ -22,7 +22,9 @@ COLOURS = {"ant": (200, 90, 90), "bee": (90, 200, 90), "cat": (90, 90, 200)}
 TIME = 1_700_000_000  # of the images: whole seconds, which tar keeps exactly
 CONFIG = """\
 trainer: {max_epochs: 3, accelerator: cpu, devices: 1, precision: 32-true}
-model: {arch: resnet18, blocks: [1, 1, 1, 1], width: 0.03, stem: small}
+model:
+  {arch: resnet18, blocks: [1, 1, 1, 1], width: 0.03, stem: small, downsampling: max_pool,
+   optimizer: {init_args: {lr: 0.03}}}
 data:
   class_path: ImageFolderDataModule
   init_args:

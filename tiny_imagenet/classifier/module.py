@@ -19,7 +19,7 @@ from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_o
 from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
 from tiny_imagenet.data.batches.loader import Batch
-from tiny_imagenet.errors import UserError, first_line, user_message
+from tiny_imagenet.errors import UserError, first_line, legible, user_message
 from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 from tiny_imagenet.run.checkpoint_files import FORMAT, FORMAT_KEY, require_checkpoint
@@ -50,7 +50,7 @@ class ImageClassifier(pl.LightningModule):
         max_parameters: refuse to build a larger network.
         zero_init_residual: start each residual block as the identity (https://arxiv.org/abs/1706.02677).
         downsampling: how a stage of blocks halves its feature maps: stride (a 3×3 convolution of stride 2) or max_pool
-            (one of stride 1 and max-pooling, which takes more time and learns more from each epoch).
+            (one of stride 1 and max-pooling, which takes more time, and in short trainings was worth it).
         label_smoothing: fraction of each training target that is spread over all classes, 0..1
             (https://arxiv.org/abs/1512.00567).
         optimizer: makes the optimizer from parameter groups; norms and biases are exempt from weight decay.
@@ -334,8 +334,12 @@ class ImageClassifier(pl.LightningModule):
 
     def _require_same_network(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another stem or downsampling, which may have the same shapes."""
-        trained = {"downsampling": "stride"} | checkpoint.get("hyper_parameters", {})  # without a choice before
+        options = {"downsampling": "stride"} | checkpoint.get("hyper_parameters", {})  # before there was a choice
         for name in ("stem", "downsampling"):
             ours = self.hparams[name]
-            if str(trained.get(name, ours)) != ours:
-                raise UserError(f"The checkpoint was trained with another model.{name} than {ours}. Give its own.")
+            trained = str(options.get(name, ours))
+            if trained != ours:
+                raise UserError(
+                    f"The checkpoint was trained with model.{name} {legible(trained[:40])}, not {ours}: leave out "
+                    f"--model.{name}."
+                )

@@ -59,7 +59,7 @@ def read_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or first_line(error)
         if tag := _TAG.search(problem):
-            problem = f"it has the YAML tag !!{tag[1]}, which is not one of plain values"
+            problem = f"it has the YAML tag !!{tag[1]}, which no plain value has"
         raise ValueError(f"{problem} (line {mark.line + 1})" if mark else problem) from None
 
 
