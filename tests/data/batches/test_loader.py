@@ -1,10 +1,15 @@
 """Loaders: whole batches of the small archive, with and without worker processes."""
 
+import os
+import signal
+from multiprocessing.util import register_after_fork
+
 import numpy as np
 import pytest
 import torch
 
 from tests.helpers.archives import in_process
+from tiny_imagenet.data.batches.loader import STOPPING
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -22,6 +27,19 @@ def test_an_epoch_s_batches_hold_each_image_once_with_its_label(module, num_work
     assert sorted(found) == list(range(len(rows)))
     labels = torch.cat([batch.targets for batch in batches]).tolist()
     assert labels == data.sets["train"].labels[found].tolist()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_before_a_worker_can_ignore_it_does_not_end_it(module, number):
+    class Owner:
+        """The hook is called in each process that is forked while this lives."""
+
+    data, owner = module(num_workers=2), Owner()
+    data.setup("fit")
+    register_after_fork(owner, lambda _: os.kill(os.getpid(), number))
+    batches = list(data.train_dataloader())
+    assert sum(len(batch.targets) for batch in batches) == len(data.sets["train"])
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & STOPPING, "signals wait no longer"
 
 
 def test_workers_end_with_their_process_even_where_it_does_not_end_them(module):

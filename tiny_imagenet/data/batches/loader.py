@@ -3,7 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tiny_imagenet.data.batches.sampler import BatchRequest
+
+STOPPING = {signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])}  # not on Windows
 
 
 class Batch(NamedTuple):
@@ -42,9 +45,15 @@ class _Batches(Dataset):
         return Batch(*self.images[request.rows], torch.from_numpy(request.rows), request.seed)
 
 
+class _Loader(DataLoader):
+    def __iter__(self) -> Iterator[Batch]:
+        with _signals_wait():  # until workers that start now ignore them
+            return super().__iter__()
+
+
 def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int = 0, pin_memory: bool = False) -> DataLoader:
     """A DataLoader of whole batches, each a single indexed read without collation."""
-    return DataLoader(
+    return _Loader(
         _Batches(images),
         sampler=sampler,
         batch_size=None,
@@ -55,14 +64,28 @@ def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int = 0, 
     )
 
 
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Block the signals that end a training, in this thread and in processes that it starts."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _ignore_signals(worker: int) -> None:
     """Ignore Ctrl-C and SIGTERM to the process group: the training process saves first, then stops its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGHUP"):  # not on Windows
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS, where SIGTERM ends a worker
         threading.Thread(target=_exit_on_sigterm_of_parent, daemon=True).start()
+    elif hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _exit_on_sigterm_of_parent() -> None:
