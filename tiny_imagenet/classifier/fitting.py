@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 
 from tiny_imagenet.classifier.length import total_steps_from
 from tiny_imagenet.data import DatasetInfo
-from tiny_imagenet.errors import MISFIT, UserError
+from tiny_imagenet.errors import MISFIT, UserError, legible
 from tiny_imagenet.models import TooLarge
 from tiny_imagenet.run.checkpoint_files import require_known_format, require_same_training
 
@@ -24,6 +24,25 @@ def dataset_of(checkpoint: Mapping[str, Any]) -> DatasetInfo:
     if "dataset" not in checkpoint:
         raise UserError("This checkpoint was not written by this project: it does not name its classes.")
     return DatasetInfo(**checkpoint["dataset"])
+
+
+def require_same_network(checkpoint: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse weights of another stem or downsampling, which may have the same shapes.
+
+    Args:
+        options: the model's, by their names.
+
+    Raises:
+        UserError: the checkpoint was trained with another.
+    """
+    before = {"downsampling": "stride"} | checkpoint.get("hyper_parameters", {})  # there was no choice at first
+    for name in ("stem", "downsampling"):
+        trained = str(before.get(name, options[name]))
+        if trained != options[name]:
+            raise UserError(
+                f"The checkpoint was trained with model.{name} {legible(trained[:40])}, not {options[name]}: leave out "
+                f"--model.{name}."
+            )
 
 
 @contextmanager

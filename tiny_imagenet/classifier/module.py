@@ -12,14 +12,14 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from tiny_imagenet.classifier.fitting import dataset_of, no_larger_than, require_resumable_by
+from tiny_imagenet.classifier.fitting import dataset_of, no_larger_than, require_resumable_by, require_same_network
 from tiny_imagenet.classifier.length import total_steps
 from tiny_imagenet.classifier.loss import mean_cross_entropy
 from tiny_imagenet.classifier.metrics import build_metrics, restore_sums, sums_of_ranks, without_ties
 from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
 from tiny_imagenet.data.batches.loader import Batch
-from tiny_imagenet.errors import UserError, first_line, legible, user_message
+from tiny_imagenet.errors import UserError, first_line, user_message
 from tiny_imagenet.models import build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 from tiny_imagenet.run.checkpoint_files import FORMAT, FORMAT_KEY, require_checkpoint
@@ -319,7 +319,7 @@ class ImageClassifier(pl.LightningModule):
                 classes are not those of the data, or the training cannot be resumed exactly.
         """
         info, trainer = dataset_of(checkpoint), attached_trainer(self)
-        self._require_same_network(checkpoint)
+        require_same_network(checkpoint, self.hparams)
         if self.network is None:
             if self._data is not None:
                 self._data.adopt(info)
@@ -331,15 +331,3 @@ class ImageClassifier(pl.LightningModule):
             require_resumable_by(trainer, checkpoint, by_steps=self.hparams.scheduler_interval == "step")
         ranks = trainer.world_size if trainer else 1
         restore_sums(self.train_metrics, checkpoint["train_metrics"], self.global_rank, ranks)
-
-    def _require_same_network(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights of another stem or downsampling, which may have the same shapes."""
-        options = {"downsampling": "stride"} | checkpoint.get("hyper_parameters", {})  # before there was a choice
-        for name in ("stem", "downsampling"):
-            ours = self.hparams[name]
-            trained = str(options.get(name, ours))
-            if trained != ours:
-                raise UserError(
-                    f"The checkpoint was trained with model.{name} {legible(trained[:40])}, not {ours}: leave out "
-                    f"--model.{name}."
-                )
