@@ -2,9 +2,26 @@
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
+
+# A closed terminal sends SIGHUP, except on Windows.
+STOPPING = {signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])}
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Block the signals of STOPPING in this thread, and in processes that it starts until they unblock them."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Interrupted(Exception):
@@ -73,8 +90,5 @@ class StopSignals:
 
 
 def _numbers() -> list[int]:
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        numbers.append(hangup)
-    return numbers
+    always = (signal.SIGINT, signal.SIGTERM)  # and SIGHUP, unless nohup ignores it
+    return [number for number in STOPPING if number in always or signal.getsignal(number) is not signal.SIG_IGN]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.helpers.archives import in_process
-from tiny_imagenet.data.batches.loader import STOPPING
+from tiny_imagenet.run.stop_signals import STOPPING
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

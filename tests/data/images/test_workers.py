@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from multiprocessing.util import register_after_fork
 
 import numpy as np
 import pytest
@@ -145,6 +146,15 @@ def test_a_process_that_still_has_the_handler_of_its_parent_ends(monkeypatch):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_before_a_process_can_ignore_it_does_not_end_it():
+    class Owner:
+        """The hook is called in each process that is forked while this lives."""
+
+    owner = Owner()
+    register_after_fork(owner, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    assert dict(Workers(lambda task, late, begin: 2 * task, 2).results(range(4))) == {0: 0, 1: 2, 2: 4, 3: 6}
 
 
 def test_a_process_that_dies_otherwise_is_an_error():

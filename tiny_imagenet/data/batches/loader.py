@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sized
-from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,8 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tiny_imagenet.data.batches.sampler import BatchRequest
-
-STOPPING = {signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])}  # not on Windows
+from tiny_imagenet.run.stop_signals import signals_held
 
 
 class Batch(NamedTuple):
@@ -47,7 +45,7 @@ class _Batches(Dataset):
 
 class _Loader(DataLoader):
     def __iter__(self) -> Iterator[Batch]:
-        with _signals_wait():  # until workers that start now ignore them
+        with signals_held():  # until workers that start now ignore them
             return super().__iter__()
 
 
@@ -62,19 +60,6 @@ def batch_loader(images: IndexedImages, sampler: Sampler, num_workers: int = 0, 
         persistent_workers=num_workers > 0,
         worker_init_fn=_ignore_signals,
     )
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Block the signals that end a training, in this thread and in processes that it starts."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_signals(worker: int) -> None:

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from tiny_imagenet.data.images.limits import time_limit
+from tiny_imagenet.run.stop_signals import STOPPING, signals_held
 
 # Forked processes start at once and share the parent's memory, and they use only Pillow and NumPy. Outside Linux,
 # forking is unsafe or does not exist.
@@ -93,7 +94,8 @@ class _Worker:
         self.file = context.RawValue("q", -1)  # the place of the file that is decoded now
         self.task: tuple[int, Any, frozenset[int]] | None = None
         self.process = context.Process(target=_serve, args=(work, seconds, theirs, self.file), daemon=True)
-        self.process.start()
+        with signals_held():  # until it has its own handlers
+            self.process.start()
         theirs.close()
 
     def give(self, place: int, task: Any, late: frozenset[int] = frozenset()) -> None:
@@ -125,6 +127,7 @@ def _serve(work: Work, seconds: int, connection: Connection, file: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if LIMITED:
         signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
     def begin(place: int | None) -> None:
