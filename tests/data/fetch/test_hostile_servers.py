@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from http.client import HTTPResponse
 
 import pytest
 
@@ -80,7 +81,7 @@ ENDLESS = {  # what is told, whether a part is kept, and what the server sends
     "a chunk's length": (f"the connection broke: {SLOW}", True, CHUNKED + b"1\r\nx\r\n", slowly(b"0")),
     "lines after the last chunk": (f"the connection broke: {SLOW}", False, CHUNKED + b"0\r\n", quickly(b"X-A: b\r\n")),
     "a redirection's text": ("the server answered 302", False, REDIRECTION, quickly(b"x" * 10_000)),
-    "nothing": ("no connection: Remote end closed connection without response", False, b"", [(b"", 3)]),
+    "nothing": (f"no connection: {SLOW}", False, b"", [(b"", 3)]),
 }
 
 
@@ -95,6 +96,22 @@ def test_an_answer_that_never_ends(serve, root, reason, kept, begin, more):
     assert told.startswith(f"  {url}: {reason}")
     assert sorted(os.listdir(root)) == [".lock", "set.zip.part", "set.zip.part.json"][: 3 if kept else 1]
     assert threading.active_count() <= threads + 10, "those of the server, which end with their connections"
+
+
+@pytest.mark.parametrize("method", ["begin", "read1"])
+def test_a_slow_server_is_named_even_if_the_ended_connection_is_reset(serve, root, monkeypatch, method):
+    original = getattr(HTTPResponse, method)
+
+    def reset_once_ended(self, *args):
+        result = original(self, *args)
+        if self._slow:  # what the system answers at times, if the server goes on sending
+            raise ConnectionResetError("Connection reset by peer")
+        return result
+
+    monkeypatch.setattr(HTTPResponse, method, reset_once_ended)
+    url = serve(lambda: itertools.chain([(HEADER + (b"\r\n" if method == "read1" else b"X: "), 0)], slowly(b"x")))
+    with pytest.raises(UserError, match=SLOW):
+        extracted([url], None, root)
 
 
 @pytest.mark.parametrize(

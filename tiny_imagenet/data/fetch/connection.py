@@ -35,14 +35,18 @@ class _Response(HTTPResponse):
         threading.Thread(target=self._watch, name="speed of a download", daemon=True).start()
 
     def begin(self) -> None:
-        super().begin()
-        self._require_speed()
+        try:
+            super().begin()
+        finally:
+            self._require_speed()  # in place of the error that the ended connection may have led to
         if 300 <= self.status < 400:  # urllib would read all of a redirection's text
             self.length, self.chunked = 0, False
 
     def read1(self, n: int = -1) -> bytes:
-        chunk = super().read1(n)
-        self._require_speed()
+        try:
+            chunk = super().read1(n)
+        finally:
+            self._require_speed()
         self._received += len(chunk)
         return chunk
 
