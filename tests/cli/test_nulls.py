@@ -40,6 +40,23 @@ def test_an_option_that_needs_a_value(run, tmp_path, option, config, message):
     assert "null" in output and output.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("model.optimizer", {"class_path": "torch.optim.SGD", "init_args": None}),
+        ("model.optimizer", {"class_path": None, "init_args": {"lr": 0.1}}),
+        ("data", {"class_path": "SyntheticDataModule", "init_args": None}),
+        ("data", {"class_path": None, "init_args": {"batch_size": 3}}),
+        ("trainer.callbacks", [{"class_path": "EMA", "init_args": None}]),
+    ],
+)
+def test_a_class_without_its_path_or_options(run, tmp_path, option, value):
+    section, _, name = option.partition(".")
+    (tmp_path / "nulls.yaml").write_text(yaml.safe_dump({section: {name: value} if name else value}))
+    message = f"error: {option}: its class_path or init_args is null: give a value, or leave it out.\n"
+    assert run("fit", "--config=nulls.yaml") == (2, message)
+
+
 def test_an_option_that_may_have_none(parsed, tmp_path):
     transform = {"class_path": "torchvision.transforms.v2.RandomRotation", "init_args": {"degrees": 5, "center": None}}
     data = {"classes": None, "mix": None, "augment": [transform]}

@@ -29,6 +29,7 @@ MISSING = re.compile(
     r"(?:class_path '(?P<before>[^']+)':\s+|callable class: )the following arguments are required: (?P<names>.+)"
     r"(?:(?!class_path=)[\s\S])*(?:class_path='(?P<after>[^']+)')?"
 )
+NULL_IN_CLASS = re.compile(r"'NoneType' (?:object has no attribute 'keys'|is not iterable)")
 ABSTRACT = "Expected an instantiatable class, but is abstract"
 AMBIGUOUS = re.compile(r"Multiple subclasses with name (\w+)\..*ambiguity: ([\w., ]+)\.$", re.MULTILINE)
 NO_VALUE = re.compile(r"argument (--[\w.+-]+).*: expected one argument")
@@ -141,6 +142,8 @@ def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -
     types = ["list" if name == "Sequence" else name for name in dict.fromkeys(named) if name != "NoneType"]
     if ambiguous := AMBIGUOUS.search(error):
         return f"{where}: several classes are called {ambiguous[1]}. Give one in full: {ambiguous[2]}."
+    if NULL_IN_CLASS.search(error):
+        return f"{where}: its class_path or init_args is null: give a value, or leave it out."
     if ABSTRACT in error:
         name = value.rpartition(".")[2]
         return f"{where}: {name} is abstract. Choose from: {', '.join(sorted(classes.get(name, ())))}."
