@@ -47,14 +47,18 @@ def test_an_option_that_needs_a_value(run, tmp_path, option, config, message):
         ("model.optimizer", {"class_path": None, "init_args": {"lr": 0.1}}),
         ("data", {"class_path": "SyntheticDataModule", "init_args": None}),
         ("data", {"class_path": None, "init_args": {"batch_size": 3}}),
+        ("data", {"class_path": 3}),
+        ("data", {"class_path": "SyntheticDataModule", "init_args": 3}),
+        ("model.optimizer", {"class_path": ["torch.optim.SGD"]}),
+        ("model.optimizer", {"class_path": "torch.optim.SGD", "init_args": [1]}),
         ("trainer.callbacks", [{"class_path": "EMA", "init_args": None}]),
     ],
 )
-def test_a_class_without_its_path_or_options(run, tmp_path, option, value):
+def test_a_class_whose_path_or_options_are_of_another_type(run, tmp_path, option, value):
     section, _, name = option.partition(".")
     (tmp_path / "nulls.yaml").write_text(yaml.safe_dump({section: {name: value} if name else value}))
-    message = f"error: {option}: its class_path or init_args is null: give a value, or leave it out.\n"
-    assert run("fit", "--config=nulls.yaml") == (2, message)
+    message = "class_path must be the name of a class, and init_args must map its options to values."
+    assert run("fit", "--config=nulls.yaml") == (2, f"error: {option}: {message}\n")
 
 
 def test_an_option_that_may_have_none(parsed, tmp_path):

@@ -29,7 +29,8 @@ MISSING = re.compile(
     r"(?:class_path '(?P<before>[^']+)':\s+|callable class: )the following arguments are required: (?P<names>.+)"
     r"(?:(?!class_path=)[\s\S])*(?:class_path='(?P<after>[^']+)')?"
 )
-NULL_IN_CLASS = re.compile(r"'NoneType' (?:object has no attribute 'keys'|is not iterable)")
+# A class_path that is not text, or init_args that are not a mapping; null as well.
+NO_CLASS_SPEC = re.compile(r"'\w+' object has no attribute 'keys'|of type '\w+' is not .*iterable|unhashable type: ")
 ABSTRACT = "Expected an instantiatable class, but is abstract"
 AMBIGUOUS = re.compile(r"Multiple subclasses with name (\w+)\..*ambiguity: ([\w., ]+)\.$", re.MULTILINE)
 NO_VALUE = re.compile(r"argument (--[\w.+-]+).*: expected one argument")
@@ -142,8 +143,8 @@ def _wrong_value(where: str, error: str, classes: Mapping[str, Iterable[str]]) -
     types = ["list" if name == "Sequence" else name for name in dict.fromkeys(named) if name != "NoneType"]
     if ambiguous := AMBIGUOUS.search(error):
         return f"{where}: several classes are called {ambiguous[1]}. Give one in full: {ambiguous[2]}."
-    if NULL_IN_CLASS.search(error):
-        return f"{where}: its class_path or init_args is null: give a value, or leave it out."
+    if NO_CLASS_SPEC.search(error):
+        return f"{where}: class_path must be the name of a class, and init_args must map its options to values."
     if ABSTRACT in error:
         name = value.rpartition(".")[2]
         return f"{where}: {name} is abstract. Choose from: {', '.join(sorted(classes.get(name, ())))}."
