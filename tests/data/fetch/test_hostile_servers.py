@@ -77,7 +77,7 @@ ENDLESS = {  # what is told, whether a part is kept, and what the server sends
     "a byte now and then of the first line": (f"no connection: {SLOW}", False, b"HTTP/1.1 200 ", slowly(b"x")),
     "headers": ("no connection: got more than 100 headers", False, HEADER, quickly(b"X-A: b\r\n")),
     "a header": ("no connection: got more than 65536 bytes", False, HEADER + b"X: ", quickly(b"x" * 1000)),
-    "100 Continue": ("no connection: ", False, b"", quickly(b"HTTP/1.1 100 Continue\r\n\r\n")),
+    "100 Continue": (f"no connection: {SLOW}", False, b"", quickly(b"HTTP/1.1 100 Continue\r\n\r\n")),
     "a chunk's length": (f"the connection broke: {SLOW}", True, CHUNKED + b"1\r\nx\r\n", slowly(b"0")),
     "lines after the last chunk": (f"the connection broke: {SLOW}", False, CHUNKED + b"0\r\n", quickly(b"X-A: b\r\n")),
     "a redirection's text": ("the server answered 302", False, REDIRECTION, quickly(b"x" * 10_000)),
