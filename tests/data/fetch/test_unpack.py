@@ -246,8 +246,9 @@ def test_a_flipped_bit_is_noticed(root, tmp_path, suffix):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    # bzip2 checks a block before any of it is read.
-    with pytest.raises(UserError, match="not a complete zip or tar" if suffix == "tar.bz2" else "is damaged"):
+    # bzip2 may find the damage before any file's header can be read, or at the end of the block.
+    expected = "is damaged|not a complete zip or tar" if suffix == "tar.bz2" else "is damaged"
+    with pytest.raises(UserError, match=expected):
         extracted([str(path)], None, root)
 
 
