@@ -84,6 +84,25 @@ def test_each_finished_epoch_has_one_line_where_a_limit_ends_the_training(run, s
     assert output.count("Best val top-1") == bool(told)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=3"], "max_epochs 2"),
+        (["--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2"], "max_epochs 3"),
+        (["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=2"], None),
+        (["--trainer.max_epochs=-1", "--trainer.max_steps=9", "--trainer.check_val_every_n_epoch=2"], None),
+        (["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=2", "--trainer.limit_val_batches=0"], None),
+    ],
+)
+def test_an_unvalidated_last_epoch_is_told_at_the_start(run, small, options, told):
+    status, output = run("fit", *small, *options)
+    assert status == 0, output
+    assert ("The last epoch will not be validated" in output) == bool(told), output
+    if told:
+        note, line = output.index(f"trainer.{told} is not a multiple"), output.index("epoch 1/")
+        assert note < line
+
+
 def test_a_terminal_gets_a_bar_with_the_loss_of_the_step(run, small, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(Progress, "REFRESH", 0.0)

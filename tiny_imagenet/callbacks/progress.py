@@ -55,6 +55,12 @@ class Progress(Callback):
             epoch, batch = divmod(self._first_batch, batches)
             within = f", step {batch + 1} of {batches}" if batch else ""
             say(f"Resuming at epoch {epoch + 1}{_of(epochs, ' of ')}{within}.")
+        every = trainer.check_val_every_n_epoch
+        if trainer.is_global_zero and every and trainer.enable_validation and epochs != -1 and epochs % every:
+            say(
+                f"The last epoch will not be validated: trainer.max_epochs {epochs} is not a multiple of "
+                f"trainer.check_val_every_n_epoch {every}."
+            )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._print_finished_epochs(trainer)
