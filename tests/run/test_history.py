@@ -1,6 +1,9 @@
 """metrics.csv: the order of columns, empty gaps, and replacement as a whole."""
 
+import csv
+
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from tests.helpers.options import callback
 from tiny_imagenet.run.history import History, shortest_float
@@ -53,3 +56,16 @@ def test_a_damaged_metrics_file_is_rewritten(run, small, finished):
     metrics.write_bytes(b"\xff\xfe\x00\x81")
     assert run("fit", *small, "--ckpt_path=last")[0] == 0
     assert metrics.read_bytes() == whole
+
+
+class LogsThePlace(Callback):
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        pl_module.log_dict({"step": 100.0, "epoch": 7.5, "own": 2.5})
+
+
+def test_a_user_who_logs_step_and_epoch_leaves_the_columns_alone(run, small, tmp_path):
+    status, output = run("fit", *small, *callback("tests.run.test_history.LogsThePlace"))
+    assert status == 0, output
+    with open(tmp_path / "runs" / "defaults" / "version_0" / "metrics.csv") as file:
+        rows = [(row["epoch"], row["step"], row["own"]) for row in csv.DictReader(file)]
+    assert rows == [("0", "8", "2.5"), ("1", "16", "2.5")]

@@ -130,7 +130,8 @@ class RunCheckpoint(Checkpoint):
         # Lightning keeps the metrics of the last validation, which may have been in an earlier epoch.
         metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")} | self._validation
         self._validation = {}
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics}
+        # A user may log "step" or "epoch", which Lightning's loggers then take as their x-axis.
+        row = {**metrics, "epoch": trainer.current_epoch, "step": trainer.global_step}
         history = History([*self.history.rows, row])
         if not _within_epoch(trainer):
             # Lightning does so again after this hook, which ImageClassifier.lr_scheduler_step ignores.
