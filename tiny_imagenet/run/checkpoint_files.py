@@ -19,7 +19,7 @@ from tiny_imagenet.run.protocol import validates_on_test
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # of checkpoints, raised when an earlier version could not read what is written; see tests/formats
+FORMAT = 3  # of checkpoints, raised when an earlier version could not read what is written; see tests/formats
 FORMAT_KEY = "tiny_imagenet_format"  # missing in checkpoints from before 2026-11-29, which have format 1
 
 # What ImageClassifier and Lightning save, and what of it a training needs to resume.
