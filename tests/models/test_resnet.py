@@ -227,6 +227,7 @@ def test_frozen_parts_never_change():
         ({"width": math.nan}, "width must be a factor above 0 and up to 100, not nan"),
         ({"width": math.inf}, "width must be a factor above 0 and up to 100, not inf"),
         ({"dropout": 1.0}, "dropout must be a fraction from 0 to below 1, not 1.0"),
+        ({"stem": "trunk"}, "stem must be imagenet, pool, pool_first, half or small, not 'trunk'"),
         ({"downsampling": "maxpool"}, "downsampling must be stride or max_pool, not 'maxpool'"),
     ],
 )

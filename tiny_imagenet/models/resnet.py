@@ -86,8 +86,9 @@ def build_resnet(
             f"blocks must be three or four numbers from 1 to {MOST_BLOCKS}, such as [2, 1, 1, 1], not {list(blocks)}."
         )
 
-    if downsampling not in (known := get_args(Downsampling)):
-        raise UserError(f"downsampling must be {' or '.join(known)}, not {downsampling!r}.")
+    for option, value, choices in (("stem", stem, Stem), ("downsampling", downsampling, Downsampling)):
+        if value not in (known := get_args(choices)):
+            raise UserError(f"{option} must be {', '.join(known[:-1])} or {known[-1]}, not {value!r}.")
 
     def on_meta(width: float) -> ResNet:
         # Without memory, it takes milliseconds to know shapes and counts; initialisation happens once, below.
