@@ -20,7 +20,7 @@ from tiny_imagenet.classifier.views import views
 from tiny_imagenet.data import DatasetInfo, ImageDataModule, require_same_classes
 from tiny_imagenet.data.batches.loader import Batch
 from tiny_imagenet.errors import UserError, first_line, user_message
-from tiny_imagenet.models import build_resnet, require_known
+from tiny_imagenet.models import Downsampling, Stem, build_resnet, require_known
 from tiny_imagenet.optim import build_scheduler, parameter_groups
 from tiny_imagenet.run.checkpoint_files import FORMAT, FORMAT_KEY, require_checkpoint
 from tiny_imagenet.run.lightning_internals import (
@@ -70,7 +70,7 @@ class ImageClassifier(pl.LightningModule):
         self,
         arch: str = "resnet18",
         weights: str | None = None,
-        stem: Literal["imagenet", "pool", "pool_first", "half", "small"] = "small",
+        stem: Stem = "small",
         width: float = 1.0,
         blocks: Sequence[int] | None = None,
         dropout: float = 0.0,
@@ -78,7 +78,7 @@ class ImageClassifier(pl.LightningModule):
         unfreeze_at: dict[str, int] | None = None,
         max_parameters: int | None = None,
         zero_init_residual: bool = False,
-        downsampling: Literal["stride", "max_pool"] = "stride",
+        downsampling: Downsampling = "stride",
         label_smoothing: float = 0.0,
         optimizer: OptimizerCallable = lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True),
         scheduler: LRSchedulerCallable | None = None,

@@ -2,7 +2,9 @@
 
 from tiny_imagenet.models.resnet import (
     REDUCTION,
+    Downsampling,
     ResNet,
+    Stem,
     TooLarge,
     build_resnet,
     known_archs,
@@ -12,7 +14,9 @@ from tiny_imagenet.models.weights import WeightsReport, load_weights
 
 __all__ = [
     "REDUCTION",
+    "Downsampling",
     "ResNet",
+    "Stem",
     "TooLarge",
     "WeightsReport",
     "build_resnet",
