@@ -1,14 +1,16 @@
 """Pages of help and of lists."""
 
+import re
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from tests.helpers.paths import ROOT
 from tiny_imagenet.cli import pages
 from tiny_imagenet.cli.arguments import COMMANDS, CONFIGS
-from tiny_imagenet.models import known_archs
+from tiny_imagenet.models import Stem, known_archs
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
@@ -50,6 +52,12 @@ def test_each_option_on_the_page_of_fit_exists(parsed):
     assert set(shown) == {*VALUES, "--ckpt_path"}
     for option, value in VALUES.items():
         parsed(f"{option}={value}")
+
+
+def test_the_page_of_fit_names_every_stem(run):
+    _, output = run("fit", "--help")
+    (line,) = [line for line in output.splitlines() if "--model.stem" in line]
+    assert sorted(re.findall(r"\w+", line.partition(" S ")[2].partition("(")[0])) == sorted([*get_args(Stem), "or"])
 
 
 def test_each_option_of_evaluation_exists(run, trained):
