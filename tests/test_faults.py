@@ -20,7 +20,7 @@ CLI_FAULTS = {
     "misspelt option": (["fit", "--modle.arch=resnet18"], 2, "no option --modle.arch. Did you mean --model.arch"),
     "misspelt data option": (["fit", "--data.batchsize=3"], 2, "no option 'batchsize'. Did you mean batch_size"),
     "wrong type": (["fit", "--data.batch_size=many"], 2, "data.batch_size must be int, not 'many'"),
-    "wrong choice": (["fit", "--model.stem=smal"], 2, "model.stem must be one of 'imagenet', 'pool', 'pool_first'"),
+    "wrong choice": (["fit", "--model.stem=smal"], 2, "model.stem must be one of 'imagenet', 'pool', 'half'"),
     "unknown class": (["fit", "--data.augment+=RandomCropp"], 2, "no class 'RandomCropp'. Did you mean RandomCrop"),
     "unknown optimizer": (["fit", "--model.optimizer=SDG"], 2, "no class 'SDG'. Did you mean SGD"),
     "unknown command": (["fitt"], 2, "no command 'fitt'. Did you mean fit?"),

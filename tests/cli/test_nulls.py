@@ -6,7 +6,7 @@ import yaml
 SYNTHETIC = {"class_path": "SyntheticDataModule"}
 NEEDED = {
     "model.label_smoothing": ({"model": {"label_smoothing": None}}, "must be float"),
-    "model.stem": ({"model": {"stem": None}}, "must be one of 'imagenet', 'pool', 'pool_first', 'half', 'small'"),
+    "model.stem": ({"model": {"stem": None}}, "must be one of 'imagenet', 'pool', 'half', 'small'"),
     "model.tta_shift": ({"model": {"tta_shift": None}}, "must be int"),
     "model.freeze": ({"model": {"freeze": None}}, "must be list"),
     "model.optimizer": ({"model": {"optimizer": None}}, "can't be null"),

@@ -23,7 +23,7 @@ TIME = 1_700_000_000  # of the images: whole seconds, which tar keeps exactly
 CONFIG = """\
 trainer: {max_epochs: 3, accelerator: cpu, devices: 1, precision: 32-true}
 model:
-  {arch: resnet18, blocks: [1, 1, 1, 1], width: 0.03, stem: pool_first, downsampling: max_pool,
+  {arch: resnet18, blocks: [1, 1, 1, 1], width: 0.03, downsampling: max_pool,
    optimizer: {init_args: {lr: 0.03}}}
 data:
   class_path: ImageFolderDataModule

@@ -93,29 +93,13 @@ def test_unknown_arch_names_the_nearest():
 # Options
 
 
-@pytest.mark.parametrize(
-    ("stem", "side"), [("imagenet", 16), ("pool", 32), ("pool_first", 32), ("half", 32), ("small", 64)]
-)
+@pytest.mark.parametrize(("stem", "side"), [("imagenet", 16), ("pool", 32), ("half", 32), ("small", 64)])
 def test_stem(stem, side):
     network, seen = small(stem=stem), []
     network.layer1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
     with torch.no_grad():
         network(torch.randn(1, 3, 64, 64))
     assert seen == [(1, 8, side, side)]
-
-
-@pytest.mark.parametrize("side", [24, 25])
-def test_pooling_before_batch_norm_gives_the_same_where_its_scale_is_positive(side):
-    first, after = (small(stem=stem).eval() for stem in ("pool_first", "pool"))
-    after.load_state_dict(first.state_dict())
-    torch.nn.init.uniform_(first.bn1.running_mean)
-    after.bn1.load_state_dict(first.bn1.state_dict())
-    images = torch.randn(2, 3, side, side)
-    torch.testing.assert_close(first(images), after(images))
-    with torch.no_grad():
-        for network in (first, after):
-            network.bn1.weight.neg_()
-    assert not torch.allclose(first(images), after(images)), "the largest becomes the smallest"
 
 
 def expected_parameters(planes: list[int], blocks: list[int], bottleneck: bool, classes: int) -> int:
@@ -227,7 +211,7 @@ def test_frozen_parts_never_change():
         ({"width": math.nan}, "width must be a factor above 0 and up to 100, not nan"),
         ({"width": math.inf}, "width must be a factor above 0 and up to 100, not inf"),
         ({"dropout": 1.0}, "dropout must be a fraction from 0 to below 1, not 1.0"),
-        ({"stem": "trunk"}, "stem must be imagenet, pool, pool_first, half or small, not 'trunk'"),
+        ({"stem": "trunk"}, "stem must be imagenet, pool, half or small, not 'trunk'"),
         ({"downsampling": "maxpool"}, "downsampling must be stride or max_pool, not 'maxpool'"),
     ],
 )

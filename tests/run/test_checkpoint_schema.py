@@ -168,7 +168,7 @@ def test_names_in_a_message_are_legible_and_short(content, tmp_path):
         ({"max_parameters": 1000}, "more than max_parameters=1,000. "),
         ({"blocks": [10**12, 1, 1, 1]}, "blocks must be three or four numbers from 1 to 250"),
         ({"blocks": 3}, "its hyper_parameters can't be used (TypeError: "),
-        ({"stem": "trunk"}, "stem must be imagenet, pool, pool_first, half or small, not 'trunk'"),
+        ({"stem": "pool_first"}, "stem must be imagenet, pool, half or small, not 'pool_first'"),
         ({"freeze": 3}, "its hyper_parameters can't be used (TypeError: "),
         ({"tta_shift": "x"}, "its hyper_parameters can't be used (TypeError: "),
         ({"unfreeze_at": [3]}, "its hyper_parameters can't be used (AttributeError: "),

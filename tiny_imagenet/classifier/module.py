@@ -40,8 +40,8 @@ class ImageClassifier(pl.LightningModule):
         weights: initial weights: a name of torchvision's (IMAGENET1K_V2, DEFAULT), a file with a state dict, or a
             checkpoint of this project; null starts from random weights.
         stem: the layers before the residual blocks: imagenet (7×7 stride 2 and max-pooling), small (3×3 stride 1, as
-            for CIFAR-10 in https://arxiv.org/abs/1512.03385), or, between the two, half (3×3 stride 2), pool (3×3
-            stride 1 and max-pooling), and pool_first (the same, but pooled before BatchNorm and ReLU, which is faster).
+            for CIFAR-10 in https://arxiv.org/abs/1512.03385), or, between the two, half (3×3 stride 2) and pool (3×3
+            stride 1 and max-pooling).
         width: factor on the number of channels.
         blocks: residual blocks of each stage, such as [2, 1, 1, 1]; null takes those of `arch`.
         dropout: probability of dropping a feature before the linear head, 0..1.

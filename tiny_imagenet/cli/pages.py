@@ -55,7 +55,7 @@ FIT = {
     "Model": [
         ("--model.arch", "NAME", "any ResNet of torchvision"),
         ("--model.weights", "W", "DEFAULT (ImageNet's), a file or a checkpoint"),
-        ("--model.stem", "S", "small, half, pool, pool_first or imagenet"),
+        ("--model.stem", "S", "small, half, pool or imagenet"),
         ("--model.width", "X", "factor on the channels"),
         ("--model.freeze", "[]", "such as [conv1,bn1,layer1]"),
         ("--model.optimizer", "CLASS", "such as SGD, AdamW, MuonSGD, Lookahead"),

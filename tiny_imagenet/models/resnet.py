@@ -3,8 +3,7 @@
 import bisect
 import logging
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -17,14 +16,14 @@ from tiny_imagenet.models.weights import load_weights
 
 log = logging.getLogger(__name__)
 
-Stem = Literal["imagenet", "pool", "pool_first", "half", "small"]
+Stem = Literal["imagenet", "pool", "half", "small"]
 
 # How the first block of a stage halves its feature maps: by a 3×3 convolution of stride 2, or by one of stride 1 that
 # max-pooling follows.
 Downsampling = Literal["stride", "max_pool"]
 
 # The factor by which the stem and the first three of four stages reduce an image's side.
-REDUCTION: dict[Stem, int] = {"imagenet": 16, "pool": 8, "pool_first": 8, "half": 8, "small": 4}
+REDUCTION: dict[Stem, int] = {"imagenet": 16, "pool": 8, "half": 8, "small": 4}
 
 # Channels of the stem and the first stage; the later stages have 2, 4 and 8 times as many.
 CHANNELS = 64
@@ -61,8 +60,7 @@ def build_resnet(
 
     Args:
         arch: any of torchvision's ResNets: resnet18 to resnet152, resnext*, wide_resnet*.
-        stem: imagenet (7×7 stride 2 and max-pooling), pool (3×3 and max-pooling), pool_first (the same, but pooled
-            before BatchNorm and ReLU, which then have a quarter of the work), half (3×3 stride 2) or small (3×3).
+        stem: imagenet (7×7 stride 2 and max-pooling), pool (3×3 and max-pooling), half (3×3 stride 2) or small (3×3).
         width: factor on the channels, which are rounded to a multiple of 8, at least 8.
         blocks: residual blocks in each of three or four stages; None takes those of `arch`.
         dropout: fraction of the features to drop before the linear head in training, 0 to below 1.
@@ -162,13 +160,12 @@ class ResNet(resnet.ResNet):
         channels = [_scaled(CHANNELS * 2**stage, width, base_width) for stage in range(len(blocks))]
         prepare_stages(self, reference.groups, base_width, channels[0])
 
-        kernel, stride = {"imagenet": (7, 2), "half": (3, 2)}.get(stem, (3, 1))
-        pool = nn.MaxPool2d(3, stride=2, padding=1)
-        convolution = partial(_PooledConv, pool=pool) if stem == "pool_first" else nn.Conv2d
-        self.conv1 = convolution(3, channels[0], kernel, stride, padding=kernel // 2, bias=False)
+        kernel, stride = {"imagenet": (7, 2), "pool": (3, 1), "half": (3, 2), "small": (3, 1)}[stem]
+        self.conv1 = nn.Conv2d(3, channels[0], kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = pool if stem in ("imagenet", "pool") else nn.Identity()
+        pooled = stem in ("imagenet", "pool")
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity()
         for stage, (planes, count) in enumerate(zip(channels, blocks, strict=True)):
             blocks_of_stage = make_stage(self, block, planes, count, stride=1 if stage == 0 else 2)
             if stage > 0:
@@ -212,23 +209,17 @@ def _set_downsampling(block: nn.Module, downsampling: Downsampling) -> None:
     for name, layer in list(block.named_children()):
         if downsampling == "max_pool" and isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
             sizes = layer.in_channels, layer.out_channels, layer.kernel_size
-            pool = nn.MaxPool2d(2, ceil_mode=True)  # rounded up, as a stride of 2 does
-            pooled = _PooledConv(*sizes, pool=pool, padding=layer.padding, groups=layer.groups, bias=False)
-            setattr(block, name, pooled)
+            setattr(block, name, _PooledConv(*sizes, padding=layer.padding, groups=layer.groups, bias=False))
     shortcut = block.downsample
     if shortcut[0].in_channels == 8:
         shortcut[0] = _EverySecondPixel(8, shortcut[0].out_channels, 1, stride=2, bias=False)
 
 
 class _PooledConv(nn.Conv2d):
-    """A convolution of stride 1, then `pool`, as one layer with the parameters of a strided one."""
-
-    def __init__(self, *args: Any, pool: nn.MaxPool2d, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.pool = pool
+    """A convolution and max-pooling, which halves the maps as a stride of 2 does: rounded up."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.pool(super().forward(images))
+        return F.max_pool2d(super().forward(images), 2, ceil_mode=True)
 
 
 class _EverySecondPixel(nn.Conv2d):
