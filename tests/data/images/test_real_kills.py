@@ -31,6 +31,7 @@ def test_a_real_run_is_killed_and_goes_on(tmp_path, number):
                "--trainer.fast_dev_run=true", "--model.width=0.0625", "--model.stem=imagenet", "--data.batch_size=8",
                "--trainer.accelerator=cpu", "--data.augment=[]"]  # fmt: skip
     command = [sys.executable, str(ROOT / "training.py"), "fit", *options]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored, where a script starts the tests with &
     stopped = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
     packs = tmp_path / "set" / ".packed"
     while not any(path.stat().st_size for path in packs.glob(".train-224.partial-*/done.jsonl")):
