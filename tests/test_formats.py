@@ -62,6 +62,8 @@ def test_runs_are_reported(expected, capfd):
     report(["runs", "--out", "report"])
     assert "4 runs in runs" in (told := capfd.readouterr()).out and "skipped" not in told.err
     rows = {row["run"]: row for row in table(Path("report/tables/runs.csv"))}
+    for trial in expected["trials"]:
+        assert f"sizes/00{trial['number']}: lr {float(trial['model.optimizer.lr']):.4g}" in rows
     assert float(rows["small v0"]["test top-1 (%)"]) == pytest.approx(100 * expected["test"]["top1"], abs=0.006)
 
 

@@ -128,6 +128,50 @@ def test_trials_of_a_sweep_with_seeds_are_labelled_by_their_point(tmp_path):
     assert study.controlled and len(study.runs) == 2
 
 
+CHANGES = ["none", "sgd", "two_blocks"]
+TRIALS = "number,state,value,change,model.width,seed_everything,run,seconds,reason\n" + "".join(
+    f"{2 * place + seed},COMPLETE,0.5,{change},{[0.123456, '', 1][place]},{seed},runs/w/x,9.5,\n"
+    for place, change in enumerate(CHANGES)
+    for seed in (0, 1)
+)
+
+
+def write_changes(folder):
+    """A sweep of three named changes, of two seeds each. One changes many options, as in an ablation."""
+    many = {"optimizer": ADAM, "blocks": [1, 1, 1, 1], "label_smoothing": 0.1}
+    for trial, change in enumerate(({}, {}, many, many, {"blocks": [2, 2, 2, 2]}, {"blocks": [2, 2, 2, 2]})):
+        write_run(folder / f"trial_{trial:03}/version_0", model=change, seed=trial % 2)
+    (folder / "trials.csv").write_text(TRIALS)
+
+
+def test_trials_have_the_names_of_the_sweep_s_file(tmp_path):
+    write_changes(tmp_path / "w")
+    assert [run.label for run in report.find_runs(tmp_path).runs][:3] == [
+        "w/000: change none, width 0.1235, seed 0", "w/001: change none, width 0.1235, seed 1",
+        "w/002: sgd, width none, seed 0",
+    ]  # fmt: skip
+    assert [run.label for run in merged(tmp_path)] == [
+        "w/000: change none, width 0.1235 (2 seeds)", "w/002: sgd, width none (2 seeds)",
+        "w/004: two_blocks, width 1 (2 seeds)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [
+    "", "x", "number\n", TRIALS.partition("\n")[0], TRIALS.replace("\n3,", "\n7,"), TRIALS.replace("number", "n"),
+    TRIALS + "9,\0\udcff", TRIALS + "9," + "x" * 200_000,
+])  # fmt: skip
+def test_without_a_whole_trials_csv_the_settings_distinguish_trials(tmp_path, damage):
+    write_changes(tmp_path / "w")
+    (tmp_path / "w" / "trials.csv").write_bytes(damage.encode(errors="surrogateescape"))
+    assert report.find_runs(tmp_path).runs[4].label == "w/004: seed 0, lr 0.1, SGD, blocks 2 2 2 2, lab…"
+
+
+def test_words_of_trials_csv_cannot_steer_a_terminal(tmp_path):
+    write_changes(tmp_path / "w")
+    (tmp_path / "w" / "trials.csv").write_text(TRIALS.replace("sgd", "\x1b[2J" * 100).replace("width,", "wi\x1bdth,"))
+    assert all(run.label.isprintable() and len(run.label) <= 48 for run in report.find_runs(tmp_path).runs)
+
+
 def test_curves_show_the_mean_and_a_band(tmp_path):
     write_seeds(tmp_path / "a", 0.4, 0.5)
     write_run(tmp_path / "b/version_0", model={"width": 0.5})

@@ -89,7 +89,7 @@ def accuracy_by_minutes(runs: Sequence[Run]) -> Figure:
         minutes, top1 = run.values("seconds").cumsum() / 60, in_percent(run.values("val/top1"), "top1")
         shared = top1.index.intersection(minutes.index)
         axes[0, 0].plot(minutes[shared], top1[shared], color=run.colour, linewidth=LINE, marker=".", alpha=0.8)
-    axes[0, 0].set(xlabel="minutes of training", ylabel=AXIS_LABELS["top1"], xlim=(0, None), ylim=(0, None))
+    axes[0, 0].set(xlabel="minutes of training", ylabel=AXIS_LABELS["top1"], xlim=(0, None))
     legend_below(figure, entries)
     return figure
 

@@ -15,8 +15,9 @@ from matplotlib.colors import to_hex, to_rgb
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.report.artefacts import CONDITION_COLUMNS, read_conditions, read_metrics, read_table, read_test
 from tiny_imagenet.report.runs import CONFUSION, Run
-from tiny_imagenet.report.settings import described, differing, frozen
+from tiny_imagenet.report.settings import described, frozen
 from tiny_imagenet.report.text import cut, printable
+from tiny_imagenet.report.trials import points
 from tiny_imagenet.run.folder import CHECKPOINTS, CONFIG, METRICS, read_config, run_of, version_of
 from tiny_imagenet.run.protocol import read_protocol
 from tiny_imagenet.run.result_tables import CONFUSION_COLUMNS, PER_CLASS_COLUMNS
@@ -138,9 +139,8 @@ def labelled(runs: list[Run]) -> list[Run]:
         if run.sweep:
             sweeps.setdefault(run.sweep, []).append(run)
     for trials in sweeps.values():
-        for trial, texts in zip(trials, differing([trial.settings for trial in trials]), strict=True):
-            # A number needs its name, a class or an architecture does not.
-            named = (text if text[:1].isalpha() else f"{name} {text}" for name, text in texts.items())
+        for trial, texts in zip(trials, points(trials), strict=True):
+            named = (text if _is_telling(text) else f"{name} {text}" for name, text in texts.items())
             varied[trial.folder] = ", ".join(named)
     versions = Counter(run.name for run in runs)
     found = []
@@ -150,6 +150,11 @@ def labelled(runs: list[Run]) -> list[Run]:
         seeds = f" ({len(run.each)} seeds)" if len(run.each) > 1 else ""
         found.append(replace(run, label=cut(label, LABEL_LENGTH - len(seeds)) + seeds, colour=_colour(place)))
     return found
+
+
+def _is_telling(text: str) -> bool:
+    """Whether a value needs no name before it: a class or an architecture, but not a number."""
+    return text[:1].isalpha() and text not in ("yes", "no", "none")
 
 
 def _colour(place: int) -> str:
