@@ -168,7 +168,8 @@ def test_without_a_whole_trials_csv_the_settings_distinguish_trials(tmp_path, da
 
 def test_words_of_trials_csv_cannot_steer_a_terminal(tmp_path):
     write_changes(tmp_path / "w")
-    (tmp_path / "w" / "trials.csv").write_text(TRIALS.replace("sgd", "\x1b[2J" * 100).replace("width,", "wi\x1bdth,"))
+    hostile = TRIALS.replace("sgd", "\x1b[2J" * 100).replace("width,", "wi\x1bdth,")
+    (tmp_path / "w" / "trials.csv").write_text(hostile)
     assert all(run.label.isprintable() and len(run.label) <= 48 for run in report.find_runs(tmp_path).runs)
 
 
