@@ -136,41 +136,67 @@ TRIALS = "number,state,value,change,model.width,seed_everything,run,seconds,reas
 )
 
 
-def write_changes(folder):
+def write_changes(folder, table=TRIALS):
     """A sweep of three named changes, of two seeds each. One changes many options, as in an ablation."""
     many = {"optimizer": ADAM, "blocks": [1, 1, 1, 1], "label_smoothing": 0.1}
     for trial, change in enumerate(({}, {}, many, many, {"blocks": [2, 2, 2, 2]}, {"blocks": [2, 2, 2, 2]})):
         write_run(folder / f"trial_{trial:03}/version_0", model=change, seed=trial % 2)
-    (folder / "trials.csv").write_text(TRIALS)
+    (folder / "trials.csv").write_bytes(table.encode(errors="surrogateescape"))
+
+
+def labels(runs):
+    return [run.label.removeprefix("w/") for run in runs]
 
 
 def test_trials_have_the_names_of_the_sweep_s_file(tmp_path):
     write_changes(tmp_path / "w")
-    assert [run.label for run in report.find_runs(tmp_path).runs][:3] == [
-        "w/000: change none, width 0.1235, seed 0", "w/001: change none, width 0.1235, seed 1",
-        "w/002: sgd, width none, seed 0",
+    assert labels(report.find_runs(tmp_path).runs)[1:3] == [
+        "001: change none, width 0.1235, seed 1", "002: sgd, width none, seed 0"
     ]  # fmt: skip
-    assert [run.label for run in merged(tmp_path)] == [
-        "w/000: change none, width 0.1235 (2 seeds)", "w/002: sgd, width none (2 seeds)",
-        "w/004: two_blocks, width 1 (2 seeds)",
+    assert labels(merged(tmp_path)) == [
+        "000: change none, width 0.1235 (2 seeds)", "002: sgd, width none (2 seeds)",
+        "004: two_blocks, width 1 (2 seeds)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "cells", "expected"), [
+    ("model.tta", ["true", "false"], ["tta yes", "tta no"]),
+    ("model.blocks", ["[2, 2, 2, 2]", "null"], ["blocks 2 2 2 2", "blocks none"]),
+    ("seed_everything", ["1234567", "1234568"], ["seed 1234567", "seed 1234568"]),
+    ("data.augment", ['[{"class_path": "torchvision.transforms.v2.RandomErasing", "init_args": {"p": 0.5}}]', "[]"],
+     ["RandomErasing", "augment none"]),
+    ("config", ["a.yaml", "b.yaml"], ["a.yaml", "b.yaml"]),
+])  # fmt: skip
+def test_values_of_trials_csv_are_short(tmp_path, option, cells, expected):
+    rows = [f'{trial},COMPLETE,0.5,"{cell.replace(chr(34), chr(34) * 2)}",x,1,\n' for trial, cell in enumerate(cells)]
+    write_changes(tmp_path / "w", f"number,state,value,{option},run,seconds,reason\n{''.join(rows)}")
+    assert labels(report.find_runs(tmp_path).runs)[:2] == [f"00{trial}: {text}" for trial, text in enumerate(expected)]
+
+
+@pytest.mark.parametrize("rest", ["", "3,RUNNING,", "9,RUNNING,0.5,sgd,1,0,x,1,\n\0\udcff\n"])
+def test_a_trial_that_is_not_in_trials_csv_leaves_the_others_their_names(tmp_path, rest):
+    """A running trial of a sweep of ranges, and one that a lost machine had begun."""
+    write_changes(tmp_path / "w", "".join(row for row in TRIALS.splitlines(True) if row[:2] != "3,") + rest)
+    assert labels(report.find_runs(tmp_path).runs)[2:5] == [
+        "002: sgd, width none, seed 0", "003", "004: two_blocks, width 1, seed 0"
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", [
-    "", "x", "number\n", TRIALS.partition("\n")[0], TRIALS.replace("\n3,", "\n7,"), TRIALS.replace("number", "n"),
-    TRIALS + "9,\0\udcff", TRIALS + "9," + "x" * 200_000,
-])  # fmt: skip
+    "", "x", "number\n", TRIALS.partition("\n")[0], TRIALS.replace("number", "n"), TRIALS + "9," + "x" * 200_000 + "\n",
+    ",".join("number" + "x" * place for place in range(1500)) + "\n" + "1\n" * 1500,
+    TRIALS.replace("\n", "\n9"),
+], ids=str.__len__)  # fmt: skip
 def test_without_a_whole_trials_csv_the_settings_distinguish_trials(tmp_path, damage):
-    write_changes(tmp_path / "w")
-    (tmp_path / "w" / "trials.csv").write_bytes(damage.encode(errors="surrogateescape"))
+    write_changes(tmp_path / "w", damage)
     assert report.find_runs(tmp_path).runs[4].label == "w/004: seed 0, lr 0.1, SGD, blocks 2 2 2 2, lab…"
 
 
-def test_words_of_trials_csv_cannot_steer_a_terminal(tmp_path):
-    write_changes(tmp_path / "w")
-    hostile = TRIALS.replace("sgd", "\x1b[2J" * 100).replace("width,", "wi\x1bdth,")
-    (tmp_path / "w" / "trials.csv").write_text(hostile)
-    assert all(run.label.isprintable() and len(run.label) <= 48 for run in report.find_runs(tmp_path).runs)
+@pytest.mark.parametrize(("word", "shown"), [("\x1b[2J" * 100, r"\x1b[2J"), ("[" * 5000, "[[[[")])
+def test_words_of_trials_csv_cannot_steer_a_terminal(tmp_path, word, shown):
+    write_changes(tmp_path / "w", TRIALS.replace("sgd", word).replace("width,", "wi\x1bdth,"))
+    every = labels(report.find_runs(tmp_path).runs)
+    assert all(label.isprintable() and len(label) <= 48 for label in every) and shown in every[2]
 
 
 def test_curves_show_the_mean_and_a_band(tmp_path):

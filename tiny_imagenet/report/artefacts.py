@@ -95,6 +95,22 @@ def read_table(path: Path, columns: Sequence[str], characters: int | None = None
     Raises:
         ValueError: it is too large, lacks a column, has no whole row yet, or an impossible count or fraction.
     """
+    header, rows = read_rows(path, columns, characters)
+    table = {
+        name: list(cells) if name in TEXT_COLUMNS else _numbers(cells)
+        for name, cells in zip(header, zip(*rows, strict=True), strict=True)
+    }
+    for name in COUNTS & set(columns):  # and not the user's own metrics of the same names
+        _require(path, name, table[name], 0, LARGEST_COUNT)
+        if len(parts := table[name][table[name] % 1 > 0]):
+            raise ValueError(f"{path.name} has {name} {parts[0]:g}, which is not a whole number")
+    for name in FRACTIONS & set(columns):
+        _require(path, name, table[name], 0, 1)
+    return pd.DataFrame(table)
+
+
+def read_rows(path: Path, columns: Sequence[str], characters: int | None = None) -> tuple[list[str], list[list[str]]]:
+    """The header of a CSV file and its rows, each with as many cells; see `read_table`."""
     text = read_file(path, LARGEST_TABLE).decode("utf-8", "replace").replace("\0", "")[:characters]
     # What follows the last line break may be half of a row, or a number without its last digits.
     reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
@@ -112,17 +128,7 @@ def read_table(path: Path, columns: Sequence[str], characters: int | None = None
         raise ValueError(f"{path.name} has no column {', '.join(missing)}" if text.strip() else f"{path.name} is empty")
     if not rows:
         raise ValueError(f"{path.name} has no whole row yet")
-    table = {
-        name: list(cells) if name in TEXT_COLUMNS else _numbers(cells)
-        for name, cells in zip(header, zip(*rows, strict=True), strict=True)
-    }
-    for name in COUNTS & set(columns):  # and not the user's own metrics of the same names
-        _require(path, name, table[name], 0, LARGEST_COUNT)
-        if len(parts := table[name][table[name] % 1 > 0]):
-            raise ValueError(f"{path.name} has {name} {parts[0]:g}, which is not a whole number")
-    for name in FRACTIONS & set(columns):
-        _require(path, name, table[name], 0, 1)
-    return pd.DataFrame(table)
+    return header, rows
 
 
 def _numbers(cells: Sequence[str]) -> np.ndarray:

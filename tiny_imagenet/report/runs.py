@@ -80,10 +80,15 @@ class Run:
         return len(self.metrics) >= self.settings.get("trainer.max_epochs", 0)
 
     @property
+    def trial(self) -> Path | None:
+        """The trial's folder if the run is one of a sweep."""
+        folder = self.folder.parent if version_of(self.folder) is not None else self.folder
+        return folder if re.fullmatch(r"trial_\d{1,9}", folder.name, re.ASCII) else None
+
+    @property
     def sweep(self) -> Path | None:
         """The sweep's folder if the run is a trial of one."""
-        trial = self.folder.parent if version_of(self.folder) is not None else self.folder
-        return trial.parent if re.fullmatch(r"trial_\d+", trial.name) else None
+        return self.trial and self.trial.parent
 
     @property
     def checkpoint(self) -> Path | None:

@@ -1,55 +1,63 @@
 """What distinguishes the trials of a sweep, in the sweep's own words."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tiny_imagenet.report.artefacts import LARGEST_TABLE
+from tiny_imagenet.report.artefacts import read_rows
 from tiny_imagenet.report.runs import Run
-from tiny_imagenet.report.settings import differing, short_name
+from tiny_imagenet.report.settings import described, differing, frozen, short_name
 from tiny_imagenet.report.text import printable
-from tiny_imagenet.run.bounded import read_file
+from tiny_imagenet.run.result_tables import TRIAL_COLUMNS
+from tiny_imagenet.run.seeds import SEED
 
-# The columns of trials.csv besides the options that a sweep varies; see `sweep.results`.
-OTHER_COLUMNS = ("number", "state", "value", "run", "seconds", "reason")
-SEED_COLUMN = "seed_everything"
+LONGEST = 60  # characters of a value
 
 
 def points(trials: Sequence[Run]) -> list[dict[str, str]]:
     """For each trial of one sweep, the values that not all of them share, as short text by short names.
 
-    They are those of the sweep's trials.csv, where a value has the name that the sweep's file gives it. Without that
-    file, they are the settings that differ, in full.
+    They are those of the sweep's trials.csv, where a value has the name that the sweep's file gives it; a trial that
+    is not in it gets none. Without that file, they are the settings that differ, in full.
     """
     try:
-        rows = _rows(trials[0].sweep / "trials.csv")
-        mine = [rows[trial.name.rpartition("trial_")[2].lstrip("0") or "0"] for trial in trials]
-    except (OSError, ValueError, LookupError, csv.Error):
+        rows = _points_by_number(trials[0].sweep / "trials.csv")
+        found = [rows.get(int(trial.trial.name.removeprefix("trial_"))) for trial in trials]
+        names = next((list(point) for point in found if point), [])
+        columns = {}
+        for name in names:
+            if len({frozen(point[name]) for point in found if point}) > 1:
+                columns[_short(name)] = described([point and point[name] for point in found])
+    except (OSError, ValueError, RecursionError):
+        names = []
+    if not names:
         return differing([trial.settings for trial in trials])
-    several_seeds = any(len(trial.each) > 1 for trial in trials)
-    varied = [name for name in mine[0] if len({row[name] for row in mine}) > 1]
+    if any(len(trial.each) > 1 for trial in trials):
+        columns.pop(_short(SEED), None)
     return [
-        {_short(name): _shown(row[name]) for name in varied if not (several_seeds and name == SEED_COLUMN)}
-        for row in mine
+        {name: printable(texts[row], LONGEST) for name, texts in columns.items()} if point else {}
+        for row, point in enumerate(found)
     ]
 
 
-def _rows(path: Path) -> dict[str, Mapping[str, str]]:
-    """The point of each trial by its number."""
-    reader = csv.DictReader(io.StringIO(read_file(path, LARGEST_TABLE).decode()), restval="")
-    others = (*OTHER_COLUMNS, None)
-    return {row["number"]: {name: value for name, value in row.items() if name not in others} for row in reader}
+def _points_by_number(path: Path) -> dict[int, dict[str, Any]]:
+    """The values of the options that a sweep varies, and the seed, by the number of the trial."""
+    header, rows = read_rows(path, ["number"])
+    points = {}
+    for row in (dict(zip(header, cells, strict=True)) for cells in rows):
+        if row["number"].isdecimal():
+            points[int(row["number"])] = {name: _value(row[name]) for name in row if name not in TRIAL_COLUMNS}
+    return points
+
+
+def _value(cell: str) -> Any:
+    """The value of a cell: a name is text, everything else is JSON; without a value the cell is empty."""
+    try:
+        return json.loads(cell or "null")
+    except (ValueError, RecursionError):
+        return cell
 
 
 def _short(name: str) -> str:
-    return "seed" if name == SEED_COLUMN else short_name(name)
-
-
-def _shown(text: str) -> str:
-    if text in (words := {"": "none", "True": "yes", "False": "no"}):
-        return words[text]
-    try:
-        return f"{float(text):.4g}"
-    except ValueError:
-        return printable(text, 60)
+    return "seed" if name == SEED else short_name(name)

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+SEED = "seed_everything"  # the option, and the column of trials.csv
+
 
 class Mean(NamedTuple):
     """The mean of some values, and its standard error: their sample standard deviation divided by the square root of

@@ -13,8 +13,9 @@ from tiny_imagenet.cli.arguments import CONFIGS, find_config, separate
 from tiny_imagenet.errors import UserError, did_you_mean, legible
 from tiny_imagenet.run.bounded import read_yaml
 from tiny_imagenet.run.folder import RUNS
+from tiny_imagenet.run.seeds import SEED
 from tiny_imagenet.sweep.dimensions import Choices, Range, as_text, dimension, require_known
-from tiny_imagenet.sweep.seeds import CONFIGS_SEED, SEED, Seeds, read_seeds, require_only_seeds
+from tiny_imagenet.sweep.seeds import CONFIGS_SEED, Seeds, read_seeds, require_only_seeds
 from tiny_imagenet.sweep.storage import require_own_place
 
 HARDWARE = ("--trainer.accelerator", "--trainer.devices", "--trainer.precision")

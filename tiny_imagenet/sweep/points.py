@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
-from tiny_imagenet.run.seeds import Mean, mean_of
+from tiny_imagenet.run.seeds import SEED, Mean, mean_of
 from tiny_imagenet.sweep import optuna_internals
 from tiny_imagenet.sweep.definition import Sweep
-from tiny_imagenet.sweep.seeds import SEED
 
 
 class Best(NamedTuple):

@@ -10,17 +10,18 @@ from optuna.trial import FrozenTrial, TrialState
 from tiny_imagenet.cli.printed import module_command, training_command
 from tiny_imagenet.files import replace_csv, replace_text
 from tiny_imagenet.run.metric_names import is_accuracy
+from tiny_imagenet.run.result_tables import TRIAL_COLUMNS
+from tiny_imagenet.run.seeds import SEED
 from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep
 from tiny_imagenet.sweep.points import Best, best_point, point_of, seed_of
-from tiny_imagenet.sweep.seeds import SEED
 from tiny_imagenet.sweep.training import metric_by_epoch
 
 
 def write_results(sweep: Sweep, trials: Sequence[FrozenTrial]) -> None:
     """Write trials.csv, one row per trial, and best.yaml, the config of the best point, once a trial is complete."""
     seed = [SEED] if sweep.has_seeds else []
-    columns = ["number", "state", "value", *sweep.search, *seed, "run", "seconds", "reason"]
+    columns = [*TRIAL_COLUMNS[:3], *sweep.search, *seed, *TRIAL_COLUMNS[3:]]
     replace_csv(sweep.folder / "trials.csv", columns, [_row(sweep, trial) for trial in trials])
     if best := best_point(sweep, trials):
         header = (

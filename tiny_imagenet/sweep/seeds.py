@@ -7,8 +7,8 @@ import yaml
 
 from tiny_imagenet.cli.arguments import CONFIGS, separate
 from tiny_imagenet.errors import UserError
+from tiny_imagenet.run.seeds import SEED
 
-SEED = "seed_everything"  # the option, and the column of trials.csv
 LARGEST = 2**32 - 1  # that NumPy accepts
 MOST = 1000  # of a count
 Seeds = tuple[int | None, ...]

@@ -24,12 +24,12 @@ from optuna.trial import FrozenTrial, TrialState
 from tiny_imagenet.errors import UserError
 from tiny_imagenet.progress import say
 from tiny_imagenet.run.folder import CONFIG, newest_version, version_folder
+from tiny_imagenet.run.seeds import SEED
 from tiny_imagenet.sweep import optuna_internals
 from tiny_imagenet.sweep.claim import Claim, has_checkpoint, lock_folder
 from tiny_imagenet.sweep.definition import Sweep
 from tiny_imagenet.sweep.dimensions import Range
 from tiny_imagenet.sweep.points import identity, is_void, point_of, seed_of
-from tiny_imagenet.sweep.seeds import SEED
 from tiny_imagenet.sweep.storage import GRACE, HEARTBEAT, build_pruner, open_storage, without_password
 
 FORMAT = 1  # of what a study's storage holds, raised when an earlier version could not continue it; see tests/formats
