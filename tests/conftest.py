@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from contextlib import chdir
@@ -30,6 +31,14 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Last, because with torch 2.11 training fails in processes that are forked after a GPU was simulated.
     items.sort(key=lambda item: item.path.name == "test_pretended_gpu.py")
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT reaches child processes even where a script started the tests with &, which makes them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,7 @@ def test_a_busy_process_ends_with_an_error():
     assert process.returncode is not None and not is_running(process.pid)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_busy_process_ends_with_the_benchmark(number):
     program = (

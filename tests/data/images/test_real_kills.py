@@ -16,6 +16,7 @@ from tiny_imagenet.data.images.scan import scan_classes
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_real_run_is_killed_and_goes_on(tmp_path, number):
     """The signal goes to all its processes, as Ctrl-C does. 4,800 photographs of 500x375 at 224 pixels."""
@@ -31,7 +32,6 @@ def test_a_real_run_is_killed_and_goes_on(tmp_path, number):
                "--trainer.fast_dev_run=true", "--model.width=0.0625", "--model.stem=imagenet", "--data.batch_size=8",
                "--trainer.accelerator=cpu", "--data.augment=[]"]  # fmt: skip
     command = [sys.executable, str(ROOT / "training.py"), "fit", *options]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored, where a script starts the tests with &
     stopped = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
     packs = tmp_path / "set" / ".packed"
     while not any(path.stat().st_size for path in packs.glob(".train-224.partial-*/done.jsonl")):
