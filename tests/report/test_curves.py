@@ -32,6 +32,9 @@ def test_accuracy_against_minutes(tmp_path):
     np.testing.assert_allclose(slow.get_xydata(), [[3, 25], [340 / 60, 50]])
     np.testing.assert_allclose(fast.get_xydata(), [[1, 20], [100 / 60, 40]])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["50.0 %  slow", "40.0 %  fast"]
+    assert 10 < figure.axes[0].get_ylim()[0] < 20, "the axis begins a little below the first accuracy"
+    write_run(tmp_path / "long/version_0", top1=0.9, epochs=90)
+    assert report.accuracy_by_minutes(report.find_runs(tmp_path).runs).axes[0].get_ylim()[0] == 0, "and not below 0"
 
 
 def test_panels_have_one_run_each(tmp_path):

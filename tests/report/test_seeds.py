@@ -136,11 +136,11 @@ TRIALS = "number,state,value,change,model.width,seed_everything,run,seconds,reas
 )
 
 
-def write_changes(folder, table=TRIALS):
+def write_changes(folder, table=TRIALS, tested=None):
     """A sweep of three named changes, of two seeds each. One changes many options, as in an ablation."""
     many = {"optimizer": ADAM, "blocks": [1, 1, 1, 1], "label_smoothing": 0.1}
     for trial, change in enumerate(({}, {}, many, many, {"blocks": [2, 2, 2, 2]}, {"blocks": [2, 2, 2, 2]})):
-        write_run(folder / f"trial_{trial:03}/version_0", model=change, seed=trial % 2)
+        write_run(folder / f"trial_{trial:03}/version_0", model=change, seed=trial % 2, tested=trial == tested)
     (folder / "trials.csv").write_bytes(table.encode(errors="surrogateescape"))
 
 
@@ -157,6 +157,11 @@ def test_trials_have_the_names_of_the_sweep_s_file(tmp_path):
         "000: change none, width 0.1235 (2 seeds)", "002: sgd, width none (2 seeds)",
         "004: two_blocks, width 1 (2 seeds)",
     ]  # fmt: skip
+
+
+def test_the_mean_of_several_seeds_is_not_labelled_by_the_one_that_was_tested(tmp_path):
+    write_changes(tmp_path / "w", tested=3)
+    assert labels(merged(tmp_path))[1] == "003: sgd, width none (2 seeds)"
 
 
 @pytest.mark.parametrize(("option", "cells", "expected"), [
@@ -192,7 +197,11 @@ def test_without_a_whole_trials_csv_the_settings_distinguish_trials(tmp_path, da
     assert report.find_runs(tmp_path).runs[4].label == "w/004: seed 0, lr 0.1, SGD, blocks 2 2 2 2, lab…"
 
 
-@pytest.mark.parametrize(("word", "shown"), [("\x1b[2J" * 100, r"\x1b[2J"), ("[" * 5000, "[[[[")])
+@pytest.mark.parametrize(("word", "shown"), [
+    ("\x1b[2J" * 100, r"\x1b[2J"), ("[" * 5000, "[[[["), (r'"{""\u001b[2J"": 1}"', r"\x1b[2J 1"),
+    (r'"[{""class_path"": ""B"", ""init_args"": {""\u001b"": 1}}, {""class_path"": ""B"", ""init_args"": {""\u001b"": 2}}]"',
+     r"B(\x1b 1)"),
+])  # fmt: skip
 def test_words_of_trials_csv_cannot_steer_a_terminal(tmp_path, word, shown):
     write_changes(tmp_path / "w", TRIALS.replace("sgd", word).replace("width,", "wi\x1bdth,"))
     every = labels(report.find_runs(tmp_path).runs)

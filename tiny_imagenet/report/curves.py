@@ -90,6 +90,7 @@ def accuracy_by_minutes(runs: Sequence[Run]) -> Figure:
         shared = top1.index.intersection(minutes.index)
         axes[0, 0].plot(minutes[shared], top1[shared], color=run.colour, linewidth=LINE, marker=".", alpha=0.8)
     axes[0, 0].set(xlabel="minutes of training", ylabel=AXIS_LABELS["top1"], xlim=(0, None))
+    axes[0, 0].set_ylim(bottom=max(0, axes[0, 0].get_ylim()[0]))
     legend_below(figure, entries)
     return figure
 

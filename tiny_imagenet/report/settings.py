@@ -172,7 +172,7 @@ def _text(value: Any, telling: Mapping[str, set[str]]) -> str:
     if is_component(value):
         name = component_name(value)
         shown = [
-            _text(argument, telling) if is_component(argument) else f"{key} {_text(argument, telling)}"
+            _text(argument, telling) if is_component(argument) else f"{printable(key, 60)} {_text(argument, telling)}"
             for key, argument in _arguments(value).items()
             if key in telling.get(name, ()) or is_component(argument)
         ]
@@ -181,7 +181,7 @@ def _text(value: Any, telling: Mapping[str, set[str]]) -> str:
         joined = ("+" if any(map(is_component, value)) else " ").join(_text(each, telling) for each in value)
         return joined or "none"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(each, telling)}" for key, each in value.items())
+        return ", ".join(f"{printable(key, 60)} {_text(each, telling)}" for key, each in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:

@@ -8,11 +8,8 @@ from typing import Any
 from tiny_imagenet.report.artefacts import read_rows
 from tiny_imagenet.report.runs import Run
 from tiny_imagenet.report.settings import described, differing, frozen, short_name
-from tiny_imagenet.report.text import printable
-from tiny_imagenet.run.result_tables import TRIAL_COLUMNS
+from tiny_imagenet.run.result_tables import AFTER_POINT, BEFORE_POINT
 from tiny_imagenet.run.seeds import SEED
-
-LONGEST = 60  # characters of a value
 
 
 def points(trials: Sequence[Run]) -> list[dict[str, str]]:
@@ -35,20 +32,19 @@ def points(trials: Sequence[Run]) -> list[dict[str, str]]:
         return differing([trial.settings for trial in trials])
     if any(len(trial.each) > 1 for trial in trials):
         columns.pop(_short(SEED), None)
-    return [
-        {name: printable(texts[row], LONGEST) for name, texts in columns.items()} if point else {}
-        for row, point in enumerate(found)
-    ]
+    return [{name: texts[row] for name, texts in columns.items()} if point else {} for row, point in enumerate(found)]
 
 
 def _points_by_number(path: Path) -> dict[int, dict[str, Any]]:
     """The values of the options that a sweep varies, and the seed, by the number of the trial."""
     header, rows = read_rows(path, ["number"])
-    points = {}
-    for row in (dict(zip(header, cells, strict=True)) for cells in rows):
-        if row["number"].isdecimal():
-            points[int(row["number"])] = {name: _value(row[name]) for name in row if name not in TRIAL_COLUMNS}
-    return points
+    others = {*BEFORE_POINT, *AFTER_POINT}
+    every = (dict(zip(header, cells, strict=True)) for cells in rows)
+    return {
+        int(row["number"]): {name: _value(row[name]) for name in row if name not in others}
+        for row in every
+        if row["number"].isdecimal()
+    }
 
 
 def _value(cell: str) -> Any:

@@ -1,4 +1,4 @@
-"""The tables that testing leaves: accuracy of each class, and which classes are confused; the columns of a sweep's."""
+"""The tables that testing leaves: accuracy of each class, and which classes are confused. The columns of trials.csv."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,9 +8,10 @@ Row = dict[str, str | int | float]
 
 # Of per_class.csv and confusion.csv.
 PER_CLASS_COLUMNS = ("class_id", "name", "images", "correct", "top1", "top5", "precision")
-# Of trials.csv, besides those of the options that the sweep varies and the seed.
-TRIAL_COLUMNS = ("number", "state", "value", "run", "seconds", "reason")
 CONFUSION_COLUMNS = ("target_id", "target", "predicted_id", "predicted", "count")
+
+# Of trials.csv, before and after those of the options that the sweep varies and of the seed.
+BEFORE_POINT, AFTER_POINT = ("number", "state", "value"), ("run", "seconds", "reason")
 
 
 def confusion_counts(targets: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

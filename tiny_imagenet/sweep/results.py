@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tiny_imagenet.cli.printed import module_command, training_command
 from tiny_imagenet.files import replace_csv, replace_text
 from tiny_imagenet.run.metric_names import is_accuracy
-from tiny_imagenet.run.result_tables import TRIAL_COLUMNS
+from tiny_imagenet.run.result_tables import AFTER_POINT, BEFORE_POINT
 from tiny_imagenet.run.seeds import SEED
 from tiny_imagenet.sweep.claim import Claim
 from tiny_imagenet.sweep.definition import Sweep
@@ -21,7 +21,7 @@ from tiny_imagenet.sweep.training import metric_by_epoch
 def write_results(sweep: Sweep, trials: Sequence[FrozenTrial]) -> None:
     """Write trials.csv, one row per trial, and best.yaml, the config of the best point, once a trial is complete."""
     seed = [SEED] if sweep.has_seeds else []
-    columns = [*TRIAL_COLUMNS[:3], *sweep.search, *seed, *TRIAL_COLUMNS[3:]]
+    columns = [*BEFORE_POINT, *sweep.search, *seed, *AFTER_POINT]
     replace_csv(sweep.folder / "trials.csv", columns, [_row(sweep, trial) for trial in trials])
     if best := best_point(sweep, trials):
         header = (
