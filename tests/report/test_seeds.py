@@ -3,6 +3,7 @@
 Values of 40 and 50 have a mean of 45, a standard deviation of 5 * sqrt(2), and a standard error of 5.
 """
 
+import json
 import math
 import re
 
@@ -144,6 +145,11 @@ def write_changes(folder, table=TRIALS, tested=None):
     (folder / "trials.csv").write_bytes(table.encode(errors="surrogateescape"))
 
 
+def cell(text):
+    """Text as one cell of a CSV file."""
+    return '"' + text.replace('"', '""') + '"'
+
+
 def labels(runs):
     return [run.label.removeprefix("w/") for run in runs]
 
@@ -173,7 +179,7 @@ def test_the_mean_of_several_seeds_is_not_labelled_by_the_one_that_was_tested(tm
     ("config", ["a.yaml", "b.yaml"], ["a.yaml", "b.yaml"]),
 ])  # fmt: skip
 def test_values_of_trials_csv_are_short(tmp_path, option, cells, expected):
-    rows = [f'{trial},COMPLETE,0.5,"{cell.replace(chr(34), chr(34) * 2)}",x,1,\n' for trial, cell in enumerate(cells)]
+    rows = [f"{trial},COMPLETE,0.5,{cell(text)},x,1,\n" for trial, text in enumerate(cells)]
     write_changes(tmp_path / "w", f"number,state,value,{option},run,seconds,reason\n{''.join(rows)}")
     assert labels(report.find_runs(tmp_path).runs)[:2] == [f"00{trial}: {text}" for trial, text in enumerate(expected)]
 
@@ -198,12 +204,11 @@ def test_without_a_whole_trials_csv_the_settings_distinguish_trials(tmp_path, da
 
 
 @pytest.mark.parametrize(("word", "shown"), [
-    ("\x1b[2J" * 100, r"\x1b[2J"), ("[" * 5000, "[[[["), (r'"{""\u001b[2J"": 1}"', r"\x1b[2J 1"),
-    (r'"[{""class_path"": ""B"", ""init_args"": {""\u001b"": 1}}, {""class_path"": ""B"", ""init_args"": {""\u001b"": 2}}]"',
-     r"B(\x1b 1)"),
+    ("\x1b[2J" * 100, r"\x1b[2J"), ("[" * 5000, "[[[["), (json.dumps({"\x1b[2J": 1}), r"\x1b[2J 1"),
+    ("[" + ",".join(json.dumps({"class_path": "B", "init_args": {"\x1b": value}}) for value in (1, 2)) + "]", r"B(\x1b 1)"),
 ])  # fmt: skip
 def test_words_of_trials_csv_cannot_steer_a_terminal(tmp_path, word, shown):
-    write_changes(tmp_path / "w", TRIALS.replace("sgd", word).replace("width,", "wi\x1bdth,"))
+    write_changes(tmp_path / "w", TRIALS.replace("sgd", cell(word)).replace("width,", "wi\x1bdth,"))
     every = labels(report.find_runs(tmp_path).runs)
     assert all(label.isprintable() and len(label) <= 48 for label in every) and shown in every[2]
 
