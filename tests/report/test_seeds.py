@@ -205,7 +205,7 @@ def test_without_a_whole_trials_csv_the_settings_distinguish_trials(tmp_path, da
 
 @pytest.mark.parametrize(("word", "shown"), [
     ("\x1b[2J" * 100, r"\x1b[2J"), ("[" * 5000, "[[[["), (json.dumps({"\x1b[2J": 1}), r"\x1b[2J 1"),
-    ("[" + ",".join(json.dumps({"class_path": "B", "init_args": {"\x1b": value}}) for value in (1, 2)) + "]", r"B(\x1b 1)"),
+    (json.dumps([{"class_path": "B", "init_args": {"\x1b": value}} for value in (1, 2)]), r"B(\x1b 1)"),
 ])  # fmt: skip
 def test_words_of_trials_csv_cannot_steer_a_terminal(tmp_path, word, shown):
     write_changes(tmp_path / "w", TRIALS.replace("sgd", cell(word)).replace("width,", "wi\x1bdth,"))
