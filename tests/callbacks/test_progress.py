@@ -2,12 +2,13 @@
 
 import re
 import sys
+import time
 
 import pytest
 import torch
 
 from tests.helpers.options import callback
-from tiny_imagenet.callbacks.progress import Progress, epoch_line, result_line
+from tiny_imagenet.callbacks.progress import Progress, epoch_line, result_line, work
 from tiny_imagenet.progress import duration_text, loss_text
 
 ROW = {"epoch": 11, "step": 420, "train/loss": 2.2831, "train/top1": 0.4312, "val/loss": 2.5702, "val/top1": 0.4101,
@@ -54,6 +55,31 @@ def test_durations(seconds, text):
 )
 def test_losses(loss, text):
     assert loss_text(loss) == text
+
+
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [(0, 0), (3, 3), (10, 10), (11, 14), (20, 50), (30, 90)],  # ten batches of cost 1, then twenty of cost 4
+)
+def test_batches_of_larger_images_cost_more(batches, expected):
+    assert work(batches, 10, [1, 4, 4]) == expected
+
+
+def test_the_time_left_counts_on_larger_images(run, small, monkeypatch):
+    """After one epoch at 16 pixels, one at 32 is left: four times as long as the first, not as long."""
+    told = {}
+    seconds_left = Progress._seconds_left
+
+    def tell(self, trainer):
+        if trainer.current_epoch == 1 and not told:
+            self._started = time.monotonic() - 100
+            told["left"] = seconds_left(self, trainer)
+        return seconds_left(self, trainer)
+
+    monkeypatch.setattr(Progress, "_seconds_left", tell)
+    status, output = run("fit", *small, "--data.progressive={16: 0, 32: 0.5}")
+    assert status == 0, output
+    assert told["left"] == pytest.approx(400, rel=0.01)
 
 
 def test_a_log_file_gets_a_line_an_epoch_and_the_result(run, small):

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -109,11 +109,13 @@ class Progress(Callback):
 
     def _seconds_left(self, trainer: pl.Trainer) -> float | None:
         """Of the whole training, validations included; None if it has no end, or just began."""
-        done = lightning_internals.batches_trained(trainer)
-        if trainer.max_epochs in (None, -1) or done == self._first_batch:
+        data, epochs, done = trainer.datamodule, trainer.max_epochs, lightning_internals.batches_trained(trainer)
+        if epochs in (None, -1) or done == self._first_batch:
             return None
-        left = trainer.max_epochs * trainer.datamodule.steps_per_epoch - done
-        return left * (time.monotonic() - self._started) / (done - self._first_batch)
+        steps = data.steps_per_epoch
+        pixels = [(data.pipeline.train_size(epoch, epochs) or 1) ** 2 for epoch in range(epochs)]
+        before, now, end = (work(batches, steps, pixels) for batches in (self._first_batch, done, epochs * steps))
+        return (end - now) * (time.monotonic() - self._started) / (now - before)
 
     # Evaluation
 
@@ -172,6 +174,18 @@ class _Bar(tqdm):
     @property
     def format_dict(self) -> dict[str, Any]:
         return {**super().format_dict, "tail": self.tail}
+
+
+def work(batches: int, steps: int, pixels: Sequence[float]) -> float:
+    """What training the first `batches` costs, where a batch costs as much as its images have pixels.
+
+    Args:
+        batches: from the start of the training.
+        steps: batches of an epoch.
+        pixels: of an image, for each epoch.
+    """
+    epochs, within = divmod(batches, steps)
+    return steps * sum(pixels[:epochs]) + (within * pixels[epochs] if within else 0)
 
 
 def epoch_line(
