@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.helpers.options import callback
-from tiny_imagenet.callbacks.progress import Progress, epoch_line, result_line, work
+from tiny_imagenet.callbacks.progress import Progress, epoch_line, result_line
 from tiny_imagenet.progress import duration_text, loss_text
 
 ROW = {"epoch": 11, "step": 420, "train/loss": 2.2831, "train/top1": 0.4312, "val/loss": 2.5702, "val/top1": 0.4101,
@@ -55,14 +55,6 @@ def test_durations(seconds, text):
 )
 def test_losses(loss, text):
     assert loss_text(loss) == text
-
-
-@pytest.mark.parametrize(
-    ("batches", "expected"),
-    [(0, 0), (3, 3), (10, 10), (11, 14), (20, 50), (30, 90)],  # ten batches of cost 1, then twenty of cost 4
-)
-def test_batches_of_larger_images_cost_more(batches, expected):
-    assert work(batches, 10, [1, 4, 4]) == expected
 
 
 def test_the_time_left_counts_on_larger_images(run, small, monkeypatch):

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -112,10 +112,10 @@ class Progress(Callback):
         data, epochs, done = trainer.datamodule, trainer.max_epochs, lightning_internals.batches_trained(trainer)
         if epochs in (None, -1) or done == self._first_batch:
             return None
-        steps = data.steps_per_epoch
-        pixels = [(data.pipeline.train_size(epoch, epochs) or 1) ** 2 for epoch in range(epochs)]
-        before, now, end = (work(batches, steps, pixels) for batches in (self._first_batch, done, epochs * steps))
-        return (end - now) * (time.monotonic() - self._started) / (now - before)
+        # A step takes about as long as its images have pixels.
+        reached = (self._first_batch / data.steps_per_epoch, done / data.steps_per_epoch, epochs)
+        first, now, end = (data.pipeline.pixels_until(epoch, epochs) for epoch in reached)
+        return (end - now) * (time.monotonic() - self._started) / (now - first)
 
     # Evaluation
 
@@ -174,18 +174,6 @@ class _Bar(tqdm):
     @property
     def format_dict(self) -> dict[str, Any]:
         return {**super().format_dict, "tail": self.tail}
-
-
-def work(batches: int, steps: int, pixels: Sequence[float]) -> float:
-    """What training the first `batches` costs, where a batch costs as much as its images have pixels.
-
-    Args:
-        batches: from the start of the training.
-        steps: batches of an epoch.
-        pixels: of an image, for each epoch.
-    """
-    epochs, within = divmod(batches, steps)
-    return steps * sum(pixels[:epochs]) + (within * pixels[epochs] if within else 0)
 
 
 def epoch_line(

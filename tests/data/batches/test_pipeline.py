@@ -87,6 +87,21 @@ def test_progressive_sizes_follow_the_share_of_the_epochs():
         pipeline.train(given, MEAN, STD, 4, 0, -1)
 
 
+@pytest.mark.parametrize(
+    ("progressive", "epoch", "pixels"),
+    [
+        ({8: 0, 16: 0.5}, 0, 0),
+        ({8: 0, 16: 0.5}, 1.5, 64 * 1.5),
+        ({8: 0, 16: 0.5}, 2.25, 64 * 2 + 256 * 0.25),
+        ({16: 0.5, 8: 0, 12: 0.3}, 4, 64 * 2 + 256 * 2),  # 12 pixels after 1.2 epochs, so in none of 4
+        ({8: 0, 16: 0.9}, 4, 64 * 4),
+        (None, 3.5, 3.5),
+    ],
+)
+def test_pixels_until_an_epoch_are_those_of_the_epochs_before_it(progressive, epoch, pixels):
+    assert BatchPipeline(16, None, [], None, progressive).pixels_until(epoch, 4) == pytest.approx(pixels)
+
+
 def test_after_the_last_change_validation_images_have_the_size_of_those_of_the_test():
     pipeline = BatchPipeline(16, None, [], None, {8: 0, 24: 0.5})
     assert [pipeline.val_size(epoch, 4) for epoch in range(4)] == [8, 8, 16, 16]

@@ -1,6 +1,7 @@
 """From uint8 batches to what the network sees, on the device: resize, crop, augment, normalise, mix."""
 
 import logging
+import math
 from dataclasses import dataclass
 
 import torch
@@ -111,7 +112,20 @@ class BatchPipeline:
             return None
         if epochs in (None, -1):
             raise UserError("progressive needs to know the number of epochs: set --trainer.max_epochs.")
-        return max((start, side) for side, start in self.progressive.items() if start * epochs <= epoch + 1e-9)[1]
+        return [side for first, side in self._first_epochs(epochs) if first <= epoch][-1]
+
+    def pixels_until(self, epoch: float, epochs: int) -> float:
+        """Pixels of an image in all epochs before `epoch`, which may be within one; constant sizes count as 1 pixel."""
+        if self.progressive is None:
+            return epoch
+        firsts, sides = zip(*self._first_epochs(epochs), strict=True)
+        spans = zip(sides, firsts, [*firsts[1:], epochs], strict=True)
+        return sum(side**2 * (min(epoch, end) - first) for side, first, end in spans if first < epoch)
+
+    def _first_epochs(self, epochs: int) -> list[tuple[int, int]]:
+        """The epoch at which each side begins, and the side, in their order."""
+        begins = sorted((start, side) for side, start in self.progressive.items())
+        return [(math.ceil(start * epochs - 1e-9), side) for start, side in begins]
 
 
 def _seed(seed: int, device: torch.device) -> None:
