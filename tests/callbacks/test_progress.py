@@ -57,21 +57,22 @@ def test_losses(loss, text):
     assert loss_text(loss) == text
 
 
-def test_the_time_left_counts_on_larger_images(run, small, monkeypatch):
-    """After one epoch at 16 pixels, one at 32 is left: four times as long as the first, not as long."""
+@pytest.mark.parametrize(("resumed_at", "left"), [(0, 400), (4, 800)])
+def test_the_time_left_counts_on_larger_images(run, small, monkeypatch, resumed_at, left):
+    """After 100 s of 16 pixels, of eight steps or of four after a resume, an epoch at 32 is left."""
     told = {}
     seconds_left = Progress._seconds_left
 
     def tell(self, trainer):
         if trainer.current_epoch == 1 and not told:
-            self._started = time.monotonic() - 100
+            self._started, self._first_batch = time.monotonic() - 100, resumed_at
             told["left"] = seconds_left(self, trainer)
         return seconds_left(self, trainer)
 
     monkeypatch.setattr(Progress, "_seconds_left", tell)
     status, output = run("fit", *small, "--data.progressive={16: 0, 32: 0.5}")
     assert status == 0, output
-    assert told["left"] == pytest.approx(400, rel=0.01)
+    assert told["left"] == pytest.approx(left, rel=0.01)
 
 
 def test_a_log_file_gets_a_line_an_epoch_and_the_result(run, small):
