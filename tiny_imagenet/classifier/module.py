@@ -60,7 +60,7 @@ class ImageClassifier(pl.LightningModule):
         tta: evaluate each image together with its mirror image, and average their logits (as
             https://arxiv.org/abs/1409.1556 does class probabilities).
         tta_shift: evaluate each image also shifted by this many pixels, once to the right and down and once to the left
-            and up, edges reflected, and average the logits of all views; with `tta` these are six, those of
+            and up, edges reflected, and average the logits of all views: three, or with `tta` six, those of
             https://github.com/KellerJordan/cifar10-airbench, which counts the unshifted ones twice. Evaluation takes
             three times as long, in each validation of `fit` too: better for `test` and `predict` only.
         compile: compile the network with torch.compile.
